@@ -1,0 +1,288 @@
+//! What the kernel tells.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+/// Our own number of a connection as one process' end sees it; never reused while the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// Nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KernelTime(pub u64);
+
+/// A process: the kernel's tgid, in the agent's pid namespace (the host's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(pub u32);
+
+/// Turns kernel times into wall time; the offset is taken once.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    boot: SystemTime,
+}
+
+impl WallClock {
+    /// A clock whose monotonic zero is at `boot`.
+    #[must_use]
+    pub const fn new(boot: SystemTime) -> Self {
+        Self { boot }
+    }
+
+    /// Wall time of `time`.
+    #[must_use]
+    pub fn at(&self, time: KernelTime) -> SystemTime {
+        self.boot + Duration::from_nanos(time.0)
+    }
+}
+
+/// Seen from the traced process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// It read.
+    Ingress,
+    /// It wrote.
+    Egress,
+}
+
+/// Which end of the connection the traced process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It dialled.
+    Client,
+    /// It accepted.
+    Server,
+}
+
+/// Where bytes were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layer {
+    /// At the socket: ciphertext when the connection is TLS.
+    Socket,
+    /// In the call of a TLS library: plaintext.
+    Calls,
+}
+
+/// Why bytes are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Loss {
+    /// No room in the ring.
+    RingFull,
+    /// More than `tap.limits.call` in one call.
+    CallCap,
+    /// The user memory could not be read.
+    Fault,
+    /// There was no user memory: sendfile, splice.
+    Unreadable,
+    /// A verdict asked not to copy them; no loss, but a gap.
+    Skipped,
+    /// A queue in user space was full.
+    QueueFull,
+}
+
+/// A connection that a process uses: sent once, before or shortly after its first [`Data`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Which.
+    pub id: ConnectionId,
+    /// When it was established; when it was found, if it is older than the agent.
+    pub time: KernelTime,
+    /// The process that dialled or accepted.
+    pub pid: Pid,
+    /// Its thread.
+    pub tid: u32,
+    /// The descriptor, or -1 when not known.
+    pub fd: i32,
+    /// Which end.
+    pub role: Role,
+    /// Own address; v4-mapped addresses come as IPv4.
+    pub local: SocketAddr,
+    /// Peer's address; v4-mapped addresses come as IPv4.
+    pub remote: SocketAddr,
+    /// The socket is AF_INET6 (also with a v4-mapped peer).
+    pub ipv6_socket: bool,
+    /// The kernel's socket cookie, 0 when it has none.
+    pub cookie: u64,
+    /// It is older than the agent: bytes before [`Opened::time`] are unknown.
+    pub midstream: bool,
+}
+
+/// Bytes on a connection. `position` counts the bytes of this direction and layer since [`Opened`].
+/// A record whose position is beyond the end of the former is a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// End of the call that moved them.
+    pub time: KernelTime,
+    /// The process that made the call (not always the one that opened).
+    pub pid: Pid,
+    /// Its thread.
+    pub tid: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// Where.
+    pub layer: Layer,
+    /// Stream position of the first captured byte.
+    pub position: u64,
+    /// The captured bytes; may be empty when all were lost.
+    pub bytes: Bytes,
+    /// Bytes of the same call that follow `bytes` and were not captured, with the reason. They end where the next
+    /// record of this direction and layer begins.
+    pub missing: Option<(u32, Loss)>,
+    /// First record of its call: a write boundary.
+    pub call_start: bool,
+}
+
+/// The socket is gone. All bytes up to the positions given here are accounted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// When.
+    pub time: KernelTime,
+    /// Bytes that the processes wrote by calls we saw: the end position of the socket layer, egress.
+    pub written: u64,
+    /// The same for reads.
+    pub read: u64,
+    /// The same two for [`Layer::Calls`].
+    pub calls_written: u64,
+    /// See `calls_written`.
+    pub calls_read: u64,
+    /// The kernel's own count of payload bytes sent since [`Opened`] (without SYN, FIN and retransmissions).
+    pub kernel_sent: u64,
+    /// The kernel's own count of payload bytes received since [`Opened`], read by the process or not.
+    pub kernel_received: u64,
+    /// Bytes for which no record got out, by reason, both directions of the socket layer.
+    pub lost_ring_full: u64,
+    /// The peer or the process reset it.
+    pub reset: bool,
+}
+
+/// A traffic secret that a TLS library derived.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsSecret {
+    /// When.
+    pub time: KernelTime,
+    /// Process.
+    pub pid: Pid,
+    /// Thread.
+    pub tid: u32,
+    /// Name in the NSS key log (`CLIENT_TRAFFIC_SECRET_0` …), whatever the hook called it.
+    pub label: &'static str,
+    /// The secret: 32 or 48 bytes.
+    pub secret: Zeroizing<Vec<u8>>,
+    /// Client random, where the hook saw it.
+    pub client_random: Option<[u8; 32]>,
+}
+
+impl std::fmt::Debug for TlsSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsSecret")
+            .field("pid", &self.pid)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Plaintext of a TLS call whose connection the kernel could not tell (memory BIO).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unattributed {
+    /// Process.
+    pub pid: Pid,
+    /// Thread.
+    pub tid: u32,
+    /// Address of the library's session object.
+    pub object: u64,
+    /// Everything else as in [`Data`]; `id` is 0 and positions count per object.
+    pub data: Data,
+}
+
+/// A process image began (exec), with its arguments and the environment as the kernel laid them out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessExec {
+    /// Process.
+    pub pid: Pid,
+    /// Parent.
+    pub parent: Pid,
+    /// When.
+    pub time: KernelTime,
+    /// `task->start_boottime` of the thread group leader; with `pid` the identity.
+    pub start_ns: u64,
+    /// Effective user id.
+    pub uid: u32,
+    /// Path that was executed.
+    pub filename: Bytes,
+    /// NUL-separated arguments, first 4 KiB.
+    pub args: Bytes,
+    /// NUL-separated `QPOINT_…` variables if they lie in the first 16 KiB of the environment; `None` when the
+    /// environment is longer and has to be read from /proc.
+    pub environment: Option<Bytes>,
+    /// cgroup v2 id.
+    pub cgroup_id: u64,
+}
+
+/// Life of processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// A new process (not thread).
+    Forked {
+        /// The new process.
+        pid: Pid,
+        /// Its parent.
+        parent: Pid,
+        /// Start time of the child, see [`ProcessExec::start_ns`].
+        start_ns: u64,
+        /// When.
+        time: KernelTime,
+    },
+    /// A successful exec.
+    Exec(Box<ProcessExec>),
+    /// The last thread is gone.
+    Exited {
+        /// Process.
+        pid: Pid,
+        /// Start time.
+        start_ns: u64,
+        /// Exit code or signal as in `wait(2)`.
+        status: u32,
+        /// When.
+        time: KernelTime,
+    },
+}
+
+/// A file was mapped executable that was not marked as known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutableMapped {
+    /// Process.
+    pub pid: Pid,
+    /// When.
+    pub time: KernelTime,
+    /// Device as in `stat(2)` (`st_dev`).
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Address of the mapping, for `/proc/PID/map_files`.
+    pub address: u64,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection.
+    Opened(Opened),
+    /// Bytes.
+    Data(Data),
+    /// End of a connection.
+    Closed(Closed),
+    /// A secret.
+    Secret(TlsSecret),
+    /// Plaintext without a connection.
+    Unattributed(Box<Unattributed>),
+    /// A process.
+    Process(ProcessEvent),
+    /// A mapping.
+    Mapped(ExecutableMapped),
+}

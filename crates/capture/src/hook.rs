@@ -1,0 +1,32 @@
+//! Where user code can be probed.
+
+/// A program of `bpf/tls.bpf.h`, by what the probed function is. The kernel side decodes arguments by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// `ssl_log_secret(ssl, label, secret, length)` of the OpenSSL family, BoringSSL included; entry only.
+    LogSecret,
+    /// OpenSSL 3 `EVP_KDF_derive`; entry and return.
+    EvpKdfDerive,
+    /// OpenSSL 1.1.1 `EVP_PKEY_derive`; entry and return.
+    EvpPkeyDerive,
+    /// nettle `nettle_hkdf_expand`; entry and return.
+    NettleHkdfExpand,
+    /// GnuTLS `_gnutls_prf_raw`; entry only.
+    GnutlsPrfRaw,
+    /// `SSL_read`; entry and return.
+    SslRead,
+    /// `SSL_read_ex`; entry and return.
+    SslReadEx,
+    /// `SSL_write`; entry and return.
+    SslWrite,
+    /// `SSL_write_ex`; entry and return.
+    SslWriteEx,
+    /// `SSL_free`; entry.
+    SslFree,
+    /// `gnutls_record_recv`; entry and return.
+    GnutlsRecv,
+    /// `gnutls_record_send`; entry and return.
+    GnutlsSend,
+    /// `gnutls_deinit`; entry.
+    GnutlsDeinit,
+}

@@ -1,0 +1,31 @@
+//! Who receives what the engine makes.
+
+use qtap_protocol::{RequestHead, detect::Protocol};
+
+use crate::{ConnectionFacts, ConnectionReport, Transaction};
+
+/// How much of a transaction is wanted (P-X2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interest {
+    /// Nothing.
+    None,
+    /// Everything but the bodies.
+    Head,
+    /// Bodies too, up to this many bytes each.
+    Body(usize),
+}
+
+/// Receives transactions and connection reports, on the worker's thread. Implemented by the plugin stacks.
+pub trait Consumer: Send {
+    /// Whether payload of this connection is to be parsed, asked when its protocol is known.
+    fn wants(&mut self, connection: &ConnectionFacts, protocol: Protocol) -> bool;
+
+    /// How much of the transaction that begins with `request` is wanted.
+    fn interest(&mut self, connection: &ConnectionFacts, request: &RequestHead) -> Interest;
+
+    /// A transaction ended. Called exactly once for each that `interest` did not refuse.
+    fn transaction(&mut self, connection: &ConnectionFacts, transaction: &Transaction);
+
+    /// State of a connection: shortly after it opened, at intervals, and finally (`report.finalized`).
+    fn connection(&mut self, report: &ConnectionReport);
+}

@@ -1,0 +1,141 @@
+//! Finished transactions and connection reports.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use qtap_protocol::detect::Protocol;
+use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade};
+
+use crate::{ConnectionFacts, Health};
+
+/// What was kept of a body (P-B1 to P-B3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// First bytes up to the limit, transfer coding removed, content coding **removed** when that worked, else as
+    /// sent. Gaps are not filled.
+    pub data: Bytes,
+    /// Length of the body as sent (content coding kept), counted beyond the limit and over gaps.
+    pub total: u64,
+    /// Bytes of `total` that were not captured.
+    pub gap_bytes: u64,
+    /// `data` is not all of it, because of a limit.
+    pub truncated: bool,
+    /// The `Content-Encoding` of the message, lower case, if not identity; said whether or not it was removed.
+    pub encoding: Option<String>,
+    /// Content coding could not be removed, with the cause; `data` is as sent.
+    pub decode_error: Option<String>,
+}
+
+/// Times and sizes of one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Half {
+    /// First byte of the head.
+    pub first_byte: Option<Time>,
+    /// End of the head.
+    pub head_end: Option<Time>,
+    /// Last byte.
+    pub last_byte: Option<Time>,
+    /// The half was seen to its end.
+    pub ended: bool,
+    /// Trailer fields.
+    pub trailers: Vec<Field>,
+    /// Bytes.
+    pub counts: Counts,
+    /// Body, if it was wanted.
+    pub body: Body,
+}
+
+/// One request with its response. Times follow P-T1: `duration` = `request.first_byte` → `response.head_end`,
+/// `total` = `request.first_byte` → last byte of either half, `ttfb` = `request.last_byte` → `response.first_byte`.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Sortable, globally unique, 20 characters: `requestId` in events.
+    pub id: Arc<str>,
+    /// Protocol it was spoken in.
+    pub protocol: Protocol,
+    /// Ordinal (HTTP/1) or stream id (HTTP/2).
+    pub stream: u64,
+    /// Wall time of its first byte.
+    pub started: SystemTime,
+    /// Wall time of its end.
+    pub finished: SystemTime,
+    /// The request.
+    pub request: RequestHead,
+    /// The response, if one was seen.
+    pub response: Option<ResponseHead>,
+    /// Client's bytes.
+    pub request_half: Half,
+    /// Server's bytes.
+    pub response_half: Half,
+    /// 1xx statuses before the response, in order.
+    pub interim: Vec<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// To what the connection was upgraded.
+    pub upgraded_to: Option<Upgrade>,
+}
+
+impl Transaction {
+    /// Bytes of either half that were not captured.
+    #[must_use]
+    pub fn gap_bytes(&self) -> u64 {
+        self.request_half.counts.gap_bytes + self.response_half.counts.gap_bytes
+    }
+
+    /// First request byte → end of response head.
+    #[must_use]
+    pub fn duration_ns(&self) -> Option<u64> {
+        Some(
+            self.response_half
+                .head_end?
+                .0
+                .saturating_sub(self.request_half.first_byte?.0),
+        )
+    }
+
+    /// Last request byte → first response byte; 0 when the response began first.
+    #[must_use]
+    pub fn ttfb_ns(&self) -> Option<u64> {
+        Some(
+            self.response_half
+                .first_byte?
+                .0
+                .saturating_sub(self.request_half.last_byte?.0),
+        )
+    }
+
+    /// First request byte → last byte of all.
+    #[must_use]
+    pub fn total_ns(&self) -> Option<u64> {
+        let last = self.response_half.last_byte.max(self.request_half.last_byte)?;
+        Some(last.0.saturating_sub(self.request_half.first_byte?.0))
+    }
+}
+
+/// State of a connection for the `connection` event.
+#[derive(Clone, Debug)]
+pub struct ConnectionReport {
+    /// What is known.
+    pub facts: ConnectionFacts,
+    /// Count of reports before this one.
+    pub part: u32,
+    /// It is over.
+    pub finalized: bool,
+    /// When it closed.
+    pub closed: Option<SystemTime>,
+    /// Nanoseconds it lived so far.
+    pub duration_ns: u64,
+    /// Bytes written to the socket (ciphertext for TLS).
+    pub bytes_sent: u64,
+    /// Bytes read from the socket.
+    pub bytes_received: u64,
+    /// Transactions that ended on it so far.
+    pub transactions: u64,
+    /// Protocol it was upgraded to.
+    pub upgraded_to: Option<Upgrade>,
+    /// The peer or the process reset it.
+    pub reset: bool,
+    /// The verdict.
+    pub health: Health,
+}

@@ -1,0 +1,1 @@
+//! Content codings of bodies (P-B1 to P-B3).

@@ -1,0 +1,122 @@
+//! What every protocol parser offers to the engine.
+
+use bytes::Bytes;
+
+use crate::Event;
+
+/// The end of the connection that sent the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The end that opened the connection; its bytes are requests.
+    Client,
+    /// The end that accepted the connection; its bytes are responses.
+    Server,
+}
+
+impl Side {
+    /// The opposite end.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
+    /// 0 for the client and 1 for the server, for arrays with one element a side.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Client => 0,
+            Self::Server => 1,
+        }
+    }
+}
+
+/// Kernel time of a piece of data: nanoseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+/// Bounds that a parser keeps (`protocols.md` §15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of an HTTP/1 head kept; what is longer is cut and marked. Default 64 KiB.
+    pub head_bytes: usize,
+    /// Header fields kept in one head. Default 256.
+    pub head_fields: usize,
+    /// Bytes of an HTTP/2 header list kept. Default 256 KiB.
+    pub header_list_bytes: usize,
+    /// Largest HPACK table that a peer may ask for. Default 1 MiB.
+    pub hpack_table_bytes: usize,
+    /// Open transactions of one connection. Default 10,000; pending HTTP/1 requests 4,096.
+    pub streams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 64 << 10,
+            head_fields: 256,
+            header_list_bytes: 256 << 10,
+            hpack_table_bytes: 1 << 20,
+            streams: 10_000,
+        }
+    }
+}
+
+/// Why a parser gives up on a connection. Bad messages after which it can find its feet again are not errors
+/// but [`Event::Resync`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// The bytes are of another protocol; detection may run again.
+    #[error("not {protocol}: {reason}")]
+    NotThisProtocol {
+        /// The protocol that was tried.
+        protocol: &'static str,
+        /// What did not fit.
+        reason: &'static str,
+    },
+    /// Nothing more can be made of this connection.
+    #[error("{protocol}: {reason}")]
+    Fatal {
+        /// The protocol that was tried.
+        protocol: &'static str,
+        /// What went wrong.
+        reason: &'static str,
+    },
+}
+
+/// A sans-I/O parser of one connection (P-M1). All methods append what they found to `out`.
+pub trait Parser: Send {
+    /// The next bytes that `side` sent. Pieces may be of any size; empty ones are ignored.
+    ///
+    /// # Errors
+    /// See [`ParseError`]; after one the parser is not called again except for [`Parser::close`].
+    fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError>;
+
+    /// `length` bytes that `side` sent here are missing (P-L2).
+    ///
+    /// # Errors
+    /// As [`Parser::bytes`].
+    fn gap(&mut self, side: Side, length: u64, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError>;
+
+    /// `side` will send no more (its FIN was seen).
+    fn eof(&mut self, side: Side, time: Time, out: &mut Vec<Event>);
+
+    /// The connection is over: every open transaction ends here, each with its outcome.
+    fn close(&mut self, time: Time, out: &mut Vec<Event>);
+
+    /// Forces a search for the next message of `side`, because no progress was made for too long (P-L3).
+    fn resync(&mut self, side: Side, time: Time, out: &mut Vec<Event>);
+
+    /// Ends with [`crate::Outcome::Timeout`] the transactions whose last byte is older than `before`.
+    /// Streaming content types (event streams, gRPC) are left alone.
+    fn expire(&mut self, before: Time, out: &mut Vec<Event>);
+
+    /// Bytes of `side` held because their message is not whole yet; the engine budgets these (P-L4).
+    fn buffered(&self, side: Side) -> usize;
+
+    /// How many of the next bytes of `side` are certain to be body bytes of a message already begun, so that
+    /// the kernel need not copy them when no plugin wants them. 0 when unknown.
+    fn skippable(&self, side: Side) -> u64;
+}

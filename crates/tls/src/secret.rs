@@ -1,0 +1,44 @@
+//! Secrets as libraries derive them.
+
+use zeroize::Zeroizing;
+
+use crate::Time;
+
+/// What a secret is for; the names of the NSS key log format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Label {
+    /// `CLIENT_EARLY_TRAFFIC_SECRET`
+    ClientEarly,
+    /// `CLIENT_HANDSHAKE_TRAFFIC_SECRET`
+    ClientHandshake,
+    /// `SERVER_HANDSHAKE_TRAFFIC_SECRET`
+    ServerHandshake,
+    /// `CLIENT_TRAFFIC_SECRET_0`
+    ClientApplication,
+    /// `SERVER_TRAFFIC_SECRET_0`
+    ServerApplication,
+    /// `CLIENT_RANDOM`: the 48-byte master secret of TLS 1.2 and older.
+    Master,
+}
+
+/// One secret, wiped when dropped. Never formatted: `Debug` shows label and length only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// What it is for.
+    pub label: Label,
+    /// 32 or 48 bytes (TLS 1.3: the hash length; TLS 1.2: 48).
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Client random of its handshake, where the hook could read it.
+    pub client_random: Option<[u8; 32]>,
+    /// When it was derived.
+    pub time: Time,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("label", &self.label)
+            .field("length", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
