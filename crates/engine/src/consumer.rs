@@ -1,6 +1,6 @@
 //! Who receives what the engine makes.
 
-use qtap_protocol::{RequestHead, detect::Protocol};
+use qtap_protocol::{RequestHead, StreamKey, detect::Protocol};
 
 use crate::{ConnectionFacts, ConnectionReport, Transaction};
 
@@ -20,8 +20,9 @@ pub trait Consumer: Send {
     /// Whether payload of this connection is to be parsed, asked when its protocol is known.
     fn wants(&mut self, connection: &ConnectionFacts, protocol: Protocol) -> bool;
 
-    /// How much of the transaction that begins with `request` is wanted.
-    fn interest(&mut self, connection: &ConnectionFacts, request: &RequestHead) -> Interest;
+    /// How much of the transaction `key` that begins with `request` is wanted. The same number comes back as
+    /// [`Transaction::stream`], so that a transaction ends under the configuration it began with (P-X6).
+    fn interest(&mut self, connection: &ConnectionFacts, key: StreamKey, request: &RequestHead) -> Interest;
 
     /// A transaction ended. Called exactly once for each that `interest` did not refuse.
     fn transaction(&mut self, connection: &ConnectionFacts, transaction: &Transaction);
