@@ -35,7 +35,7 @@ impl Strategy {
 /// Owner of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Effective uid.
+    /// Effective uid; `u32::MAX` when not known.
     pub id: u32,
     /// Name in the passwd file of the process' own root, if any.
     pub name: Option<String>,
@@ -61,7 +61,7 @@ pub struct Process {
     pub start_ns: u64,
     /// Path of the executable as the process sees it; empty when it was gone before it could be read.
     pub exe: String,
-    /// Arguments, lossy UTF-8, first 4 KiB.
+    /// Arguments from `argv[0]` on, lossy UTF-8, first 4 KiB and at most 256 of them.
     pub args: Vec<String>,
     /// Owner.
     pub user: User,
@@ -75,7 +75,7 @@ pub struct Process {
     pub strategy: Strategy,
     /// `QPOINT_TAGS` as key and value.
     pub tags: Vec<(String, String)>,
-    /// It ran before the agent did.
+    /// This image ran before the agent did.
     pub predates_agent: bool,
 }
 
