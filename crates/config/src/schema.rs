@@ -15,7 +15,7 @@ pub struct Config {
     pub tags: Vec<ProcessTag>,
 }
 
-/// `services`. The first store of each list is the default; an empty list is one `Disabled` store.
+/// `services`. The first store of each list is the default; a file without stores gets one `Disabled` store in each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Services {
     /// Event stores.
@@ -168,6 +168,29 @@ pub struct Tap {
     pub limits: Limits,
 }
 
+impl Tap {
+    /// What a file without `tap` asks for: every process is left out.
+    pub fn nothing() -> Self {
+        let everything = CustomFilter {
+            exe: FilterStrategy::Contains(String::new()),
+            only: Vec::new(),
+        };
+        Self {
+            filters: Filters {
+                rules: vec![everything],
+            },
+            ..Self::default()
+        }
+    }
+}
+
+impl Filters {
+    /// The first rule that an executable's path matches.
+    pub fn find(&self, exe: &str) -> Option<&CustomFilter> {
+        self.rules.iter().find(|rule| rule.exe.matches(exe))
+    }
+}
+
 /// `tap.tls.source`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsSource {
@@ -232,7 +255,7 @@ pub enum FilterLayer {
     Http,
 }
 
-/// How `exe` is compared.
+/// How `exe` is compared: [`matches`](Self::matches). `Suffix` if the file does not say.
 #[derive(Clone, Debug)]
 pub enum FilterStrategy {
     /// Equal.
@@ -245,6 +268,29 @@ pub enum FilterStrategy {
     Contains(String),
     /// Matches somewhere.
     Regex(regex::Regex),
+}
+
+impl FilterStrategy {
+    /// Whether an executable's path is meant. Letters are compared without regard to case, but by `Regex` as written.
+    pub fn matches(&self, exe: &str) -> bool {
+        let exe_bytes = exe.as_bytes();
+        match self {
+            Self::Exact(text) => exe.eq_ignore_ascii_case(text),
+            Self::Prefix(text) => exe_bytes
+                .get(..text.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(text.as_bytes())),
+            Self::Suffix(text) => {
+                let start = exe_bytes.len().checked_sub(text.len());
+                let tail = start.and_then(|start| exe_bytes.get(start..));
+                tail.is_some_and(|tail| tail.eq_ignore_ascii_case(text.as_bytes()))
+            }
+            Self::Contains(text) if text.is_empty() => true,
+            Self::Contains(text) => exe_bytes
+                .windows(text.len())
+                .any(|part| part.eq_ignore_ascii_case(text.as_bytes())),
+            Self::Regex(regex) => regex.is_match(exe),
+        }
+    }
 }
 
 impl PartialEq for FilterStrategy {
