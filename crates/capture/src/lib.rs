@@ -4,13 +4,36 @@
 //! everything that could not be handed out. Back: [`Verdict`]s per connection, filters per process, and probe
 //! attachments.
 
+mod arena;
+mod bindings;
+mod capture;
+mod control;
+mod counters;
+mod decode;
+mod error;
 mod event;
+mod group;
 mod hook;
+mod kernel;
+mod object;
+mod options;
+mod reader;
+mod ring;
+mod shared;
 mod verdict;
+
+pub use capture::Capture;
+pub use control::Control;
+pub use counters::Counters;
+pub use error::Error;
 
 pub use event::{
     Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, KernelTime, Layer, Loss, Opened, Pid,
     ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed, WallClock,
 };
+pub use group::{Group, GroupReport};
 pub use hook::Hook;
+pub use kernel::KernelVersion;
+pub use options::{DirectionFilter, Options, Settings};
+pub use reader::Reader;
 pub use verdict::{ProcessVerdict, Verdict};

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What is true of a connection whoever looks: addresses, filters, the kernel's byte counts, open
+ * and close. */
+#ifndef QTAP_CONNECTION_H
+#define QTAP_CONNECTION_H
+
+struct endpoints {
+	/* IPv4 as ::ffff:a.b.c.d. */
+	u8 local[16];
+	u8 remote[16];
+	u16 local_port;
+	u16 remote_port;
+	u16 family;
+};
+
+static __always_inline void map_ipv4(u8 *address, __be32 ipv4)
+{
+	*(u64 *)address = 0;
+	*(u32 *)(address + 8) = bpf_htonl(0xffff);
+	*(u32 *)(address + 12) = ipv4;
+}
+
+static __always_inline void read_endpoints(struct endpoints *to, const struct sock *sk)
+{
+	to->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	to->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	to->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (to->family == AF_INET6) {
+		BPF_CORE_READ_INTO((struct in6_addr *)to->local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)to->remote, sk, __sk_common.skc_v6_daddr);
+	} else {
+		map_ipv4(to->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_ipv4(to->remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	}
+}
+
+enum address_class {
+	ADDRESS_PUBLIC,
+	ADDRESS_INTERNAL,
+	ADDRESS_LOOPBACK,
+};
+
+static __always_inline enum address_class classify(const u8 *address)
+{
+	u64 high = *(u64 *)address;
+	u32 third = *(u32 *)(address + 8);
+	u32 last = bpf_ntohl(*(u32 *)(address + 12));
+
+	if (high == 0 && third == bpf_htonl(0xffff)) {
+		if (last >> 24 == 127)
+			return ADDRESS_LOOPBACK;
+		if (last >> 24 == 10 || last >> 20 == 0xac1 ||
+		    last >> 16 == 0xc0a8 || /* RFC 1918 */
+		    last >> 16 == 0xa9fe || /* link-local, RFC 3927 */
+		    last >> 22 == 0x191)    /* 100.64/10, RFC 6598 */
+			return ADDRESS_INTERNAL;
+		return ADDRESS_PUBLIC;
+	}
+	if (high == 0 && third == 0 && last == 1)
+		return ADDRESS_LOOPBACK;
+	if ((address[0] & 0xfe) == 0xfc ||			 /* unique local, RFC 4193 */
+	    (address[0] == 0xfe && (address[1] & 0xc0) == 0x80)) /* link-local */
+		return ADDRESS_INTERNAL;
+	return ADDRESS_PUBLIC;
+}
+
+/* A host that talks to an address of its own goes through the loopback device, whatever the
+ * address. */
+static __always_inline enum address_class classify_remote(const struct endpoints *ends)
+{
+	if (*(u64 *)ends->local == *(u64 *)ends->remote &&
+	    *(u64 *)(ends->local + 8) == *(u64 *)(ends->remote + 8))
+		return ADDRESS_LOOPBACK;
+	return classify(ends->remote);
+}
+
+enum { NOT_FILTERED = -1 };
+
+/* The counter of the reason to leave a connection out, or NOT_FILTERED. */
+static __always_inline int filter(const struct endpoints *ends, u32 pid, u8 role)
+{
+	u32 direction = settings.direction;
+	enum address_class remote;
+	u8 *ignored;
+
+	if (pid == settings.own_pid)
+		return COUNT_FILTERED_SELF;
+	ignored = bpf_map_lookup_elem(&process_verdicts, &pid);
+	if (ignored && *ignored)
+		return COUNT_FILTERED_PROCESS;
+	remote = classify_remote(ends);
+	if (remote == ADDRESS_LOOPBACK && settings.ignore_loopback)
+		return COUNT_FILTERED_LOOPBACK;
+	if (direction == SETTING_ALL)
+		return NOT_FILTERED;
+	if (role == ROLE_SERVER)
+		return direction == SETTING_INGRESS ? NOT_FILTERED : COUNT_FILTERED_DIRECTION;
+	if (direction == SETTING_EGRESS ||
+	    (direction == SETTING_EGRESS_INTERNAL && remote != ADDRESS_PUBLIC) ||
+	    (direction == SETTING_EGRESS_EXTERNAL && remote == ADDRESS_PUBLIC))
+		return NOT_FILTERED;
+	return COUNT_FILTERED_DIRECTION;
+}
+
+/*
+ * All sequence numbers that we used since the connection began: payload, the FIN, and for a client
+ * the SYN (a server's child begins behind it).
+ */
+static __always_inline u64 sequence_sent(const struct sock *sk)
+{
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+	u32 unacked = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una);
+
+	return BPF_CORE_READ(tp, bytes_acked) + unacked;
+}
+
+/* All sequence numbers that we took in, in order: payload and the FIN, not the SYN. */
+static __always_inline u64 sequence_received(const struct sock *sk)
+{
+	return BPF_CORE_READ((const struct tcp_sock *)sk, bytes_received);
+}
+
+static __always_inline u32 unread(const struct sock *sk)
+{
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+
+	return BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+}
+
+static __always_inline bool fin_received(const struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_FLAG_DONE;
+}
+
+/*
+ * Who dialled, of a connection whose beginning we did not see. A server's child shares the port of
+ * its listener and has no lock on it; an explicit bind() locks the port; a port chosen by connect()
+ * is marked in the sock (6.18) or in the bucket.
+ */
+static __always_inline u8 find_role(struct sock *sk)
+{
+	struct inet_bind_bucket *bucket;
+	u8 locks = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks);
+
+	if (locks & (LOCK_BINDPORT | LOCK_CONNECT_BIND))
+		return ROLE_CLIENT;
+	bucket = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash);
+	if (bucket && BPF_CORE_READ(bucket, fastreuse) == -1)
+		return ROLE_CLIENT;
+	return ROLE_SERVER;
+}
+
+/* Once per connection: filters, then the event. Where it cannot be sent the connection stays
+ * pending and the next call tries. */
+static __noinline void open_connection(struct sock *sk, struct connection *conn)
+{
+	struct event_opened event = {};
+	struct endpoints ends = {};
+	int reason;
+
+	if (!conn || !first_to(&conn->opening))
+		return;
+	read_endpoints(&ends, sk);
+	reason = filter(&ends, conn->pid, conn->role);
+	if (reason != NOT_FILTERED) {
+		count(reason, 1);
+		conn->state = CONNECTION_FILTERED;
+		return;
+	}
+	event.kind = EVENT_OPENED;
+	event.fd = conn->fd;
+	event.connection = conn->id;
+	event.time = conn->time;
+	event.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	event.pid = conn->pid;
+	event.tid = conn->tid;
+	__builtin_memcpy(event.local_address, ends.local, 16);
+	__builtin_memcpy(event.remote_address, ends.remote, 16);
+	event.local_port = ends.local_port;
+	event.remote_port = ends.remote_port;
+	event.role = conn->role;
+	event.ipv6_socket = ends.family == AF_INET6;
+	event.midstream = conn->midstream;
+	if (emit_control(&event, sizeof(event))) {
+		count(COUNT_OPENED_LOST, 1);
+		conn->opening = 0;
+		return;
+	}
+	count(COUNT_OPENED, 1);
+	conn->state = CONNECTION_OPENED;
+}
+
+/* The kernel's counts no longer move: keep them, for the sock may be reset and used again. */
+static __always_inline void end_connection(const struct sock *sk, struct connection *conn)
+{
+	if (conn->ended)
+		return;
+	conn->sent_final = sequence_sent(sk) - conn->sent_base - (conn->fin_sent ? 1 : 0);
+	conn->received_final = sequence_received(sk) - conn->received_base -
+			       (fin_received(sk) && !conn->fin_in_base ? 1 : 0);
+	conn->ended = 1;
+}
+
+static __always_inline void close_connection(struct connection *conn)
+{
+	struct event_closed event = {};
+
+	if (conn->state != CONNECTION_OPENED)
+		return;
+	event.kind = EVENT_CLOSED;
+	event.reset = conn->reset;
+	event.connection = conn->id;
+	event.time = bpf_ktime_get_ns();
+	event.written = conn->position[DIRECTION_EGRESS];
+	event.read = conn->position[DIRECTION_INGRESS];
+	event.calls_written = conn->calls_position[DIRECTION_EGRESS];
+	event.calls_read = conn->calls_position[DIRECTION_INGRESS];
+	event.kernel_sent = conn->sent_final;
+	event.kernel_received = conn->received_final;
+	event.lost_ring_full = conn->lost_ring_full;
+	count(emit_control(&event, sizeof(event)) ? COUNT_CLOSED_LOST : COUNT_CLOSED, 1);
+}
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Copies what one call moved from user memory into records, piece by piece. */
+#ifndef QTAP_COPY_H
+#define QTAP_COPY_H
+
+enum {
+	/* Per call: 1,024 iovecs or messages at two steps each, and 1 MiB or more in chunks. */
+	COPY_STEPS = 4096,
+	MESSAGES = 1024,
+};
+
+static __always_inline u64 data_wake_flags(void)
+{
+	u64 flags = wake_flags();
+
+	if (flags == BPF_RB_NO_WAKEUP &&
+	    bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > settings.data_wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return flags;
+}
+
+static __always_inline void count_missing(u32 loss, u64 missing)
+{
+	switch (loss) {
+	case LOSS_CALL_CAP:
+		count(COUNT_CALL_CAP_BYTES, missing);
+		break;
+	case LOSS_FAULT:
+		count(COUNT_FAULTS, 1);
+		count(COUNT_FAULT_BYTES, missing);
+		break;
+	case LOSS_UNREADABLE:
+		count(COUNT_UNREADABLE_BYTES, missing);
+		break;
+	case LOSS_SKIPPED:
+		count(COUNT_SKIPPED_BYTES, missing);
+		break;
+	}
+}
+
+/* Sends what is in the payload; `missing` bytes behind it could not be copied. */
+static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
+{
+	u64 flags, size;
+	u32 fill;
+
+	if (!s)
+		return;
+	fill = s->fill;
+	if (!fill && !missing)
+		return;
+	if (fill > CHUNK_BYTES)
+		fill = CHUNK_BYTES;
+	s->event.length = fill;
+	s->event.missing = missing;
+	s->event.loss = missing ? loss : LOSS_NONE;
+	size = sizeof(s->event) + fill;
+	flags = data_wake_flags();
+	if (missing)
+		count_missing(loss, missing);
+	if (bpf_ringbuf_output(&data_ring, &s->event, size, flags)) {
+		s->lost += fill + missing;
+		count(COUNT_DATA_RECORDS_LOST, 1);
+		count(COUNT_DATA_BYTES_LOST, fill + missing);
+	} else {
+		count(COUNT_DATA_RECORDS, 1);
+		count(COUNT_DATA_BYTES, fill);
+	}
+	wake_after(&data_ring, flags);
+	s->event.position += fill + missing;
+	s->event.call_start = 0;
+	s->fill = 0;
+}
+
+/* The next message of recvmmsg or sendmmsg. */
+static __always_inline bool next_message(struct scratch *s)
+{
+	struct user_mmessage header;
+
+	if (!s->messages)
+		return false;
+	if (bpf_probe_read_user(&header, sizeof(header), (void *)s->message)) {
+		s->loss = LOSS_FAULT;
+		return false;
+	}
+	s->messages--;
+	s->message += sizeof(header);
+	s->message_left = header.length;
+	s->vector = header.message.vector;
+	s->vectors = header.message.vectors > 1024 ? 1024 : header.message.vectors;
+	return true;
+}
+
+static __always_inline bool next_segment(struct scratch *s)
+{
+	struct user_vector vector;
+
+	if (!s->message_left)
+		return next_message(s);
+	if (!s->vectors)
+		return false;
+	if (bpf_probe_read_user(&vector, sizeof(vector), (void *)s->vector)) {
+		s->loss = LOSS_FAULT;
+		return false;
+	}
+	s->vectors--;
+	s->vector += sizeof(vector);
+	s->segment = vector.base;
+	s->segment_left = vector.length < s->message_left ? vector.length : s->message_left;
+	return true;
+}
+
+/* One piece, one vector or one message further; 0 when there is nothing more to do. */
+__noinline int copy_step(u32 cpu)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &cpu);
+	u32 fill, piece;
+	long error;
+
+	if (!s || !s->copy)
+		return 0;
+	if (!s->segment_left && !next_segment(s))
+		return 0;
+	if (s->skip) {
+		u64 skipped = s->skip < s->segment_left ? s->skip : s->segment_left;
+
+		s->segment += skipped;
+		s->segment_left -= skipped;
+		s->message_left -= skipped;
+		s->skip -= skipped;
+		return 1;
+	}
+	piece = s->segment_left < CHUNK_BYTES ? s->segment_left : CHUNK_BYTES;
+	if (s->copy < piece)
+		piece = s->copy;
+	if (!piece)
+		return 1;
+	fill = s->fill;
+	if (fill && (piece > PIECE_BYTES || fill + piece > CHUNK_BYTES)) {
+		flush(s, 0, 0);
+		fill = 0;
+	}
+	if (fill) {
+		barrier_var(piece);
+		barrier_var(fill);
+		if (piece > PIECE_BYTES || fill > CHUNK_BYTES)
+			return 0;
+		error = bpf_probe_read_user(s->payload + fill, piece, (void *)s->segment);
+	} else {
+		barrier_var(piece);
+		if (piece > CHUNK_BYTES)
+			return 0;
+		error = bpf_probe_read_user(s->payload, piece, (void *)s->segment);
+	}
+	if (error)
+		flush(s, piece, LOSS_FAULT);
+	else
+		s->fill = fill + piece;
+	s->segment += piece;
+	s->segment_left -= piece;
+	s->message_left -= piece;
+	s->copy -= piece;
+	return 1;
+}
+
+/* Bytes moved by the first `messages` of an array of mmsghdr. */
+__noinline u64 sum_messages(u64 message, u32 messages)
+{
+	u64 sum = 0;
+	u32 length;
+
+	for (int i = 0; i < MESSAGES; i++) {
+		if (i >= messages)
+			break;
+		if (bpf_probe_read_user(&length, sizeof(length),
+					(void *)(message + i * sizeof(struct user_mmessage) +
+						 sizeof(struct user_message))))
+			break;
+		sum += length;
+	}
+	return sum;
+}
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What user space gets and gives. The Rust types come from the BTF of these; nothing here is
+ * written twice. Every record begins with its kind.
+ */
+#ifndef QTAP_EVENTS_H
+#define QTAP_EVENTS_H
+
+enum event_kind {
+	EVENT_OPENED = 1,
+	EVENT_CLOSED = 2,
+	EVENT_DATA = 3,
+	EVENT_FORKED = 4,
+	EVENT_EXEC = 5,
+	EVENT_EXITED = 6,
+	EVENT_MAPPED = 7,
+	EVENT_SECRET = 8,
+	EVENT_TRACE = 9,
+};
+
+enum direction {
+	DIRECTION_EGRESS = 0,
+	DIRECTION_INGRESS = 1,
+};
+
+enum layer {
+	LAYER_SOCKET = 0,
+	LAYER_CALLS = 1,
+};
+
+enum role {
+	ROLE_UNKNOWN = 0,
+	ROLE_CLIENT = 1,
+	ROLE_SERVER = 2,
+};
+
+/* Why the bytes that follow a record's payload are not there. */
+enum loss {
+	LOSS_NONE = 0,
+	LOSS_CALL_CAP = 1,
+	LOSS_FAULT = 2,
+	LOSS_UNREADABLE = 3,
+	LOSS_SKIPPED = 4,
+};
+
+enum {
+	/* Payload of one record. */
+	CHUNK_BYTES = 32768,
+	/* Pieces gathered behind the first in one record. */
+	PIECE_BYTES = 4096,
+	FILENAME_BYTES = 1024,
+	ARGUMENT_BYTES = 4096,
+	ENVIRONMENT_BYTES = 16384,
+	/* Slots of verdicts, a power of two. */
+	VERDICT_SLOTS = 65536,
+	SECRET_BYTES = 64,
+};
+
+struct event_opened {
+	u32 kind;
+	s32 fd;
+	u64 connection;
+	u64 time;
+	u64 cookie;
+	u32 pid;
+	u32 tid;
+	/* IPv4 as ::ffff:a.b.c.d. */
+	u8 local_address[16];
+	u8 remote_address[16];
+	/* Host byte order. */
+	u16 local_port;
+	u16 remote_port;
+	u8 role;
+	u8 ipv6_socket;
+	u8 midstream;
+	u8 reserved;
+};
+
+struct event_closed {
+	u32 kind;
+	u32 reset;
+	u64 connection;
+	u64 time;
+	u64 written;
+	u64 read;
+	u64 calls_written;
+	u64 calls_read;
+	u64 kernel_sent;
+	u64 kernel_received;
+	u64 lost_ring_full;
+};
+
+/* `length` bytes of payload follow; `missing` more bytes of the same call were not copied. */
+struct event_data {
+	u32 kind;
+	u8 direction;
+	u8 layer;
+	u8 call_start;
+	u8 loss;
+	u64 connection;
+	u64 time;
+	u64 position;
+	/* TLS session object; only when `connection` is 0. */
+	u64 object;
+	u32 pid;
+	u32 tid;
+	u32 length;
+	u32 missing;
+};
+
+struct event_forked {
+	u32 kind;
+	u32 pid;
+	u32 parent;
+	u32 reserved;
+	u64 start_ns;
+	u64 time;
+};
+
+/* File name, arguments and environment follow, in this order. */
+struct event_exec {
+	u32 kind;
+	u32 pid;
+	u32 parent;
+	u32 uid;
+	u64 time;
+	u64 start_ns;
+	u64 cgroup;
+	u32 filename_length;
+	u32 arguments_length;
+	u32 environment_length;
+	/* 0: it was longer than ENVIRONMENT_BYTES or could not be read. */
+	u32 environment_complete;
+};
+
+struct event_exited {
+	u32 kind;
+	u32 pid;
+	u32 status;
+	u32 reserved;
+	u64 start_ns;
+	u64 time;
+};
+
+struct event_mapped {
+	u32 kind;
+	u32 pid;
+	u64 time;
+	/* The kernel's dev_t: major << 20 | minor. */
+	u64 device;
+	u64 inode;
+	u64 address;
+};
+
+enum secret_label {
+	SECRET_CLIENT_EARLY = 1,
+	SECRET_CLIENT_HANDSHAKE = 2,
+	SECRET_SERVER_HANDSHAKE = 3,
+	SECRET_CLIENT_TRAFFIC = 4,
+	SECRET_SERVER_TRAFFIC = 5,
+	SECRET_MASTER = 6,
+};
+
+struct event_secret_head {
+	u32 kind;
+	u32 label;
+	u64 time;
+	u32 pid;
+	u32 tid;
+	u32 length;
+	u32 has_client_random;
+	u8 client_random[32];
+};
+
+struct event_secret {
+	struct event_secret_head head;
+	u8 secret[SECRET_BYTES];
+};
+
+/* Indexes of the per-CPU counters: everything that was left out, by reason. */
+enum counter {
+	COUNT_CONNECTIONS_FULL = 0,
+	COUNT_FILTERED_SELF,
+	COUNT_FILTERED_PROCESS,
+	COUNT_FILTERED_DIRECTION,
+	COUNT_FILTERED_LOOPBACK,
+	COUNT_FILTERED_KERNEL,
+	COUNT_COMPAT_CALLS,
+	COUNT_UNSUPPORTED_PROTOCOL,
+	COUNT_ADOPTED,
+	COUNT_OPENED_LOST,
+	COUNT_CLOSED_LOST,
+	COUNT_DATA_RECORDS_LOST,
+	COUNT_DATA_BYTES_LOST,
+	COUNT_CALLS_BYTES_LOST,
+	COUNT_FAULTS,
+	COUNT_FAULT_BYTES,
+	COUNT_CALL_CAP_BYTES,
+	COUNT_UNREADABLE_BYTES,
+	COUNT_SKIPPED_BYTES,
+	COUNT_PROCESS_EVENTS_LOST,
+	COUNT_PROCESS_VERDICTS_FULL,
+	COUNT_MAPPED_LOST,
+	COUNT_SECRETS_LOST,
+	COUNT_SECRETS_UNREADABLE,
+	COUNT_FRAMES_FULL,
+	COUNT_FRAMES_DEPTH,
+	COUNT_TRACES_LOST,
+	COUNT_DATA_RECORDS,
+	COUNT_DATA_BYTES,
+	COUNT_OPENED,
+	COUNT_CLOSED,
+	COUNTERS,
+};
+
+enum direction_setting {
+	SETTING_INGRESS = 0,
+	SETTING_EGRESS = 1,
+	SETTING_EGRESS_INTERNAL = 2,
+	SETTING_EGRESS_EXTERNAL = 3,
+	SETTING_ALL = 4,
+};
+
+/* User space writes these at any time through shared memory. */
+struct settings {
+	u32 direction;
+	u32 ignore_loopback;
+	/* Bytes copied of one system call or TLS call. */
+	u32 call_cap;
+	/* The agent itself: never observed. */
+	u32 own_pid;
+	/* TLS calls are probed: note which socket a thread touches in one. */
+	u32 calls;
+	/* The reader sleeps until something is in a ring. Cleared by who wakes it. */
+	u32 reader_sleeps;
+	/* Wake the reader when more than this is unread in the data ring. */
+	u32 data_wake_bytes;
+	u32 trace_modules;
+};
+
+/* What to copy of one connection; `connection` tells whether the slot is its own. Index 0 egress, 1
+ * ingress. */
+struct verdict {
+	u64 connection;
+	u64 skip_until[2];
+	u64 stream_until[2];
+	u64 calls;
+};
+
+/* Not used: takes the types into the BTF of the object, from which the Rust ones are made. */
+union event_types {
+	enum event_kind kind;
+	enum direction direction;
+	enum layer layer;
+	enum role role;
+	enum loss loss;
+	enum secret_label label;
+	enum counter counter;
+	enum direction_setting direction_setting;
+	struct event_opened opened;
+	struct event_closed closed;
+	struct event_data data;
+	struct event_forked forked;
+	struct event_exec exec;
+	struct event_exited exited;
+	struct event_mapped mapped;
+	struct event_secret secret;
+};
+
+const union event_types event_types SEC(".rodata.calls") = {};
+
+#endif

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The socket layer: every call that moves bytes of a TCP connection, seen when it returns. */
+#ifndef QTAP_SOCKET_H
+#define QTAP_SOCKET_H
+
+static __always_inline struct file *file_of(struct task_struct *task, u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+
+	if (!table || fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+/* The TCP sock behind a descriptor; NULL for all other files. Most calls end here, with the mode.
+ */
+static __always_inline struct sock *tcp_sock_of(struct file *file)
+{
+	struct socket *socket;
+	struct sock *sk;
+	u16 family, protocol;
+
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk)
+		return NULL;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6)
+		return NULL;
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol != IPPROTO_TCP) {
+		if (protocol == IPPROTO_MPTCP)
+			count(COUNT_UNSUPPORTED_PROTOCOL, 1);
+		return NULL;
+	}
+	return sk;
+}
+
+/*
+ * A connection that nobody told us of: older than the agent, or a hook missed it. `sent` and
+ * `received` are what the call moved that made us see it; the connection begins before them.
+ */
+static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pid_tgid, s32 fd,
+						u64 sent, u64 received, u32 family)
+{
+	struct connection fresh = {};
+	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	u64 unread_bytes;
+
+	if (state == TCP_LISTEN || state == TCP_SYN_SENT)
+		return NULL;
+	unread_bytes = unread(sk);
+	fresh.id = next_connection(family);
+	fresh.time = bpf_ktime_get_ns();
+	fresh.pid = pid_tgid >> 32;
+	fresh.tid = pid_tgid;
+	fresh.fd = fd;
+	fresh.role = find_role(sk);
+	fresh.sent_base = sequence_sent(sk) - sent;
+	fresh.received_base = sequence_received(sk) - unread_bytes - received;
+	fresh.fin_in_base = fin_received(sk) && !unread_bytes;
+	fresh.midstream =
+		fresh.received_base != 0 || fresh.sent_base != (fresh.role == ROLE_CLIENT ? 1 : 0);
+	if (state == TCP_CLOSE) {
+		/* The counts stand still already. */
+		fresh.ended = 1;
+		fresh.sent_final = sent;
+		fresh.received_final = received + unread_bytes;
+	}
+	if (bpf_map_update_elem(&connections, &key, &fresh, BPF_NOEXIST)) {
+		struct connection *other = bpf_map_lookup_elem(&connections, &key);
+
+		if (!other)
+			count(COUNT_CONNECTIONS_FULL, 1);
+		return other;
+	}
+	count(COUNT_ADOPTED, 1);
+	return bpf_map_lookup_elem(&connections, &key);
+}
+
+/* A process took the connection in hand: fills in who, where nobody did. */
+static __always_inline void use_connection(struct sock *sk, struct connection *conn, u64 pid_tgid,
+					   s32 fd)
+{
+	if (conn->state != CONNECTION_PENDING)
+		return;
+	if (!conn->pid) {
+		conn->pid = pid_tgid >> 32;
+		conn->tid = pid_tgid;
+	}
+	if (conn->fd < 0)
+		conn->fd = fd;
+	if (!conn->time)
+		conn->time = bpf_ktime_get_ns();
+	open_connection(sk, conn);
+}
+
+static __always_inline void accepted(struct task_struct *task, s32 fd)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct sock *sk = tcp_sock_of(file_of(task, fd));
+	struct connection *conn;
+	u64 key = (u64)sk;
+
+	if (!sk)
+		return;
+	conn = bpf_map_lookup_elem(&connections, &key);
+	if (!conn)
+		conn = adopt(sk, key, pid_tgid, fd, 0, 0, ID_SYSCALL);
+	if (conn)
+		use_connection(sk, conn, pid_tgid, fd);
+}
+
+/* Where the bytes of a call are. */
+struct source {
+	u64 buffer;
+	u64 vector;
+	u64 vectors;
+	u64 message;
+	u32 messages;
+	bool unreadable;
+};
+
+static __always_inline void moved(struct task_struct *task, s32 fd, u32 direction, u64 bytes,
+				  const struct source *from)
+{
+	u64 skip_until = 0, stream_until = ~0ULL, position, end, start, stop, left;
+	u32 cpu = bpf_get_smp_processor_id(), slot;
+	struct sock *sk = tcp_sock_of(file_of(task, fd));
+	u64 key = (u64)sk, pid_tgid;
+	struct connection *conn;
+	struct verdict *verdict;
+	struct scratch *s;
+	u32 loss = LOSS_CALL_CAP;
+
+	if (!sk)
+		return;
+	pid_tgid = bpf_get_current_pid_tgid();
+	conn = bpf_map_lookup_elem(&connections, &key);
+	if (!conn) {
+		if (pid_tgid >> 32 == settings.own_pid)
+			return;
+		conn = adopt(sk, key, pid_tgid, fd, direction == DIRECTION_EGRESS ? bytes : 0,
+			     direction == DIRECTION_INGRESS ? bytes : 0, ID_SYSCALL);
+		if (!conn)
+			return;
+	}
+	if (conn->state == CONNECTION_FILTERED)
+		return;
+	if (conn->state == CONNECTION_PENDING)
+		use_connection(sk, conn, pid_tgid, fd);
+	position = reserve_position(&conn->position[direction & 1], bytes);
+	if (conn->state != CONNECTION_OPENED) {
+		/* User space does not know it yet, for want of room in the control ring. */
+		if (conn->state == CONNECTION_PENDING) {
+			__sync_fetch_and_add(&conn->lost_ring_full, bytes);
+			count(COUNT_DATA_BYTES_LOST, bytes);
+		}
+		return;
+	}
+
+	slot = conn->id & (VERDICT_SLOTS - 1);
+	verdict = bpf_map_lookup_elem(&verdicts, &slot);
+	if (verdict && *(volatile u64 *)&verdict->connection == conn->id) {
+		skip_until = verdict->skip_until[direction & 1];
+		stream_until = verdict->stream_until[direction & 1];
+	}
+	end = position + bytes;
+	start = position > skip_until ? position : skip_until;
+	stop = end < stream_until ? end : stream_until;
+	if (start >= stop) {
+		count(COUNT_SKIPPED_BYTES, bytes);
+		return;
+	}
+	if (start > position)
+		count(COUNT_SKIPPED_BYTES, start - position);
+
+	s = bpf_map_lookup_elem(&scratches, &cpu);
+	if (!s)
+		return;
+	s->event.kind = EVENT_DATA;
+	s->event.direction = direction;
+	s->event.layer = LAYER_SOCKET;
+	s->event.call_start = start == position;
+	s->event.connection = conn->id;
+	s->event.time = bpf_ktime_get_ns();
+	s->event.position = start;
+	s->event.object = 0;
+	s->event.pid = pid_tgid >> 32;
+	s->event.tid = pid_tgid;
+	s->fill = 0;
+	s->lost = 0;
+	if (from->unreadable) {
+		flush(s, stop - start, LOSS_UNREADABLE);
+		if (s->lost)
+			__sync_fetch_and_add(&conn->lost_ring_full, s->lost);
+		return;
+	}
+	s->loss = LOSS_NONE;
+	s->skip = start - position;
+	s->copy = stop - start;
+	if (s->copy > settings.call_cap)
+		s->copy = settings.call_cap;
+	else if (stop < end)
+		loss = LOSS_SKIPPED;
+	s->segment = from->buffer;
+	s->segment_left = from->buffer ? bytes : 0;
+	s->vector = from->vector;
+	s->vectors = from->vectors > 1024 ? 1024 : from->vectors;
+	s->message = from->message;
+	s->messages = from->messages;
+	s->message_left = from->message ? 0 : bytes;
+	for (int i = 0; i < COPY_STEPS; i++) {
+		if (!copy_step(cpu))
+			break;
+	}
+	left = end - s->event.position - s->fill;
+	flush(s, left, s->loss ?: loss);
+	if (s->lost)
+		__sync_fetch_and_add(&conn->lost_ring_full, s->lost);
+}
+
+static __always_inline void mapped(struct task_struct *task, struct pt_regs *regs, u64 address)
+{
+	struct event_mapped event = {};
+	struct file_key key = {};
+	struct file *file;
+	struct inode *inode;
+	u8 known = 1;
+
+	if (!(SYSCALL_ARG3(regs) & PROT_EXEC) || (SYSCALL_ARG4(regs) & MAP_ANONYMOUS))
+		return;
+	if (bpf_get_current_pid_tgid() >> 32 == settings.own_pid)
+		return;
+	file = file_of(task, SYSCALL_ARG5(regs));
+	if (!file)
+		return;
+	inode = BPF_CORE_READ(file, f_inode);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	if (bpf_map_update_elem(&known_files, &key, &known, BPF_NOEXIST))
+		return;
+	event.kind = EVENT_MAPPED;
+	event.pid = bpf_get_current_pid_tgid() >> 32;
+	event.time = bpf_ktime_get_ns();
+	event.device = key.device;
+	event.inode = key.inode;
+	event.address = address;
+	if (emit_control(&event, sizeof(event))) {
+		count(COUNT_MAPPED_LOST, 1);
+		bpf_map_delete_elem(&known_files, &key);
+	}
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
+{
+	u32 number = SYSCALL_NUMBER(regs), direction, flags;
+	struct user_message message;
+	struct task_struct *task;
+	struct source from = {};
+	u64 bytes = result;
+	s32 fd;
+	u8 call;
+
+	if (number >= SYSCALL_TABLE)
+		return 0;
+	call = syscall_calls[number];
+	if (!call || result < 0)
+		return 0;
+	if (!result && call != CALL_ACCEPT)
+		return 0;
+	task = current_task();
+	if (IS_COMPAT(task)) {
+		count(COUNT_COMPAT_CALLS, 1);
+		return 0;
+	}
+	fd = SYSCALL_ARG1(regs);
+	switch (call) {
+	case CALL_READ:
+		direction = DIRECTION_INGRESS;
+		from.buffer = SYSCALL_ARG2(regs);
+		break;
+	case CALL_WRITE:
+	case CALL_SENDTO:
+		direction = DIRECTION_EGRESS;
+		from.buffer = SYSCALL_ARG2(regs);
+		break;
+	case CALL_RECVFROM:
+		flags = SYSCALL_ARG4(regs);
+		if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
+			return 0;
+		direction = DIRECTION_INGRESS;
+		from.buffer = SYSCALL_ARG2(regs);
+		from.unreadable = flags & MSG_TRUNC;
+		break;
+	case CALL_READV:
+	case CALL_WRITEV:
+		direction = call == CALL_READV ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+		from.vector = SYSCALL_ARG2(regs);
+		from.vectors = SYSCALL_ARG3(regs);
+		break;
+	case CALL_RECVMSG:
+	case CALL_SENDMSG:
+		direction = call == CALL_RECVMSG ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+		flags = SYSCALL_ARG3(regs);
+		if (call == CALL_RECVMSG) {
+			if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
+				return 0;
+			from.unreadable = flags & MSG_TRUNC;
+		}
+		if (!bpf_probe_read_user(&message, sizeof(message), (void *)SYSCALL_ARG2(regs))) {
+			from.vector = message.vector;
+			from.vectors = message.vectors;
+		}
+		break;
+	case CALL_RECVMMSG:
+	case CALL_SENDMMSG:
+		direction = call == CALL_RECVMMSG ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+		flags = SYSCALL_ARG4(regs);
+		if (call == CALL_RECVMMSG) {
+			if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
+				return 0;
+			from.unreadable = flags & MSG_TRUNC;
+		}
+		from.message = SYSCALL_ARG2(regs);
+		from.messages = result;
+		bytes = sum_messages(from.message, from.messages);
+		break;
+	case CALL_SENDFILE:
+		direction = DIRECTION_EGRESS;
+		from.unreadable = true;
+		break;
+	case CALL_SPLICE:
+		from.unreadable = true;
+		if (tcp_sock_of(file_of(task, fd))) {
+			direction = DIRECTION_INGRESS;
+		} else {
+			direction = DIRECTION_EGRESS;
+			fd = SYSCALL_ARG3(regs);
+		}
+		break;
+	case CALL_ACCEPT:
+		accepted(task, result);
+		return 0;
+	case CALL_MMAP:
+		mapped(task, regs, result);
+		return 0;
+	default:
+		return 0;
+	}
+	moved(task, fd, direction, bytes, &from);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Beginning and end of TCP connections, once per socket and not per descriptor. */
+#ifndef QTAP_TCP_H
+#define QTAP_TCP_H
+
+/* The descriptor given to the system call this thread is in: connect() and sendto(MSG_FASTOPEN)
+ * have it first. */
+static __always_inline s32 descriptor_of_call(void)
+{
+#ifndef QTAP_LEGACY
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		struct pt_regs *regs =
+			(struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+		u32 nr = SYSCALL_NUMBER(regs);
+
+		if (nr == SYSCALL_CONNECT || nr == SYSCALL_SENDTO)
+			return SYSCALL_ARG1(regs);
+	}
+#endif
+	return -1;
+}
+
+static __always_inline void dialled(struct sock *sk, u64 key)
+{
+	struct connection fresh = {}, *former;
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	/* A sock that was disconnected and dials again. */
+	former = bpf_map_lookup_elem(&connections, &key);
+	if (former)
+		close_connection(former);
+	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock)) {
+		if (former)
+			bpf_map_delete_elem(&connections, &key);
+		count(COUNT_FILTERED_KERNEL, 1);
+		return;
+	}
+	fresh.id = next_connection(ID_STATE);
+	fresh.pid = pid_tgid >> 32;
+	fresh.tid = pid_tgid;
+	fresh.fd = descriptor_of_call();
+	fresh.role = ROLE_CLIENT;
+	/* The SYN. */
+	fresh.sent_base = 1;
+	if (bpf_map_update_elem(&connections, &key, &fresh, BPF_ANY))
+		count(COUNT_CONNECTIONS_FULL, 1);
+}
+
+static __always_inline void established(struct sock *sk, u64 key, int former_state)
+{
+	struct connection fresh = {}, *conn = bpf_map_lookup_elem(&connections, &key);
+
+	if (conn && conn->role == ROLE_CLIENT && !conn->ended) {
+		conn->time = bpf_ktime_get_ns();
+		open_connection(sk, conn);
+		return;
+	}
+	if (former_state != TCP_SYN_RECV) {
+		/* Dialled before we looked, established now: whoever uses it first opens it. */
+		fresh.role = ROLE_CLIENT;
+		fresh.sent_base = 1;
+	} else {
+		/* Nobody has accepted it yet; this is an interrupt in whatever process. */
+		fresh.role = ROLE_SERVER;
+	}
+	fresh.id = next_connection(ID_STATE);
+	fresh.fd = -1;
+	fresh.time = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&connections, &key, &fresh, BPF_ANY))
+		count(COUNT_CONNECTIONS_FULL, 1);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int to)
+{
+	u64 key = (u64)sk;
+	struct connection *conn;
+
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	switch (to) {
+	case TCP_SYN_SENT:
+		dialled(sk, key);
+		break;
+	case TCP_ESTABLISHED:
+		established(sk, key, from);
+		break;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+		conn = bpf_map_lookup_elem(&connections, &key);
+		if (conn)
+			conn->fin_sent = 1;
+		break;
+	case TCP_CLOSE:
+		conn = bpf_map_lookup_elem(&connections, &key);
+		if (!conn || conn->ended)
+			break;
+		/* Without a FIN of ours somebody cut it off. */
+		conn->reset = BPF_CORE_READ(sk, sk_err) != 0 || from == TCP_ESTABLISHED ||
+			      from == TCP_CLOSE_WAIT;
+		end_connection(sk, conn);
+		break;
+	}
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroy_sock, struct sock *sk)
+{
+	u64 key = (u64)sk;
+	struct connection *conn = bpf_map_lookup_elem(&connections, &key);
+
+	if (!conn)
+		return 0;
+	end_connection(sk, conn);
+	close_connection(conn);
+	bpf_map_delete_elem(&connections, &key);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,131 @@
+//! The whole kernel side in one value.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::sync::Arc;
+
+use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, ProgramMut};
+
+use crate::control::SettingsMemory;
+use crate::group::{Group, GroupReport};
+use crate::object::{self, Loaded};
+use crate::ring::Ring;
+use crate::{Control, Error, Options, Reader};
+
+/// The loaded object and what is attached of it. Dropping it detaches everything; nothing is pinned, so the end of the process
+/// does too, whatever ends it.
+pub struct Capture {
+    object: Object,
+    groups: BTreeSet<Group>,
+    left_out: Vec<GroupReport>,
+    links: Vec<Link>,
+    settings: Arc<SettingsMemory>,
+    control: Control,
+}
+
+impl Capture {
+    /// Loads the object, in part if some group does not load. Fails when not even [`Group::Sockets`] does.
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let Loaded {
+            object,
+            groups,
+            left_out,
+        } = object::load(options)?;
+        let settings = Arc::new(SettingsMemory::map(&handle(&object, ".data.settings")?)?);
+        settings.write(options.settings);
+        settings.own_pid(options.own_pid);
+        settings.data_wake_bytes(object::ring_size("data_ring", options.data_ring)? / 8);
+        let control = Control::new(
+            Arc::clone(&settings),
+            &handle(&object, "verdicts")?,
+            handle(&object, "process_verdicts")?,
+            handle(&object, "known_files")?,
+            handle(&object, "counters")?,
+        )?;
+        Ok(Self {
+            object,
+            groups,
+            left_out,
+            links: Vec::new(),
+            settings,
+            control,
+        })
+    }
+
+    /// Attaches all groups that loaded, sockets and processes first; from then on events flow. Tells what became of each group.
+    pub fn attach(&mut self) -> Vec<GroupReport> {
+        let mut reports = self.left_out.clone();
+        for group in [Group::Sockets, Group::Process] {
+            if self.groups.contains(&group) {
+                let problem = self.attach_group(group).err().map(|error| error.to_string());
+                reports.push(GroupReport { group, problem });
+            }
+        }
+        // The others attach where they are asked to.
+        let idle = [Group::Existing, Group::TlsSecrets, Group::TlsCalls];
+        reports.extend(
+            idle.into_iter()
+                .filter(|group| self.groups.contains(group))
+                .map(|group| GroupReport { group, problem: None }),
+        );
+        reports.sort_by_key(|report| report.group);
+        reports
+    }
+
+    fn attach_group(&mut self, group: Group) -> Result<(), libbpf_rs::Error> {
+        let mut links = Vec::new();
+        for program in self.object.progs_mut() {
+            if Group::of_section(&program.section().to_string_lossy()) == Some(group) {
+                links.push(program.attach_trace()?);
+            }
+        }
+        self.links.append(&mut links);
+        Ok(())
+    }
+
+    /// Finds the connections that exist, which are then told as [`crate::Opened`] with `midstream`. To be called after
+    /// [`Self::attach`], so that none falls between. Reads all descriptors of all processes: a few milliseconds per ten thousand.
+    pub fn scan_existing(&mut self) -> Result<(), Error> {
+        let program = self.program("existing_connections")?;
+        let link = program
+            .attach_trace()
+            .map_err(|source| Error::Existing(std::io::Error::other(source)))?;
+        let mut iterator =
+            Iter::new(&link).map_err(|source| Error::Existing(std::io::Error::other(source)))?;
+        let mut output = Vec::new();
+        iterator.read_to_end(&mut output).map_err(Error::Existing)?;
+        Ok(())
+    }
+
+    /// The consumer of the rings. There must be only one.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        let control = Ring::new(handle(&self.object, "control_ring")?)?;
+        let data = Ring::new(handle(&self.object, "data_ring")?)?;
+        Reader::new(control, data, Arc::clone(&self.settings))
+    }
+
+    /// What steers the kernel side.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    fn program(&self, name: &'static str) -> Result<ProgramMut<'_>, Error> {
+        self.object
+            .progs_mut()
+            .find(|program| program.name() == name && program.autoload())
+            .ok_or(Error::NoProgram(name))
+    }
+}
+
+fn handle(object: &Object, name: &'static str) -> Result<MapHandle, Error> {
+    let map = object
+        .maps()
+        .find(|map| map.name() == name)
+        .ok_or(Error::NoMap(name))?;
+    MapHandle::try_from(&map).map_err(|source| Error::Map {
+        map: name,
+        attempt: "open",
+        source,
+    })
+}

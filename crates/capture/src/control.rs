@@ -1,0 +1,205 @@
+//! What goes back to the kernel, and what it counts.
+
+use std::mem::offset_of;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
+
+use crate::bindings as kernel;
+use crate::counters::{Counters, read_counters};
+use crate::decode::device_to_kernel;
+use crate::shared::SharedMemory;
+use crate::{ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, Verdict};
+
+/// Slots of verdicts, see `bpf/maps.bpf.h`.
+const VERDICT_SLOTS: u64 = 65_536;
+
+/// Steers the kernel side. Cheap to clone; all methods may be called from any thread.
+#[derive(Clone, Debug)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    verdicts: SharedMemory,
+    settings: Arc<SettingsMemory>,
+    processes: MapHandle,
+    known_files: MapHandle,
+    counters: MapHandle,
+}
+
+impl Control {
+    pub(crate) fn new(
+        settings: Arc<SettingsMemory>,
+        verdicts: &MapHandle,
+        processes: MapHandle,
+        known_files: MapHandle,
+        counters: MapHandle,
+    ) -> Result<Self, Error> {
+        let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();
+        let verdicts = SharedMemory::map(verdicts, 0, length, true).map_err(|source| Error::System {
+            attempt: "share the verdicts",
+            source,
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                verdicts,
+                settings,
+                processes,
+                known_files,
+                counters,
+            }),
+        })
+    }
+
+    /// Says what to copy of a connection; holds for calls that end from now on. A few stores, no system call.
+    ///
+    /// Connections whose ids are a multiple of 65,536 apart share a slot: the last one written has it, the other one is copied
+    /// in full.
+    pub fn verdict(&self, id: ConnectionId, verdict: Verdict) {
+        let base = (id.0 % VERDICT_SLOTS) as usize * size_of::<kernel::verdict>();
+        let store = |offset, value| {
+            if let Some(at) = self.inner.verdicts.at::<AtomicU64>(base + offset) {
+                // SAFETY: inside the mapping, which lives as long as self; the kernel reads whole words.
+                unsafe { at.as_ref() }.store(value, Ordering::Relaxed);
+            }
+        };
+        // Nobody's while it is half written.
+        store(offset_of!(kernel::verdict, connection), 0);
+        fence(Ordering::SeqCst);
+        for direction in 0..2 {
+            let word = direction * size_of::<u64>();
+            let (skip, stream) = match direction {
+                0 => (verdict.skip_until[0], verdict.stream_until[0]),
+                _ => (verdict.skip_until[1], verdict.stream_until[1]),
+            };
+            store(offset_of!(kernel::verdict, skip_until) + word, skip);
+            store(offset_of!(kernel::verdict, stream_until) + word, stream);
+        }
+        store(offset_of!(kernel::verdict, calls), u64::from(verdict.calls));
+        fence(Ordering::SeqCst);
+        store(offset_of!(kernel::verdict, connection), id.0);
+    }
+
+    /// Says whether connections of a process, and of those it forks from now on, are observed. Holds for connections that
+    /// open from now on. Forgotten when the process exits.
+    pub fn process(&self, pid: Pid, verdict: ProcessVerdict) -> Result<(), Error> {
+        let map = "process_verdicts";
+        let key = pid.0.to_ne_bytes();
+        match verdict {
+            ProcessVerdict::Ignore => {
+                self.inner
+                    .processes
+                    .update(&key, &[1], MapFlags::ANY)
+                    .map_err(|source| Error::Map {
+                        map,
+                        attempt: "write",
+                        source,
+                    })
+            }
+            ProcessVerdict::Observe => remove(&self.inner.processes, map, &key),
+        }
+    }
+
+    /// Replaces the settings; holds for connections that open from now on.
+    pub fn settings(&self, settings: Settings) {
+        self.inner.settings.write(settings);
+    }
+
+    /// Do not tell of executable mappings of this file (any more). `device` is `st_dev` of `stat(2)`.
+    pub fn mark_known(&self, device: u64, inode: u64) -> Result<(), Error> {
+        self.inner
+            .known_files
+            .update(&file_key(device, inode), &[1], MapFlags::ANY)
+            .map_err(|source| Error::Map {
+                map: "known_files",
+                attempt: "write",
+                source,
+            })
+    }
+
+    /// Tell of the next executable mapping of this file again, for instance because it was written to.
+    pub fn forget_known(&self, device: u64, inode: u64) -> Result<(), Error> {
+        remove(&self.inner.known_files, "known_files", &file_key(device, inode))
+    }
+
+    /// Everything the kernel side counted since it was loaded. One system call per counter.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        read_counters(&self.inner.counters)
+    }
+}
+
+fn file_key(device: u64, inode: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    let (first, second) = key.split_at_mut(8);
+    first.copy_from_slice(&device_to_kernel(device).to_ne_bytes());
+    second.copy_from_slice(&inode.to_ne_bytes());
+    key
+}
+
+fn remove(handle: &MapHandle, map: &'static str, key: &[u8]) -> Result<(), Error> {
+    match handle.delete(key) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|source| Error::Map {
+            map,
+            attempt: "remove from",
+            source,
+        }),
+    }
+}
+
+/// `struct settings`, shared with the kernel.
+#[derive(Debug)]
+pub(crate) struct SettingsMemory {
+    memory: SharedMemory,
+}
+
+impl SettingsMemory {
+    pub(crate) fn map(handle: &MapHandle) -> Result<Self, Error> {
+        let memory = SharedMemory::map(handle, 0, size_of::<kernel::settings>(), true).map_err(|source| {
+            Error::System {
+                attempt: "share the settings",
+                source,
+            }
+        })?;
+        Ok(Self { memory })
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        if let Some(at) = self.memory.at::<AtomicU32>(offset) {
+            // SAFETY: inside the mapping, which lives as long as self; the kernel reads and writes whole words.
+            unsafe { at.as_ref() }.store(value, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn write(&self, settings: Settings) {
+        let direction = match settings.direction {
+            DirectionFilter::Ingress => kernel::direction_setting::SETTING_INGRESS,
+            DirectionFilter::Egress => kernel::direction_setting::SETTING_EGRESS,
+            DirectionFilter::EgressInternal => kernel::direction_setting::SETTING_EGRESS_INTERNAL,
+            DirectionFilter::EgressExternal => kernel::direction_setting::SETTING_EGRESS_EXTERNAL,
+            DirectionFilter::All => kernel::direction_setting::SETTING_ALL,
+        };
+        self.store(offset_of!(kernel::settings, direction), direction.0);
+        self.store(
+            offset_of!(kernel::settings, ignore_loopback),
+            u32::from(settings.ignore_loopback),
+        );
+        self.store(offset_of!(kernel::settings, call_cap), settings.call_cap);
+        self.store(offset_of!(kernel::settings, calls), u32::from(settings.calls));
+    }
+
+    pub(crate) fn own_pid(&self, pid: Option<Pid>) {
+        self.store(offset_of!(kernel::settings, own_pid), pid.map_or(0, |pid| pid.0));
+    }
+
+    pub(crate) fn data_wake_bytes(&self, bytes: u32) {
+        self.store(offset_of!(kernel::settings, data_wake_bytes), bytes);
+    }
+
+    pub(crate) fn reader_sleeps(&self, sleeps: bool) {
+        self.store(offset_of!(kernel::settings, reader_sleeps), u32::from(sleeps));
+    }
+}

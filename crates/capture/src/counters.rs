@@ -1,0 +1,104 @@
+//! Everything the kernel side left out or handed on, by reason.
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+
+use crate::Error;
+use crate::bindings::counter;
+
+/// Names of the counters, for metrics: what was counted, and why it was left out.
+const NAMES: [(counter, &str); 31] = [
+    (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
+    (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
+    (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
+    (
+        counter::COUNT_FILTERED_DIRECTION,
+        "connections_filtered_direction",
+    ),
+    (counter::COUNT_FILTERED_LOOPBACK, "connections_filtered_loopback"),
+    (counter::COUNT_FILTERED_KERNEL, "connections_filtered_kernel"),
+    (counter::COUNT_COMPAT_CALLS, "calls_unsupported_32bit"),
+    (counter::COUNT_UNSUPPORTED_PROTOCOL, "calls_unsupported_protocol"),
+    (counter::COUNT_ADOPTED, "connections_adopted"),
+    (counter::COUNT_OPENED_LOST, "opened_retried_ring_full"),
+    (counter::COUNT_CLOSED_LOST, "closed_lost_ring_full"),
+    (counter::COUNT_DATA_RECORDS_LOST, "data_records_lost_ring_full"),
+    (counter::COUNT_DATA_BYTES_LOST, "data_bytes_lost_ring_full"),
+    (counter::COUNT_CALLS_BYTES_LOST, "tls_call_bytes_lost_ring_full"),
+    (counter::COUNT_FAULTS, "faults"),
+    (counter::COUNT_FAULT_BYTES, "data_bytes_lost_fault"),
+    (counter::COUNT_CALL_CAP_BYTES, "data_bytes_lost_call_cap"),
+    (counter::COUNT_UNREADABLE_BYTES, "data_bytes_lost_unreadable"),
+    (counter::COUNT_SKIPPED_BYTES, "data_bytes_skipped"),
+    (
+        counter::COUNT_PROCESS_EVENTS_LOST,
+        "process_events_lost_ring_full",
+    ),
+    (
+        counter::COUNT_PROCESS_VERDICTS_FULL,
+        "process_verdicts_table_full",
+    ),
+    (counter::COUNT_MAPPED_LOST, "mappings_retried_ring_full"),
+    (counter::COUNT_SECRETS_LOST, "secrets_lost_ring_full"),
+    (counter::COUNT_SECRETS_UNREADABLE, "secrets_lost_fault"),
+    (counter::COUNT_FRAMES_FULL, "tls_calls_lost_table_full"),
+    (counter::COUNT_FRAMES_DEPTH, "tls_calls_lost_nesting"),
+    (counter::COUNT_TRACES_LOST, "traces_lost"),
+    (counter::COUNT_DATA_RECORDS, "data_records"),
+    (counter::COUNT_DATA_BYTES, "data_bytes"),
+    (counter::COUNT_OPENED, "opened"),
+    (counter::COUNT_CLOSED, "closed"),
+];
+
+/// A reading of all counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    values: Vec<(&'static str, u64)>,
+}
+
+impl Counters {
+    /// Each counter with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.values.iter().copied()
+    }
+
+    /// The counter of that name; `None` when there is none.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.iter()
+            .find_map(|(found, value)| (found == name).then_some(value))
+    }
+}
+
+pub(crate) fn read_counters(map: &MapHandle) -> Result<Counters, Error> {
+    let mut values = Vec::with_capacity(NAMES.len());
+    for (index, name) in NAMES {
+        let per_cpu = map
+            .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| Error::Map {
+                map: "counters",
+                attempt: "read",
+                source,
+            })?;
+        let sum = per_cpu
+            .iter()
+            .flatten()
+            .filter_map(|value| value.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)))
+            .sum();
+        values.push((name, sum));
+    }
+    Ok(Counters { values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_a_name_of_its_own() {
+        assert_eq!(NAMES.len(), counter::COUNTERS.0 as usize);
+        for (index, (counter, name)) in (0..).zip(NAMES) {
+            assert_eq!(counter.0, index, "{name} is out of order");
+            assert_eq!(NAMES.iter().filter(|(_, other)| *other == name).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the kernel side is told: once at load, and at any time.
+
+use crate::Pid;
+
+/// Fixed when the object is loaded.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the ring for payload; rounded up to a power of two of pages.
+    pub data_ring: usize,
+    /// Bytes of the ring for everything else; rounded up to a power of two of pages.
+    pub control_ring: usize,
+    /// Connections known at one time, those being established and those filtered included.
+    pub max_connections: u32,
+    /// The process that is never observed: the agent. `None` observes everything.
+    pub own_pid: Option<Pid>,
+    /// What can be changed later.
+    pub settings: Settings,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data_ring: 16 << 20,
+            control_ring: 1 << 20,
+            max_connections: 65_536,
+            own_pid: Some(Pid(std::process::id())),
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// Which connections are observed, by who dialled and where to. Loopback and link-local peers are internal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DirectionFilter {
+    /// Only accepted connections.
+    Ingress,
+    /// Only dialled connections.
+    Egress,
+    /// Only dialled connections to internal addresses: loopback, link-local, RFC 1918, fc00::/7, 100.64/10.
+    EgressInternal,
+    /// Only dialled connections to other addresses.
+    EgressExternal,
+    /// Everything.
+    #[default]
+    All,
+}
+
+/// Can be changed while the agent runs; holds for connections that open from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Which connections.
+    pub direction: DirectionFilter,
+    /// Leave out connections to the host itself.
+    pub ignore_loopback: bool,
+    /// Bytes copied of one system call or TLS call.
+    pub call_cap: u32,
+    /// TLS calls are probed somewhere: the socket hook notes which connection a thread touches in one.
+    pub calls: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            direction: DirectionFilter::All,
+            ignore_loopback: false,
+            call_cap: 1 << 20,
+            calls: false,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Reads both rings in the order things happened.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+use crate::arena::Arena;
+use crate::control::SettingsMemory;
+use crate::decode::decode;
+use crate::ring::Ring;
+use crate::{Error, Event};
+
+/// Payload handed out between two looks at the control ring.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// While awake, the longest time a record waits. The kernel wakes us earlier when the data ring fills.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Naps in which nothing came before we sleep until the kernel wakes us.
+const NAPS: u32 = 10;
+
+/// The only consumer of the rings.
+///
+/// The records of one connection come in this order: `Opened`, its `Data`, `Closed`; they travel in two rings, so each pass notes how
+/// far the data ring is, empties the control ring, then hands out data up to the note, and keeps each `Closed` back until
+/// all data that were there when it was found are out.
+pub struct Reader {
+    control: Ring,
+    data: Ring,
+    settings: Arc<SettingsMemory>,
+    epoll: OwnedFd,
+    arena: Arena,
+    /// Ends of connections, each with the position of the data ring it has to wait for.
+    closed: VecDeque<(u64, Event)>,
+    naps: u32,
+    undecodable: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(control: Ring, data: Ring, settings: Arc<SettingsMemory>) -> Result<Self, Error> {
+        // SAFETY: creates a descriptor, which we own from here on.
+        let epoll = unsafe {
+            let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            if fd < 0 {
+                return Err(Error::last_os("wait for ring buffers"));
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        for ring in [&control, &data] {
+            // Edge-triggered: it wakes for news and not because something is still unread.
+            let mut interest = libc::epoll_event {
+                events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+                u64: 0,
+            };
+            let fd = ring.map().as_fd().as_raw_fd();
+            // SAFETY: both descriptors are open and `interest` is valid for the call.
+            if unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut interest) } != 0
+            {
+                return Err(Error::last_os("wait for ring buffers"));
+            }
+        }
+        Ok(Self {
+            control,
+            data,
+            settings,
+            epoll,
+            arena: Arena::default(),
+            closed: VecDeque::new(),
+            naps: 0,
+            undecodable: 0,
+        })
+    }
+
+    /// Hands out what is there, or waits for it up to `timeout`; returns the number of events. Never blocks otherwise.
+    pub fn poll(&mut self, timeout: Duration, handler: &mut dyn FnMut(Event)) -> Result<usize, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let events = self.drain(handler);
+            if events > 0 {
+                self.naps = 0;
+                return Ok(events);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(0);
+            }
+            if self.naps < NAPS {
+                self.naps += 1;
+                self.wait(left.min(NAP))?;
+            } else {
+                self.sleep(left)?;
+            }
+        }
+    }
+
+    /// Records that could not be understood, which is a fault of ours.
+    #[must_use]
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    fn drain(&mut self, handler: &mut dyn FnMut(Event)) -> usize {
+        let Self {
+            control,
+            data,
+            arena,
+            closed,
+            undecodable,
+            ..
+        } = self;
+        let until = data.produced();
+        let first_new = closed.len();
+        let mut events = 0;
+        control.consume(control.produced(), u64::MAX, |record| {
+            match decode(record, arena) {
+                Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
+                Some(event) => {
+                    events += 1;
+                    handler(event);
+                }
+                None => *undecodable += 1,
+            }
+        });
+        let found_at = data.produced();
+        for (position, _) in closed.range_mut(first_new..) {
+            *position = found_at;
+        }
+        data.consume(until, BATCH_BYTES, |record| match decode(record, arena) {
+            Some(event) => {
+                events += 1;
+                handler(event);
+            }
+            None => *undecodable += 1,
+        });
+        while let Some((position, _)) = closed.front() {
+            if *position > data.consumed() {
+                break;
+            }
+            if let Some((_, event)) = closed.pop_front() {
+                events += 1;
+                handler(event);
+            }
+        }
+        events
+    }
+
+    fn sleep(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.settings.reader_sleeps(true);
+        // A record that was committed before the kernel could see the flag must be seen here.
+        fence(Ordering::SeqCst);
+        let unread = self.control.produced() != self.control.consumed()
+            || self.data.produced() != self.data.consumed();
+        let waited = if unread { Ok(()) } else { self.wait(timeout) };
+        self.settings.reader_sleeps(false);
+        waited
+    }
+
+    fn wait(&self, timeout: Duration) -> Result<(), Error> {
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+        // SAFETY: `events` has room for the two events asked for.
+        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 2, timeout) };
+        if ready >= 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            source => Err(Error::System {
+                attempt: "wait for ring buffers",
+                source,
+            }),
+        }
+    }
+}
