@@ -39,3 +39,9 @@ pub struct ServerHello {
     /// encrypt_then_mac was agreed (CBC suites).
     pub encrypt_then_mac: bool,
 }
+
+mod parse;
+
+pub(crate) use parse::{
+    ParsedServerHello, parse_client_hello, parse_encrypted_extensions, parse_server_hello,
+};

@@ -2,15 +2,21 @@
 
 use bytes::Bytes;
 
-use crate::hello::{ClientHello, ServerHello};
-use crate::{Secret, Side, Time};
+use crate::candidates::Candidates;
+use crate::flow::{Flow, Shared, Step};
+use crate::handshake::Handshake;
+use crate::messages::kind;
+use crate::queue::Item;
+use crate::record::{HEADER_LENGTH, Header, content};
+use crate::suite::Protocol;
+use crate::{Event, Secret, Side, Time, Unreadable};
 
 /// Bounds of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Ciphertext that may wait for its secret, both directions together. Default 1 MiB.
     pub waiting_bytes: usize,
-    /// Bytes of handshake messages in the clear kept to parse a hello (P-D5). Default 64 KiB.
+    /// Bytes of one handshake message kept, a hello above all (P-D5). Default 64 KiB.
     pub hello_bytes: usize,
     /// Candidate secrets kept. Default 64.
     pub secrets: usize,
@@ -26,120 +32,236 @@ impl Default for Limits {
     }
 }
 
-/// Why plaintext is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GapReason {
-    /// The ciphertext was not captured.
-    Lost,
-    /// No secret came before the waiting ciphertext reached its bound.
-    NoSecret,
-    /// Records did not authenticate.
-    Unauthenticated,
-}
-
-/// Why a session as a whole cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unreadable {
-    /// The suite is not an AEAD suite known here (CBC, RC4, CCM …); the number is the suite.
-    CipherSuite(u16),
-    /// The version is older than TLS 1.2.
-    Version(u16),
-    /// The handshake was not seen.
-    NoHandshake,
-    /// The bytes are not TLS records.
-    NotTls,
-}
-
-/// What a session reports, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A whole ClientHello was seen (twice after a HelloRetryRequest).
-    ClientHello(Box<ClientHello>, Time),
-    /// A whole ServerHello was seen.
-    ServerHello(Box<ServerHello>, Time),
-    /// ALPN chosen, from the EncryptedExtensions of TLS 1.3.
-    Alpn(String, Time),
-    /// Application bytes of one record.
-    Plaintext {
-        /// Sender.
-        side: Side,
-        /// Application data, inner type and padding removed.
-        data: Bytes,
-        /// Time of the last byte of its record.
-        time: Time,
-    },
-    /// Application bytes that are missing. The length is exact where the record headers were seen, else an
-    /// upper bound made from the wire length.
-    Gap {
-        /// Sender.
-        side: Side,
-        /// Bytes of plaintext, as far as known.
-        length: u64,
-        /// Why.
-        reason: GapReason,
-        /// When.
-        time: Time,
-    },
-    /// The first record of `side` authenticated under a secret: from here on its plaintext flows.
-    Bound {
-        /// Sender.
-        side: Side,
-        /// When.
-        time: Time,
-    },
-    /// A close_notify alert was read.
-    CloseNotify {
-        /// Sender.
-        side: Side,
-        /// When.
-        time: Time,
-    },
-    /// Nothing of this session can be read; told once.
-    Unreadable(Unreadable, Time),
-}
-
-/// Decrypts one connection.
+/// Decrypts one connection: TLS 1.2 with AES-GCM or ChaCha20-Poly1305, and TLS 1.3 with the same ciphers.
+///
+/// Cost: one copy and one allocation per record, plus its decryption. Memory: [`Session::buffered`] stays under
+/// [`Limits::waiting_bytes`] plus, for each direction, one record and one handshake message.
 pub struct Session {
-    _private: (),
+    limits: Limits,
+    midstream: bool,
+    given_up: bool,
+    shared: Shared,
+    client: Flow,
+    server: Flow,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("bound", &self.is_bound())
+            .field("waiting", &self.is_waiting())
+            .field("buffered", &self.buffered())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
-    /// A session from its first byte; `midstream` when the connection is older than the capture.
+    /// A session from its first byte; `midstream` when the connection is older than the capture. A midstream
+    /// session whose first bytes are a ClientHello after all is read like any other.
     #[must_use]
-    pub fn new(_limits: Limits, _midstream: bool) -> Self {
-        Self { _private: () }
+    pub fn new(limits: Limits, midstream: bool) -> Self {
+        Self {
+            limits,
+            midstream,
+            given_up: false,
+            shared: Shared {
+                handshake: Handshake::new(),
+                candidates: Candidates::new(limits.secrets),
+                generation: 0,
+                scratch: Vec::new(),
+                last_resort: false,
+                unreadable: None,
+            },
+            client: Flow::new(Side::Client, &limits),
+            server: Flow::new(Side::Server, &limits),
+        }
     }
 
     /// The next ciphertext bytes of `side`.
-    pub fn bytes(&mut self, _side: Side, _data: Bytes, _time: Time, _out: &mut Vec<Event>) {}
+    pub fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) {
+        if self.shared.unreadable.is_some() || data.is_empty() {
+            return;
+        }
+        let flow = self.flow(side);
+        flow.framer.bytes(data, time, &mut flow.queue);
+        if self.looks_like_tls(side, time, out) {
+            self.advance(time, out);
+        }
+    }
 
     /// `length` ciphertext bytes of `side` are missing here.
-    pub fn gap(&mut self, _side: Side, _length: u64, _time: Time, _out: &mut Vec<Event>) {}
+    pub fn gap(&mut self, side: Side, length: u64, time: Time, out: &mut Vec<Event>) {
+        // Before the first byte of a connection that was joined late, nothing is missing that could be told.
+        let unborn = self.midstream && !self.flow(side).framer.has_started();
+        if self.shared.unreadable.is_some() || unborn {
+            return;
+        }
+        let flow = self.flow(side);
+        flow.framer.gap(length, time, &mut flow.queue);
+        self.advance(time, out);
+    }
 
     /// A secret that the process of this connection derived. Returns whether it now is this session's own: it
     /// authenticated one of its records, or carries its client random. One that did not fit yet is kept as a candidate.
-    pub fn offer(&mut self, _secret: &Secret, _out: &mut Vec<Event>) -> bool {
-        false
+    pub fn offer(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
+        if self.shared.unreadable.is_some() {
+            return false;
+        }
+        let is_tls13 = self.shared.handshake.protocol() == Some(Protocol::Tls13);
+        let own = match (self.shared.handshake.client_random(), &secret.client_random) {
+            (Some(ours), Some(its)) if ours == its => true,
+            // TLS 1.2 may renegotiate under another random; TLS 1.3 never does.
+            (Some(_), Some(_)) if is_tls13 => return false,
+            _ => false,
+        };
+        if is_tls13 && self.client.is_final() && self.server.is_final() {
+            self.shared.candidates.clear();
+            return own;
+        }
+        if self.shared.candidates.add(secret, own) {
+            self.shared.generation += 1;
+            self.shared.last_resort = false;
+            self.given_up = false;
+            self.advance(secret.time, out);
+        }
+        self.shared.candidates.is_own(secret)
     }
 
-    /// No secret will come any more (the bounded wait is over): gives up waiting ciphertext as gaps.
-    pub fn give_up(&mut self, _time: Time, _out: &mut Vec<Event>) {}
+    /// No secret will come any more (the bounded wait is over, or the connection): gives up waiting ciphertext as gaps,
+    /// and reports losses after which no record was found yet. Records that come later are given up as they come,
+    /// until another secret is offered; their numbers keep counting, so that a late secret still fits.
+    pub fn give_up(&mut self, time: Time, out: &mut Vec<Event>) {
+        self.given_up = true;
+        self.advance(time, out);
+        if self.shared.unreadable.is_none() {
+            self.client.report_lost(&self.shared, out);
+            self.server.report_lost(&self.shared, out);
+        }
+    }
 
     /// Whether ciphertext waits for a secret.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        false
+        self.shared.unreadable.is_none()
+            && (self.client.is_waiting(&self.shared) || self.server.is_waiting(&self.shared))
     }
 
     /// Whether both directions are bound to secrets.
     #[must_use]
     pub fn is_bound(&self) -> bool {
+        self.client.bound && self.server.bound
+    }
+
+    /// Bytes held, with an allowance for each record that waits.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.client.buffered() + self.server.buffered()
+    }
+
+    fn flow(&mut self, side: Side) -> &mut Flow {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// Judges the first bytes of a side; `false` while or because there is nothing to work on.
+    fn looks_like_tls(&mut self, side: Side, time: Time, out: &mut Vec<Event>) -> bool {
+        let midstream = self.midstream;
+        let flow = self.flow(side);
+        if !flow.framer.has_started() {
+            // Raw bytes at the front, and no hole before them: what came first is no record header.
+            let is_tls = !matches!(flow.queue.front(), Some(Item::Raw(_))) || flow.lost.is_some();
+            if !is_tls {
+                self.fail(Unreadable::NotTls, time, out);
+            }
+            return is_tls && !midstream;
+        }
+        if !midstream {
+            return true;
+        }
+        let (header, first) = match flow.queue.front() {
+            Some(Item::Record(record)) => (Some(record.header), record.body.first().copied()),
+            _ => {
+                let partial = flow.framer.partial();
+                (Header::parse(partial), partial.get(HEADER_LENGTH).copied())
+            }
+        };
+        let is_handshake = header.is_some_and(|header| header.content == content::HANDSHAKE);
+        if is_handshake && first.is_none() {
+            return false;
+        }
+        if is_handshake && side == Side::Client && first == Some(kind::CLIENT_HELLO) {
+            self.midstream = false;
+            return true;
+        }
+        self.fail(Unreadable::NoHandshake, time, out);
         false
     }
 
-    /// Bytes held.
-    #[must_use]
-    pub fn buffered(&self) -> usize {
-        0
+    /// Works off both queues until neither moves, and keeps the bound on waiting bytes.
+    fn advance(&mut self, time: Time, out: &mut Vec<Event>) {
+        self.advance_flows(out);
+        if self.over_limit() || (self.given_up && self.is_waiting()) {
+            self.shared.last_resort = true;
+            self.advance_flows(out);
+        }
+        while self.shared.unreadable.is_none() && self.over_limit() {
+            let fuller = if self.client.queue.cost() > self.server.queue.cost() {
+                &mut self.client
+            } else {
+                &mut self.server
+            };
+            if !fuller.drop_front(&mut self.shared, out) {
+                break;
+            }
+            self.advance_flows(out);
+        }
+        if self.given_up {
+            for side in [Side::Client, Side::Server] {
+                while self.shared.unreadable.is_none() && self.give_up_front(side, out) == Step::Done {}
+            }
+        }
+        if let Some((reason, at)) = self.shared.unreadable {
+            self.fail(reason, at.max(time), out);
+            return;
+        }
+        self.client.queue.own();
+        self.server.queue.own();
+    }
+
+    fn give_up_front(&mut self, side: Side, out: &mut Vec<Event>) -> Step {
+        let flow = match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        if !flow.is_waiting(&self.shared) || !flow.drop_front(&mut self.shared, out) {
+            return Step::Blocked;
+        }
+        self.advance_flows(out);
+        Step::Done
+    }
+
+    fn advance_flows(&mut self, out: &mut Vec<Event>) {
+        loop {
+            let client = self.client.advance(&mut self.shared, out);
+            let server = self.server.advance(&mut self.shared, out);
+            if !client && !server {
+                return;
+            }
+        }
+    }
+
+    fn over_limit(&self) -> bool {
+        self.client.queue.cost() + self.server.queue.cost() > self.limits.waiting_bytes
+    }
+
+    /// Tells once that nothing can be read, and lets go of everything.
+    fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
+        self.shared.unreadable = Some((reason, time));
+        self.shared.candidates.clear();
+        self.client = Flow::new(Side::Client, &self.limits);
+        self.server = Flow::new(Side::Server, &self.limits);
+        out.push(Event::Unreadable(reason, time));
     }
 }

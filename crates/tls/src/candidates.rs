@@ -1,0 +1,112 @@
+//! Secrets that may be this connection's own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::keys::{Params, RecordKey};
+use crate::suite::Suite;
+use crate::{Label, Secret};
+
+/// A secret and the keys made from it, derived once.
+pub(crate) struct Candidate {
+    pub(crate) secret: Secret,
+    /// A record authenticated under it, or it carries this connection's client random.
+    pub(crate) own: bool,
+    tls13: Option<(Suite, Option<Arc<RecordKey>>)>,
+    tls12: Option<(Params, Option<[Arc<RecordKey>; 2]>)>,
+}
+
+impl Candidate {
+    /// Its TLS 1.3 record key; `None` if it does not fit `suite`.
+    pub(crate) fn ensure_tls13(&mut self, suite: Suite) -> Option<Arc<RecordKey>> {
+        match &self.tls13 {
+            Some((of, key)) if *of == suite => key.clone(),
+            _ => {
+                let key = RecordKey::tls13(suite, &self.secret.bytes).map(Arc::new);
+                self.tls13 = Some((suite, key.clone()));
+                key
+            }
+        }
+    }
+
+    /// Its TLS 1.2 record keys of client and server; `None` if it does not fit.
+    pub(crate) fn ensure_tls12(&mut self, params: &Params) -> Option<[Arc<RecordKey>; 2]> {
+        match &self.tls12 {
+            Some((of, keys)) if of == params => keys.clone(),
+            _ => {
+                let keys = RecordKey::tls12(params, &self.secret.bytes).map(|keys| keys.map(Arc::new));
+                self.tls12 = Some((*params, keys.clone()));
+                keys
+            }
+        }
+    }
+}
+
+/// A bounded list, oldest out first, own ones last.
+pub(crate) struct Candidates {
+    list: VecDeque<Candidate>,
+    limit: usize,
+}
+
+impl Candidates {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            list: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Adds a secret and returns whether it is new.
+    pub(crate) fn add(&mut self, secret: &Secret, own: bool) -> bool {
+        let known = |candidate: &&mut Candidate| {
+            candidate.secret.label == secret.label && candidate.secret.bytes == secret.bytes
+        };
+        if let Some(candidate) = self.list.iter_mut().find(known) {
+            candidate.own |= own;
+            return false;
+        }
+        if self.list.len() >= self.limit.max(1) {
+            let oldest = self.list.iter().position(|candidate| !candidate.own).unwrap_or(0);
+            self.list.remove(oldest);
+        }
+        self.list.push_back(Candidate {
+            secret: secret.clone(),
+            own,
+            tls13: None,
+            tls12: None,
+        });
+        true
+    }
+
+    /// Whether `secret` is known to be this connection's own.
+    pub(crate) fn is_own(&self, secret: &Secret) -> bool {
+        self.list.iter().any(|candidate| {
+            candidate.own && candidate.secret.label == secret.label && candidate.secret.bytes == secret.bytes
+        })
+    }
+
+    /// The candidates for `label`, own ones first, with a mutable hand on each for its cached keys.
+    pub(crate) fn of(&mut self, label: Label) -> impl Iterator<Item = &mut Candidate> {
+        let mut found: Vec<&mut Candidate> = self
+            .list
+            .iter_mut()
+            .filter(|candidate| candidate.secret.label == label)
+            .collect();
+        found.sort_by_key(|candidate| !candidate.own);
+        found.into_iter()
+    }
+
+    /// Marks those as own that carry `client_random`, and drops those that carry another.
+    pub(crate) fn settle(&mut self, client_random: &[u8; 32]) {
+        for candidate in &mut self.list {
+            candidate.own |= candidate.secret.client_random.as_ref() == Some(client_random);
+        }
+        self.list
+            .retain(|candidate| candidate.own || candidate.secret.client_random.is_none());
+    }
+
+    /// Wipes everything.
+    pub(crate) fn clear(&mut self) {
+        self.list = VecDeque::new();
+    }
+}
