@@ -1,5 +1,5 @@
 //! What valid files become.
-#![allow(clippy::indexing_slicing, clippy::panic)] // a helper of tests may fail as tests do
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // a helper of tests may fail as tests do
 
 use qtap_config::{
     AccessLogs, CaptureFormat, Config, Direction, FilterLayer, FilterStrategy, HttpCapture, Level, Limits,

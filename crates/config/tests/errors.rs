@@ -1,5 +1,5 @@
 //! Every kind of error, with its exact place.
-#![allow(clippy::indexing_slicing, clippy::panic)] // a helper of tests may fail as tests do
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // a helper of tests may fail as tests do
 
 use qtap_config::{Config, Problem, Severity};
 

@@ -1,5 +1,5 @@
 //! YAML itself: syntax errors, anchors, bounds.
-#![allow(clippy::indexing_slicing, clippy::panic)] // a helper of tests may fail as tests do
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // a helper of tests may fail as tests do
 
 use qtap_config::{Config, Problem};
 
