@@ -4,6 +4,16 @@
 //! are decoded as they arrive, and nothing else is held. What a lane cannot know after a late attach or a
 //! loss (older HPACK entries, heads that went by) stays unknown and is marked so (`protocols.md` 4.4).
 
+mod block;
 mod frame;
+mod hpack;
+mod hunt;
+mod lane;
+mod message;
+mod open_frame;
+mod parser;
+mod stream;
+mod streams;
 
 pub use frame::looks_like_frames;
+pub use parser::{Parser, Start};

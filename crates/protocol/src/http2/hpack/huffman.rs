@@ -1,0 +1,162 @@
+//! Huffman strings (RFC 7541 §5.2, Appendix B).
+//!
+//! Ours because the one crate that offers just this has been untouched since 2020 and maps state by
+//! generated tables of 5 × 2^speed entries; the code is canonical, so its lengths say everything.
+
+/// Code length in bits of each byte value (RFC 7541 Appendix B). EOS, the 257th symbol, has 30 and comes last.
+#[rustfmt::skip]
+const LENGTHS: [u8; 256] = [
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
+    6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10,
+    13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6,
+    15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28,
+    20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24,
+    22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23,
+    26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27,
+    20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
+];
+
+const MIN_BITS: usize = 5;
+const MAX_BITS: usize = 30;
+
+/// The canonical code: symbols in code order, and for each length where its codes begin.
+struct Code {
+    /// Symbols by (length, value).
+    symbols: [u8; 256],
+    /// First code of each length.
+    first: [u32; MAX_BITS + 1],
+    /// Number of codes of each length, EOS left out.
+    count: [u32; MAX_BITS + 1],
+    /// Index in `symbols` of the first code of each length.
+    start: [u32; MAX_BITS + 1],
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses a bad index"
+)]
+const CODE: Code = {
+    let mut code = Code {
+        symbols: [0; 256],
+        first: [0; MAX_BITS + 1],
+        count: [0; MAX_BITS + 1],
+        start: [0; MAX_BITS + 1],
+    };
+    let mut next_code = 0u32;
+    let mut next_symbol = 0usize;
+    let mut bits = 1;
+    while bits <= MAX_BITS {
+        code.first[bits] = next_code;
+        code.start[bits] = next_symbol as u32;
+        let mut symbol = 0;
+        while symbol < 256 {
+            if LENGTHS[symbol] as usize == bits {
+                code.symbols[next_symbol] = symbol as u8;
+                next_symbol += 1;
+                next_code += 1;
+                code.count[bits] += 1;
+            }
+            symbol += 1;
+        }
+        next_code <<= 1;
+        bits += 1;
+    }
+    assert!(next_symbol == 256);
+    code
+};
+
+/// The bytes are no Huffman string: EOS in the middle, or padding that is not a prefix of EOS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadHuffman;
+
+/// Decodes `input` to its end. The result is at most 8/5 as long as the input.
+pub(crate) fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
+    let mut output = Vec::with_capacity(input.len() + input.len() / 2);
+    // The bits not yet decoded, right-aligned; never more than MAX_BITS + 8.
+    let mut window = 0u64;
+    let mut held = 0usize;
+    for &byte in input {
+        window = (window << 8) | u64::from(byte);
+        held += 8;
+        while let Some((symbol, bits)) = lookup(window, held) {
+            output.push(symbol);
+            held -= bits;
+        }
+        window &= (1 << held) - 1;
+        if held >= MAX_BITS {
+            // 30 bits without a symbol can only be EOS, which must not appear.
+            return Err(BadHuffman);
+        }
+    }
+    // RFC 7541 §5.2: fewer than 8 bits of padding, all ones.
+    if held < 8 && window == (1 << held) - 1 {
+        Ok(output)
+    } else {
+        Err(BadHuffman)
+    }
+}
+
+/// The symbol that the first of the `held` low bits of `window` begin with, and its length.
+fn lookup(window: u64, held: usize) -> Option<(u8, usize)> {
+    for bits in MIN_BITS..=held.min(MAX_BITS) {
+        let prefix = u32::try_from((window >> (held - bits)) & ((1 << bits) - 1)).ok()?;
+        let offset = prefix.wrapping_sub(*CODE.first.get(bits)?);
+        if offset < *CODE.count.get(bits)? {
+            let index = usize::try_from(CODE.start.get(bits)? + offset).ok()?;
+            return Some((*CODE.symbols.get(index)?, bits));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_7541_appendix_c_strings() {
+        for (encoded, text) in [
+            ("f1e3c2e5f23a6ba0ab90f4ff", "www.example.com"),
+            ("a8eb10649cbf", "no-cache"),
+            ("25a849e95ba97d7f", "custom-key"),
+            ("25a849e95bb8e8b4bf", "custom-value"),
+            ("6402", "302"),
+            ("640eff", "307"),
+            ("aec3771a4b", "private"),
+            (
+                "d07abe941054d444a8200595040b8166e082a62d1bff",
+                "Mon, 21 Oct 2013 20:13:21 GMT",
+            ),
+            ("9d29ad171863c78f0b97c8e9ae82ae43d3", "https://www.example.com"),
+            ("9bd9ab", "gzip"),
+        ] {
+            assert_eq!(
+                decode(&crate::http2::hpack::tests::unhex(encoded)).unwrap(),
+                text.as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn every_byte_value_matches_an_independent_encoder() {
+        for value in 0..=255u8 {
+            let plain = [value, b'a', value, value];
+            let mut encoded = Vec::new();
+            httlib_huffman::encode(&plain, &mut encoded).unwrap();
+            assert_eq!(decode(&encoded).unwrap(), plain, "{value}");
+        }
+    }
+
+    #[test]
+    fn eos_and_bad_padding_are_refused() {
+        assert_eq!(decode(&[0xff, 0xff, 0xff, 0xff]), Err(BadHuffman), "EOS");
+        assert_eq!(decode(&[0b00000_000]), Err(BadHuffman), "padding of zeros");
+        assert_eq!(
+            decode(&[0b00000_111, 0xff]),
+            Err(BadHuffman),
+            "padding of 11 bits"
+        );
+        assert_eq!(decode(&[0b00000_111]).unwrap(), b"0");
+        assert_eq!(decode(&[]).unwrap(), b"");
+    }
+}
