@@ -96,11 +96,15 @@ impl Candidates {
         found.into_iter()
     }
 
-    /// Marks those as own that carry `client_random`, and drops those that carry another.
+    /// Marks those as own that carry `client_random`.
     pub(crate) fn settle(&mut self, client_random: &[u8; 32]) {
         for candidate in &mut self.list {
             candidate.own |= candidate.secret.client_random.as_ref() == Some(client_random);
         }
+    }
+
+    /// Drops those that carry another client random: TLS 1.3 knows no renegotiation under a new one.
+    pub(crate) fn drop_strangers(&mut self) {
         self.list
             .retain(|candidate| candidate.own || candidate.secret.client_random.is_none());
     }

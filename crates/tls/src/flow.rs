@@ -348,6 +348,10 @@ impl Flow {
                     return;
                 };
                 let agreed = shared.handshake.server_hello(&parsed);
+                let has_random = shared.handshake.client_random().is_some();
+                if has_random && shared.handshake.protocol() == Some(Protocol::Tls13) {
+                    shared.candidates.drop_strangers();
+                }
                 shared.generation += 1;
                 out.push(Event::ServerHello(Box::new(parsed.hello), time));
                 if let Err(reason) = agreed {

@@ -152,6 +152,15 @@ impl Framer {
         self.mode = Mode::Lost;
     }
 
+    /// The record that lost bytes and whose end did not come, if any; it is forgotten.
+    pub(crate) fn abandon(&mut self) -> Option<Header> {
+        let Mode::Damaged { header, .. } = self.mode else {
+            return None;
+        };
+        self.mode = Mode::Lost;
+        Some(header)
+    }
+
     fn damaged(&mut self, header: Header, left: usize, time: Time, queue: &mut Queue) {
         if left == 0 {
             queue.push(Item::Damaged { header, time });

@@ -25,8 +25,8 @@ pub(crate) struct Handshake {
     suite: Option<Suite>,
     client_random: Option<[u8; 32]>,
     server_random: Option<[u8; 32]>,
-    /// ClientHellos that no ServerHello answered yet (more than one only in a renegotiation race).
-    unanswered: bool,
+    /// ClientHellos less ServerHellos: keys of TLS 1.2 are made from a pair, and either may be seen first.
+    unpaired: i32,
 }
 
 impl Handshake {
@@ -36,13 +36,13 @@ impl Handshake {
             suite: None,
             client_random: None,
             server_random: None,
-            unanswered: false,
+            unpaired: 0,
         }
     }
 
     pub(crate) fn client_hello(&mut self, hello: &ClientHello) {
         self.client_random = Some(hello.random);
-        self.unanswered = true;
+        self.unpaired = self.unpaired.saturating_add(1);
         if hello.early_data && self.early_data == EarlyData::NotOffered {
             self.early_data = EarlyData::Offered;
         }
@@ -57,7 +57,7 @@ impl Handshake {
         }
         if !hello.retry {
             self.server_random = Some(hello.random);
-            self.unanswered = false;
+            self.unpaired = self.unpaired.saturating_sub(1);
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Handshake {
 
     /// What TLS 1.2 keys are made of; `None` while the hellos are not both there.
     pub(crate) fn params(&self) -> Option<Params> {
-        if self.unanswered {
+        if self.unpaired != 0 {
             return None;
         }
         Some(Params {

@@ -49,11 +49,6 @@ impl MessageReader {
         self.body.len()
     }
 
-    /// Whether a message is unfinished.
-    pub(crate) fn is_within(&self) -> bool {
-        !self.header.is_empty()
-    }
-
     /// The contents of the next handshake record; whole messages go to `found`.
     pub(crate) fn record(&mut self, mut data: &[u8], found: &mut Vec<Message>) {
         while !data.is_empty() {

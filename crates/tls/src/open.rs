@@ -291,6 +291,26 @@ impl Flow {
         }
     }
 
+    /// Nothing more comes: what is left of an unfinished search is lost, and so is a record that lost bytes.
+    pub(crate) fn close(&mut self, time: Time, shared: &Shared, out: &mut Vec<Event>) {
+        if let Some(header) = self.framer.abandon() {
+            self.give_up_record(header, GapReason::Lost, time, shared, out);
+        }
+        while let Some(item) = self.queue.pop() {
+            match item {
+                Item::Hole { length, time } => self.lose_wire(length, GapReason::Lost, time),
+                Item::Raw(raw) => self.lose_wire(raw.data.len() as u64, GapReason::Lost, raw.time()),
+                Item::Record(record) => {
+                    self.give_up_record(record.header, GapReason::NoSecret, record.time, shared, out);
+                }
+                Item::Damaged { header, time } => {
+                    self.give_up_record(header, GapReason::Lost, time, shared, out)
+                }
+            }
+        }
+        self.report_lost(shared, out);
+    }
+
     /// The keys that may protect what comes after a loss, the one in use first, with the number its next record
     /// had before the loss.
     pub(crate) fn keys_after_loss(&self, shared: &mut Shared) -> Vec<(Current, u64, bool)> {

@@ -127,15 +127,20 @@ impl Session {
         self.shared.candidates.is_own(secret)
     }
 
-    /// No secret will come any more (the bounded wait is over, or the connection): gives up waiting ciphertext as gaps,
-    /// and reports losses after which no record was found yet. Records that come later are given up as they come,
+    /// No secret will come any more (the bounded wait is over): gives up waiting ciphertext as gaps. Records that come later are given up as they come,
     /// until another secret is offered; their numbers keep counting, so that a late secret still fits.
     pub fn give_up(&mut self, time: Time, out: &mut Vec<Event>) {
         self.given_up = true;
         self.advance(time, out);
+    }
+
+    /// The connection is over: gives up as [`Session::give_up`] does, and reports losses after which no record was
+    /// found any more.
+    pub fn close(&mut self, time: Time, out: &mut Vec<Event>) {
+        self.give_up(time, out);
         if self.shared.unreadable.is_none() {
-            self.client.report_lost(&self.shared, out);
-            self.server.report_lost(&self.shared, out);
+            self.client.close(time, &self.shared, out);
+            self.server.close(time, &self.shared, out);
         }
     }
 

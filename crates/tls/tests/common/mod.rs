@@ -16,14 +16,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite};
-use zeroize_of_secret::zeroizing;
-
-/// `Secret::bytes` wants its wrapper.
-mod zeroize_of_secret {
-    pub(super) fn zeroizing(bytes: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
-        zeroize::Zeroizing::new(bytes.to_vec())
-    }
-}
+use zeroize::Zeroizing;
 
 /// Collects secrets in the order of derivation.
 #[derive(Debug, Default)]
@@ -42,7 +35,7 @@ impl rustls::KeyLog for KeyLog {
         };
         self.0.lock().unwrap().push(Secret {
             label,
-            bytes: zeroizing(secret),
+            bytes: Zeroizing::new(secret.to_vec()),
             client_random: Some(client_random.try_into().unwrap()),
             time: Time(0),
         });
