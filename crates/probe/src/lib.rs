@@ -1,1 +1,41 @@
-//! Placeholder until the room is built.
+//! Finds TLS code in running programs and keeps it probed.
+//!
+//! In: life of processes and mappings, as [`Input`]s. Out: attachments, made through an [`Attacher`], and
+//! [`Implementations`]: which TLS code each process has, since when it is seen, and why it is not.
+//!
+//! [`classify`] looks at one file; [`Tracker`] decides for the whole host. The library does not touch the kernel.
+//!
+//! ```no_run
+//! use qtap_probe::{Attacher, Input, Source, Tracker};
+//! fn follow<A: Attacher + Send + 'static>(attacher: A, inbox: crossbeam_channel::Receiver<Input>) {
+//!     let mut tracker = Tracker::new(attacher, Source::Auto);
+//!     let implementations = tracker.implementations();
+//!     std::thread::spawn(move || {
+//!         tracker.start();
+//!         tracker.run(&inbox);
+//!     });
+//!     if let Some(found) = implementations.of(qtap_capture::Pid(1)) {
+//!         println!("{:?}", found.names());
+//!     }
+//! }
+//! ```
+
+mod classify;
+mod clock;
+mod elf;
+mod identity;
+mod implementation;
+mod loader_cache;
+mod maps;
+mod report;
+mod tracker;
+mod xref;
+
+pub use classify::{Classification, ClassifyError, Found, Missing, Point, classify};
+pub use elf::ElfError;
+pub use identity::{BuildId, FileIdentity, Inode};
+pub use implementation::{Crypto, Implementation};
+pub use loader_cache::{parse_cache, tls_libraries};
+pub use maps::{Mapping, open_mapping, parse_maps, read_maps};
+pub use report::{Counters, Implementations, LibraryTls, ProcessTls};
+pub use tracker::{Attacher, Input, Source, Tracker};

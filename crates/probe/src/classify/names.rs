@@ -1,0 +1,48 @@
+//! The function names that say whose code a file is and where to probe it.
+
+/// Names kept from symbol tables.
+const NAMES: &[&str] = &[
+    // OpenSSL family.
+    "SSL_CTX_new",
+    "SSL_read",
+    "SSL_read_ex",
+    "SSL_write",
+    "SSL_write_ex",
+    "SSL_free",
+    "ssl_log_secret",
+    "OPENSSL_init_ssl",
+    "OPENSSL_init_crypto",
+    "EVP_KDF_derive",
+    "EVP_KDF_fetch",
+    "EVP_PKEY_derive",
+    "RAND_DRBG_new",
+    // Only BoringSSL, only LibreSSL.
+    "SSL_CTX_set_grease_enabled",
+    "SSL_CTX_use_certificate_chain_mem",
+    // GnuTLS and nettle.
+    "gnutls_record_recv",
+    "gnutls_record_send",
+    "gnutls_deinit",
+    "_gnutls_prf_raw",
+    "_gnutls_call_keylog_func",
+    "nettle_hkdf_expand",
+    // Recognised by name.
+    "SSL_ImportFD",
+    "wolfSSL_read",
+    "mbedtls_ssl_read",
+    "s2n_recv",
+    "JNI_CreateJavaVM",
+];
+
+/// Maps a name of a symbol table to the one that it is kept under.
+pub(super) fn wanted(name: &[u8]) -> Option<&'static str> {
+    // `bssl::ssl_log_secret(const SSL*, const char*, Span<const uint8_t>)`.
+    if name.starts_with(b"_ZN4bssl14ssl_log_secret") {
+        return Some("ssl_log_secret");
+    }
+    let first = name.first()?;
+    if !b"SsOERg_nwmJ".contains(first) {
+        return None;
+    }
+    NAMES.iter().copied().find(|wanted| wanted.as_bytes() == name)
+}

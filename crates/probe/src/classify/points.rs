@@ -1,0 +1,145 @@
+//! From names and texts to file offsets.
+
+use qtap_capture::Hook;
+
+use super::{Classification, Found, Missing, Point};
+use crate::elf::{Elf, Symbols};
+use crate::implementation::{Crypto, Implementation};
+use crate::xref::{self, LabelTexts};
+
+/// Calls of the OpenSSL family; `SSL_*_ex` exist since 1.1.1 and not in BoringSSL.
+const OPENSSL_CALLS: [(Hook, &str); 5] = [
+    (Hook::SslRead, "SSL_read"),
+    (Hook::SslReadEx, "SSL_read_ex"),
+    (Hook::SslWrite, "SSL_write"),
+    (Hook::SslWriteEx, "SSL_write_ex"),
+    (Hook::SslFree, "SSL_free"),
+];
+
+const GNUTLS_CALLS: [(Hook, &str); 3] = [
+    (Hook::GnutlsRecv, "gnutls_record_recv"),
+    (Hook::GnutlsSend, "gnutls_record_send"),
+    (Hook::GnutlsDeinit, "gnutls_deinit"),
+];
+
+/// Fills the points of `classification` for the implementations that were recognised.
+pub(super) fn find(
+    elf: &Elf<'_>,
+    symbols: &Symbols,
+    texts: &LabelTexts,
+    classification: &mut Classification,
+) {
+    let mut finder = Finder {
+        elf,
+        symbols,
+        missing: Vec::new(),
+    };
+    for implementation in classification.implementations.clone() {
+        match implementation {
+            Implementation::OpenSsl | Implementation::BoringSsl | Implementation::Unknown => {
+                classification
+                    .secrets
+                    .extend(finder.log_function("ssl_log_secret", texts));
+                classification.calls.extend(finder.calls(&OPENSSL_CALLS));
+            }
+            Implementation::LibreSsl => classification.calls.extend(finder.calls(&OPENSSL_CALLS)),
+            Implementation::GnuTls => {
+                classification
+                    .secrets
+                    .extend(finder.log_function("_gnutls_call_keylog_func", texts));
+                // The log function is not called when a TLS 1.2 session is resumed; the key expansion is derived always.
+                classification
+                    .secrets
+                    .extend(finder.named(Hook::GnutlsPrfRaw, "_gnutls_prf_raw"));
+                classification.calls.extend(finder.calls(&GNUTLS_CALLS));
+            }
+            _ => {}
+        }
+    }
+    let fallback = match classification.crypto {
+        Some(Crypto::OpenSsl) => finder.evp_derive(),
+        Some(Crypto::Nettle) => finder.named(Hook::NettleHkdfExpand, "nettle_hkdf_expand"),
+        None => None,
+    };
+    classification.fallback.extend(fallback);
+    classification.missing = finder.missing;
+    if classification
+        .needs_crypto()
+        .is_some_and(|needed| classification.crypto == Some(needed))
+    {
+        // Linked into one file: nobody else will ask for it.
+        classification.secrets.append(&mut classification.fallback);
+    }
+}
+
+struct Finder<'e, 'f> {
+    elf: &'e Elf<'f>,
+    symbols: &'e Symbols,
+    missing: Vec<Missing>,
+}
+
+impl Finder<'_, '_> {
+    fn named(&mut self, hook: Hook, symbol: &'static str) -> Option<Point> {
+        let Some(address) = self.symbols.get(symbol) else {
+            let reason = match &self.symbols.fault {
+                Some(fault) => fault.to_string(),
+                None if self.symbols.any_table => "not in the symbol tables".to_owned(),
+                None => "the file has no symbol table".to_owned(),
+            };
+            self.missing.push(Missing { symbol, reason });
+            return None;
+        };
+        self.point(hook, symbol, address, Found::Symbol)
+    }
+
+    fn calls(&mut self, wanted: &[(Hook, &'static str)]) -> Vec<Point> {
+        wanted
+            .iter()
+            .filter_map(|(hook, symbol)| self.named(*hook, symbol))
+            .collect()
+    }
+
+    fn log_function(&mut self, symbol: &'static str, texts: &LabelTexts) -> Option<Point> {
+        if let Some(address) = self.symbols.get(symbol) {
+            return self.point(Hook::LogSecret, symbol, address, Found::Symbol);
+        }
+        match xref::find_log_function(self.elf, texts) {
+            Ok(address) => self.point(Hook::LogSecret, symbol, address, Found::CrossReference),
+            Err(error) => {
+                let reason = error.to_string();
+                self.missing.push(Missing { symbol, reason });
+                None
+            }
+        }
+    }
+
+    /// `EVP_KDF_derive` takes parameters since 3.0 only (Red Hat's 1.1.1 has an older function of that name);
+    /// `EVP_PKEY_derive` is understood for the context layout of 1.1.1 only.
+    fn evp_derive(&mut self) -> Option<Point> {
+        if self.symbols.has("EVP_KDF_fetch") {
+            return self.named(Hook::EvpKdfDerive, "EVP_KDF_derive");
+        }
+        if self.symbols.has("RAND_DRBG_new") {
+            return self.named(Hook::EvpPkeyDerive, "EVP_PKEY_derive");
+        }
+        self.missing.push(Missing {
+            symbol: "EVP_KDF_derive",
+            reason: "libcrypto is neither OpenSSL 1.1.1 nor 3".to_owned(),
+        });
+        None
+    }
+
+    fn point(&mut self, hook: Hook, symbol: &'static str, address: u64, found: Found) -> Option<Point> {
+        let Some(offset) = self.elf.code_offset(address) else {
+            let reason = format!("its address {address:#x} is not in the code of the file");
+            self.missing.push(Missing { symbol, reason });
+            return None;
+        };
+        Some(Point {
+            hook,
+            offset,
+            symbol,
+            found,
+        })
+    }
+}

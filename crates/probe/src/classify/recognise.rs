@@ -1,0 +1,119 @@
+//! Whose TLS code a file has: by the names that it defines, else by texts.
+
+use memchr::memmem::Finder;
+
+use crate::elf::{Elf, ElfError, Symbols};
+use crate::implementation::{Crypto, Implementation};
+use crate::xref::LabelTexts;
+
+/// What was recognised.
+#[derive(Debug, Default)]
+pub(super) struct Recognised {
+    pub(super) implementations: Vec<Implementation>,
+    pub(super) crypto: Option<Crypto>,
+}
+
+pub(super) fn recognise(
+    elf: &Elf<'_>,
+    symbols: &Symbols,
+    texts: &LabelTexts,
+) -> Result<Recognised, ElfError> {
+    let mut implementations: Vec<Implementation> = openssl_family(symbols).into_iter().collect();
+    let by_name = [
+        ("gnutls_record_recv", Implementation::GnuTls),
+        ("SSL_ImportFD", Implementation::Nss),
+        ("wolfSSL_read", Implementation::WolfSsl),
+        ("mbedtls_ssl_read", Implementation::MbedTls),
+        ("s2n_recv", Implementation::S2n),
+        ("JNI_CreateJavaVM", Implementation::JavaSsl),
+    ];
+    implementations.extend(
+        by_name
+            .iter()
+            .filter(|(name, _)| symbols.has(name))
+            .map(|(_, found)| *found),
+    );
+    if has_go_build_info(elf)? && contains(elf, &[b"crypto/tls.(*Conn)"])?.is_some() {
+        implementations.push(Implementation::GoTls);
+    }
+    if implementations.is_empty() && (!texts.is_empty() || texts.unterminated) {
+        implementations.extend(by_text(elf, texts)?);
+    }
+    Ok(Recognised {
+        implementations,
+        crypto: crypto(symbols),
+    })
+}
+
+fn openssl_family(symbols: &Symbols) -> Option<Implementation> {
+    if !symbols.has("SSL_CTX_new") || !symbols.has("SSL_read") {
+        return None;
+    }
+    Some(if symbols.has("SSL_CTX_set_grease_enabled") {
+        Implementation::BoringSsl
+    } else if symbols.has("SSL_CTX_use_certificate_chain_mem") {
+        Implementation::LibreSsl
+    } else {
+        Implementation::OpenSsl
+    })
+}
+
+fn crypto(symbols: &Symbols) -> Option<Crypto> {
+    if symbols.has("OPENSSL_init_crypto") && symbols.has("EVP_PKEY_derive") {
+        return Some(Crypto::OpenSsl);
+    }
+    symbols.has("nettle_hkdf_expand").then_some(Crypto::Nettle)
+}
+
+/// Stripped programs: texts that the compiler leaves in, mostly source paths of error messages. BoringSSL names
+/// itself in few of its builds, but OpenSSL proper always carries its version text.
+fn by_text(elf: &Elf<'_>, texts: &LabelTexts) -> Result<Option<Implementation>, ElfError> {
+    if texts.unterminated {
+        let rust = contains(elf, &[b"rustls"])?;
+        return Ok(Some(
+            rust.map_or(Implementation::Unknown, |_| Implementation::Rustls),
+        ));
+    }
+    let markers: [&[u8]; 4] = [b"gnutls", b"BoringSSL", b"boringssl", b"OpenSSL 3."];
+    let found = contains(elf, &markers)?;
+    Ok(Some(match found {
+        Some(0) => Implementation::GnuTls,
+        Some(1 | 2) => Implementation::BoringSsl,
+        Some(3) => Implementation::OpenSsl,
+        _ => Implementation::Unknown,
+    }))
+}
+
+/// The Go linker puts this magic at the start of a segment or a section, 16-aligned, in every program since 1.13.
+fn has_go_build_info(elf: &Elf<'_>) -> Result<bool, ElfError> {
+    const MAGIC: &[u8] = b"\xff Go buildinf:";
+    // It is at the start of the data segment: within its first 64 KiB, as the Go tools themselves look for it.
+    for segment in elf.segments.iter().filter(|segment| segment.writable) {
+        let head = elf.read(
+            "data segment",
+            segment.offset,
+            segment.size.min(64 * 1024),
+            64 * 1024,
+        )?;
+        if memchr::memmem::find(&head, MAGIC).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The least index of the `needles` that occur in the segments that are not writable.
+fn contains(elf: &Elf<'_>, needles: &[&[u8]]) -> Result<Option<usize>, ElfError> {
+    let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
+    let mut best: Option<usize> = None;
+    for segment in elf.segments.iter().filter(|segment| !segment.writable) {
+        elf.windows(segment, 64, |_, bytes, _| {
+            let found = finders
+                .iter()
+                .take(best.unwrap_or(finders.len()))
+                .position(|f| f.find(bytes).is_some());
+            best = found.or(best);
+        })?;
+    }
+    Ok(best)
+}

@@ -1,0 +1,310 @@
+//! The files that processes have mapped, by what they are, with their attachments.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qtap_capture::{KernelTime, Pid};
+
+use crate::classify::{Classification, ClassifyError, classify};
+use crate::elf::ElfError;
+use crate::identity::{FileIdentity, Inode};
+use crate::report::Implementations;
+
+/// How long "nothing of TLS in it" is believed without looking at the file again. It bounds how long a new file that
+/// got the inode number of a deleted one goes unseen.
+const NEGATIVE_TTL: Duration = Duration::from_secs(600);
+/// First wait after a failure; doubles up to [`NEGATIVE_TTL`].
+pub(super) const RETRY: Duration = Duration::from_secs(5);
+/// Names remembered. At the limit all are forgotten and learnt again.
+const MAX_NAMES: usize = 32 * 1024;
+
+/// What is in a file.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// No TLS code.
+    Nothing,
+    /// Code that we cannot look into, and why.
+    Foreign(String),
+    /// TLS code.
+    Tls(Box<Classification>),
+}
+
+/// Probes on one file.
+#[derive(Debug)]
+pub(super) enum Attachment<L> {
+    /// Not asked for.
+    None,
+    /// They are on.
+    Attached { _links: L, since: KernelTime },
+    /// They were refused.
+    Refused { reason: String, retry_at: Instant },
+}
+
+impl<L> Attachment<L> {
+    pub(super) fn since(&self) -> Option<KernelTime> {
+        match self {
+            Self::Attached { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+
+    pub(super) fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Refused { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was tried yet, or it is time to try again ([`Self::clear_if_due`]).
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Makes a refused attachment open again when its time has come.
+    pub(super) fn clear_if_due(&mut self, now: Instant) -> Option<()> {
+        let due = matches!(self, Self::Refused { retry_at, .. } if now >= *retry_at);
+        due.then(|| *self = Self::None)
+    }
+}
+
+/// One file, attached once whoever maps it.
+#[derive(Debug)]
+pub(super) struct Entry<L> {
+    pub(super) identity: FileIdentity,
+    pub(super) path: Arc<str>,
+    pub(super) content: Content,
+    /// Kept open for attaching later, when the process through which it was found may be gone. Only with TLS code.
+    pub(super) file: Option<File>,
+    pub(super) secrets: Attachment<L>,
+    pub(super) fallback: Attachment<L>,
+    /// For everybody; those for single processes are with the process.
+    pub(super) calls: Attachment<L>,
+    pub(super) users: HashSet<Pid>,
+    /// The dynamic loader would find it: stays attached without users.
+    pub(super) pinned: bool,
+    pub(super) last_used: Instant,
+}
+
+impl<L> Entry<L> {
+    pub(super) fn classification(&self) -> Option<&Classification> {
+        match &self.content {
+            Content::Tls(classification) => Some(classification),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        [&self.secrets, &self.fallback, &self.calls]
+            .iter()
+            .any(|attachment| attachment.since().is_some())
+    }
+
+    /// Deleted or replaced: nobody will map it again.
+    pub(super) fn is_unlinked(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        self.file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .is_some_and(|metadata| metadata.nlink() == 0)
+    }
+}
+
+/// What a name (device and inode as somebody reports them) stands for.
+#[derive(Debug)]
+struct Name {
+    meaning: Meaning,
+    expires: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The file with this `stat(2)` identity.
+    File(Inode),
+    /// It has no TLS code.
+    Nothing,
+    /// It could not be read so many times.
+    Failed(u32),
+}
+
+/// All files, and all names that they go by: `/proc/PID/maps`, `stat(2)` and the kernel's events may give one file
+/// different device numbers (btrfs, overlayfs).
+#[derive(Debug)]
+pub(super) struct Files<L> {
+    entries: HashMap<Inode, Entry<L>>,
+    names: HashMap<Inode, Name>,
+}
+
+impl<L> Files<L> {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: HashMap::new(),
+            names: HashMap::new(),
+        }
+    }
+
+    pub(super) fn get(&self, file: Inode) -> Option<&Entry<L>> {
+        self.entries.get(&file)
+    }
+
+    pub(super) fn get_mut(&mut self, file: Inode) -> Option<&mut Entry<L>> {
+        self.entries.get_mut(&file)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Inode, &Entry<L>)> {
+        self.entries.iter().map(|(inode, entry)| (*inode, entry))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Inode, &mut Entry<L>)> {
+        self.entries.iter_mut().map(|(inode, entry)| (*inode, entry))
+    }
+
+    /// What `name` stands for, as far as it is known and still believed.
+    pub(super) fn meaning(&self, name: Inode, now: Instant) -> Option<Meaning> {
+        self.names
+            .get(&name)
+            .filter(|known| now < known.expires)
+            .map(|known| known.meaning)
+    }
+
+    /// Gives `name` a meaning; returns the names that had to be forgotten for it.
+    pub(super) fn learn(&mut self, name: Inode, meaning: Meaning, now: Instant) -> Vec<Inode> {
+        let ttl = match meaning {
+            Meaning::Failed(times) => RETRY
+                .saturating_mul(1 << times.saturating_sub(1).min(7))
+                .min(NEGATIVE_TTL),
+            Meaning::File(_) | Meaning::Nothing => NEGATIVE_TTL,
+        };
+        let is_full = self.names.len() >= MAX_NAMES;
+        let forgotten = if is_full {
+            self.forget_names(|_| false)
+        } else {
+            Vec::new()
+        };
+        let expires = now + ttl;
+        self.names.insert(name, Name { meaning, expires });
+        forgotten
+    }
+
+    /// When the meaning of `name` stops being believed.
+    pub(super) fn expiry(&self, name: Inode) -> Option<Instant> {
+        self.names.get(&name).map(|known| known.expires)
+    }
+
+    /// How often reading `name` failed so far.
+    pub(super) fn failures(&self, name: Inode) -> u32 {
+        match self.names.get(&name).map(|known| known.meaning) {
+            Some(Meaning::Failed(times)) => times,
+            _ => 0,
+        }
+    }
+
+    /// Forgets names whose time is over; returns those that stood for nothing, which the kernel does not report.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Inode> {
+        // A failure stays a while longer, so that the next one knows that it is not the first.
+        self.forget_names(|known| match known.meaning {
+            Meaning::Failed(_) => now < known.expires + NEGATIVE_TTL,
+            _ => now < known.expires,
+        })
+    }
+
+    fn forget_names(&mut self, keep: impl Fn(&Name) -> bool) -> Vec<Inode> {
+        let mut silenced = Vec::new();
+        self.names.retain(|name, known| {
+            let keeps = keep(known);
+            if !keeps && known.meaning == Meaning::Nothing {
+                silenced.push(*name);
+            }
+            keeps
+        });
+        silenced
+    }
+
+    /// Takes `file` in: classifies it unless that was done already for the same content.
+    pub(super) fn admit(
+        &mut self,
+        file: File,
+        path: &str,
+        report: &Implementations,
+        now: Instant,
+    ) -> Result<Meaning, ClassifyError> {
+        let identity = FileIdentity::of(&file)?;
+        if let Some(entry) = self.entries.get_mut(&identity.inode) {
+            if entry.identity == identity {
+                entry.last_used = now;
+                return Ok(Meaning::File(identity.inode));
+            }
+            // Written over in place: its probes are at the wrong places now.
+            tracing::debug!(path, "file changed in place, scanning again");
+            report.count(|counters| counters.replaced += 1);
+        }
+        let former = self.entries.remove(&identity.inode);
+        let content = scan(&file, path, report)?;
+        if matches!(content, Content::Nothing) {
+            return Ok(Meaning::Nothing);
+        }
+        let file = matches!(content, Content::Tls(_)).then_some(file);
+        let entry = Entry {
+            identity,
+            path: Arc::from(path),
+            content,
+            file,
+            secrets: Attachment::None,
+            fallback: Attachment::None,
+            calls: Attachment::None,
+            pinned: former.as_ref().is_some_and(|former| former.pinned),
+            users: former.map(|former| former.users).unwrap_or_default(),
+            last_used: now,
+        };
+        self.entries.insert(identity.inode, entry);
+        Ok(Meaning::File(identity.inode))
+    }
+
+    /// Drops the entries for which `keep` is false, links and all, and the names that led to them.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Entry<L>) -> bool) {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| keep(entry));
+        if self.entries.len() != before {
+            let entries = &self.entries;
+            self.names.retain(|_, known| match known.meaning {
+                Meaning::File(inode) => entries.contains_key(&inode),
+                _ => true,
+            });
+        }
+    }
+}
+
+fn scan(file: &File, path: &str, report: &Implementations) -> Result<Content, ClassifyError> {
+    let start = Instant::now();
+    let found = classify(file);
+    let elapsed = start.elapsed();
+    report.count(|counters| {
+        counters.scans += 1;
+        counters.scan_time += elapsed;
+    });
+    match found {
+        Ok(classification) if classification.is_relevant() => {
+            let hash = classification
+                .build_id
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string);
+            let mtime = i64::try_from(classification.identity.mtime_ns / 1_000_000_000).unwrap_or(0);
+            tracing::debug!(path, hash, mtime, ?elapsed, "scanning target");
+            for missing in &classification.missing {
+                tracing::debug!(
+                    path,
+                    symbol = missing.symbol,
+                    reason = missing.reason,
+                    "function not found"
+                );
+            }
+            Ok(Content::Tls(Box::new(classification)))
+        }
+        Ok(_) | Err(ClassifyError::Elf(ElfError::NotElf)) => Ok(Content::Nothing),
+        Err(ClassifyError::Elf(error @ (ElfError::Class32 | ElfError::ForeignMachine(_)))) => {
+            Ok(Content::Foreign(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,358 @@
+//! Keeps the right probes attached while processes come and go.
+//!
+//! One thread owns a [`Tracker`]; others send it [`Input`]s and read its [`Implementations`]. Everything slow happens
+//! here: reading `/proc`, scanning files, attaching.
+//!
+//! * A file is classified once per (device, inode, size, mtime) and attached once, whoever maps it.
+//! * Files of the loader cache stay attached. Others are released when nobody maps them, the 64 last used after ten
+//!   minutes, deleted ones at once: a probe would keep their space.
+//! * Files without TLS code are marked known in the kernel, so that only mappings of new files and of TLS libraries
+//!   are reported. That mark is taken back after ten minutes, as inode numbers are used again.
+//! * A failure concerns its file alone and is tried again, after 5 s at first.
+
+mod attach;
+mod attacher;
+mod files;
+mod upkeep;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use qtap_capture::{ExecutableMapped, Pid};
+
+pub use attacher::Attacher;
+use files::{Attachment, Files, Meaning};
+
+use crate::identity::Inode;
+use crate::maps::{self, Mapping};
+use crate::report::Implementations;
+
+/// `tap.tls.source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Secrets for everybody, calls for the processes that need them.
+    #[default]
+    Auto,
+    /// Calls for everybody, no secrets.
+    Calls,
+    /// Secrets for everybody, never calls.
+    Secrets,
+}
+
+/// What the tracker is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A process was forked: it has its parent's mappings.
+    Forked {
+        /// Whose.
+        parent: Pid,
+        /// The new one.
+        child: Pid,
+    },
+    /// A process has a new image.
+    Exec(Pid),
+    /// A file was mapped executable.
+    Mapped(ExecutableMapped),
+    /// A process is gone.
+    Exited(Pid),
+    /// A connection of the process cannot be served by secrets.
+    NeedCalls(Pid),
+    /// No connection of the process needs calls any more.
+    CallsDone(Pid),
+    /// Events were lost: look at every process again.
+    Resync,
+}
+
+/// Processes followed; only those that have TLS code mapped count.
+const MAX_PROCESSES: usize = 32 * 1024;
+/// How often [`Tracker::tick`] wants to be called.
+const TICK: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Process<L> {
+    /// The files with TLS or cryptographic code that it has mapped.
+    files: BTreeSet<Inode>,
+    wants_calls: bool,
+    /// Call probes for this process alone.
+    calls: HashMap<Inode, Attachment<L>>,
+}
+
+impl<L> Process<L> {
+    fn new() -> Self {
+        Self {
+            files: BTreeSet::new(),
+            wants_calls: false,
+            calls: HashMap::new(),
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Tracker<A: Attacher> {
+    attacher: A,
+    source: Source,
+    report: Implementations,
+    files: Files<A::Links>,
+    processes: HashMap<Pid, Process<A::Links>>,
+    /// Processes with a file that could not be read, and when to look at them again.
+    retries: Vec<(Instant, Pid)>,
+    /// Processes that are gone but still reported, and until when.
+    graves: VecDeque<(Instant, Pid)>,
+    loader_cache: Option<SystemTime>,
+    next_resync: Instant,
+}
+
+impl<A: Attacher> Tracker<A> {
+    /// A tracker that has done nothing yet; [`Tracker::start`] makes it look around.
+    pub fn new(attacher: A, source: Source) -> Self {
+        Self {
+            attacher,
+            source,
+            report: Implementations::default(),
+            files: Files::new(),
+            processes: HashMap::new(),
+            retries: Vec::new(),
+            graves: VecDeque::new(),
+            loader_cache: None,
+            next_resync: Instant::now() + upkeep::RESYNC,
+        }
+    }
+
+    /// What is found, for other threads.
+    #[must_use]
+    pub fn implementations(&self) -> Implementations {
+        self.report.clone()
+    }
+
+    /// Attaches the libraries of the loader cache, then looks at every running process. Call it when the kernel's
+    /// events are already being collected, so that nothing falls between.
+    pub fn start(&mut self) {
+        self.pin_loader_cache();
+        self.resync();
+    }
+
+    /// Serves `inbox` until all its senders are gone.
+    pub fn run(mut self, inbox: &Receiver<Input>) {
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            match inbox.recv_deadline(next_tick) {
+                Ok(input) => self.handle(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                self.tick(now);
+                next_tick = now + TICK;
+            }
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input) {
+        match input {
+            Input::Forked { parent, child } => self.forked(parent, child),
+            Input::Exec(pid) => self.exec(pid),
+            Input::Mapped(event) => self.mapped(&event),
+            Input::Exited(pid) => self.exited(pid),
+            Input::NeedCalls(pid) => self.need_calls(pid),
+            Input::CallsDone(pid) => self.calls_done(pid),
+            Input::Resync => self.resync(),
+        }
+    }
+
+    /// The child has what its parent has; no mapping event will come for it.
+    pub fn forked(&mut self, parent: Pid, child: Pid) {
+        let Some(files) = self.processes.get(&parent).map(|process| process.files.clone()) else {
+            // An earlier process of this number may still be reported.
+            self.report.set(child, None);
+            return;
+        };
+        self.set_files(child, files);
+    }
+
+    /// A new image: other mappings, and none of the former.
+    pub fn exec(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.wants_calls = false;
+            process.calls.clear();
+        }
+        self.scan_process(pid);
+    }
+
+    /// A file that is not marked as known was mapped executable.
+    pub fn mapped(&mut self, event: &ExecutableMapped) {
+        let name = Inode {
+            device: event.device,
+            inode: event.inode,
+        };
+        let meaning = match self.files.meaning(name, Instant::now()) {
+            Some(meaning) => Some(meaning),
+            None => {
+                let Ok(mappings) = maps::read_maps(event.pid) else {
+                    return;
+                };
+                let holds = |mapping: &&Mapping| (mapping.start..mapping.end).contains(&event.address);
+                let Some(mapping) = mappings.iter().find(holds) else {
+                    return;
+                };
+                let meaning = self.resolve(event.pid, mapping);
+                // What the kernel calls it and what maps calls it may differ.
+                if let Some(meaning) = meaning.filter(|_| mapping.inode != name) {
+                    self.learn(name, meaning);
+                }
+                meaning
+            }
+        };
+        match meaning {
+            Some(Meaning::File(file)) => {
+                let mut files = self
+                    .processes
+                    .get(&event.pid)
+                    .map_or_else(BTreeSet::new, |p| p.files.clone());
+                files.insert(file);
+                self.set_files(event.pid, files);
+            }
+            // The kernel asked although it was told: its memory is bounded too.
+            Some(Meaning::Nothing) => self.attacher.mark_known(name.device, name.inode),
+            Some(Meaning::Failed(_)) | None => {}
+        }
+    }
+
+    /// The process is gone. What is known of it stays readable for a while.
+    pub fn exited(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.remove(&pid) {
+            self.leave_files(pid, &process.files);
+            self.bury(pid);
+        }
+    }
+
+    /// Attaches the calls of `pid`'s libraries, for it alone.
+    pub fn need_calls(&mut self, pid: Pid) {
+        if self.source != Source::Auto {
+            return;
+        }
+        if !self.processes.contains_key(&pid) {
+            self.scan_process(pid);
+        }
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.wants_calls = true;
+            self.sync(pid);
+        }
+    }
+
+    /// Takes them off again.
+    pub fn calls_done(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.wants_calls = false;
+            process.calls.clear();
+            self.publish(pid);
+        }
+    }
+
+    /// Looks at all mappings of `pid`.
+    fn scan_process(&mut self, pid: Pid) {
+        // The agent itself has key-log texts in it.
+        if pid.0 == std::process::id() {
+            return;
+        }
+        let mappings = match maps::read_maps(pid) {
+            Ok(mappings) => mappings,
+            Err(error) => {
+                tracing::trace!(pid = pid.0, %error, "process cannot be inspected");
+                return;
+            }
+        };
+        let mut files = BTreeSet::new();
+        for mapping in &mappings {
+            if let Some(Meaning::File(file)) = self.resolve(pid, mapping) {
+                files.insert(file);
+            }
+        }
+        self.set_files(pid, files);
+    }
+
+    /// What the file behind `mapping` is, reading it if nobody did yet.
+    fn resolve(&mut self, pid: Pid, mapping: &Mapping) -> Option<Meaning> {
+        let now = Instant::now();
+        if let Some(meaning) = self.files.meaning(mapping.inode, now) {
+            if let (Meaning::Failed(_), Some(due)) = (meaning, self.files.expiry(mapping.inode)) {
+                self.retry_at(due, pid);
+            }
+            return Some(meaning);
+        }
+        let file = match maps::open_mapping(pid, mapping) {
+            Ok(file) => file,
+            // The process ended or unmapped it: no fault of the file.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(self.failed(pid, mapping, &error)),
+        };
+        let path = mapping.path.to_string_lossy();
+        let meaning = match self.files.admit(file, &path, &self.report, now) {
+            Ok(meaning) => meaning,
+            Err(error) => return Some(self.failed(pid, mapping, &error)),
+        };
+        self.learn(mapping.inode, meaning);
+        Some(meaning)
+    }
+
+    fn failed(&mut self, pid: Pid, mapping: &Mapping, error: &dyn std::error::Error) -> Meaning {
+        tracing::debug!(path = %mapping.path.display(), pid = pid.0, %error, "cannot scan file, will try again");
+        self.report.count(|counters| counters.scan_failures += 1);
+        let meaning = Meaning::Failed(self.files.failures(mapping.inode).saturating_add(1));
+        self.learn(mapping.inode, meaning);
+        if let Some(due) = self.files.expiry(mapping.inode) {
+            self.retry_at(due, pid);
+        }
+        meaning
+    }
+
+    fn learn(&mut self, name: Inode, meaning: Meaning) {
+        let forgotten = self.files.learn(name, meaning, Instant::now());
+        for name in forgotten {
+            self.attacher.forget(name.device, name.inode);
+        }
+        if meaning == Meaning::Nothing {
+            self.attacher.mark_known(name.device, name.inode);
+        }
+    }
+
+    /// `pid` has exactly these files mapped.
+    fn set_files(&mut self, pid: Pid, files: BTreeSet<Inode>) {
+        if files.is_empty() {
+            if let Some(process) = self.processes.remove(&pid) {
+                self.leave_files(pid, &process.files);
+            }
+            self.report.set(pid, None);
+            return;
+        }
+        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
+            self.report.count(|counters| counters.table_full += 1);
+            return;
+        }
+        let process = self.processes.entry(pid).or_insert_with(Process::new);
+        let left: BTreeSet<Inode> = process.files.difference(&files).copied().collect();
+        process.calls.retain(|file, _| files.contains(file));
+        process.files.clone_from(&files);
+        self.leave_files(pid, &left);
+        for file in &files {
+            if let Some(entry) = self.files.get_mut(*file) {
+                entry.users.insert(pid);
+            }
+        }
+        self.sync(pid);
+        self.count_gauges();
+    }
+
+    fn leave_files(&mut self, pid: Pid, files: &BTreeSet<Inode>) {
+        let now = Instant::now();
+        for file in files {
+            if let Some(entry) = self.files.get_mut(*file) {
+                entry.users.remove(&pid);
+                entry.last_used = now;
+            }
+        }
+    }
+}

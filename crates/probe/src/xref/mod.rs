@@ -1,0 +1,58 @@
+//! Finding the function that TLS libraries hand their secrets to, without symbols.
+//!
+//! Every library that can write an NSS key log holds the label texts, and calls one internal function with
+//! `(session, label, secret, length)` whether or not anybody wants a log. So: find the texts, the code that refers to
+//! them, and the call that follows; let the labels vote.
+//!
+//! *Measured*: OpenSSL 1.1.1w, 3.0.22, GnuTLS 3.7.1 and 3.7.9 (this crate's tests); by the same method BoringSSL in Bun,
+//! Chromium and gRPC, OpenSSL 3.5 and 4.0, Node 20.
+
+mod code;
+mod labels;
+mod vote;
+
+pub(crate) use labels::LabelTexts;
+
+use crate::elf::{Elf, ElfError, Machine};
+
+/// Why no function was found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoFunction {
+    #[error("no key-log label texts")]
+    NoLabels,
+    #[error("the cross-reference search is not available for arm64 code yet")]
+    Arm64,
+    #[error("no code refers to the key-log label texts")]
+    NoReferences,
+    #[error("the references to the key-log label texts do not agree on a function ({references} references)")]
+    NoAgreement { references: usize },
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+}
+
+/// The address of the function that is called with each label and its secret.
+pub(crate) fn find_log_function(elf: &Elf<'_>, texts: &LabelTexts) -> Result<u64, NoFunction> {
+    if texts.is_empty() {
+        return Err(NoFunction::NoLabels);
+    }
+    if elf.machine == Machine::Aarch64 {
+        return Err(NoFunction::Arm64);
+    }
+    let references = code::references(elf, texts)?;
+    if references.is_empty() {
+        return Err(NoFunction::NoReferences);
+    }
+    let mut votes = Vec::with_capacity(references.len());
+    for reference in &references {
+        let target = code::next_direct_target(elf, reference.next_instruction)?;
+        votes.push(vote::Vote {
+            label: reference.label,
+            target: target.filter(|target| elf.code_offset(*target).is_some()),
+        });
+    }
+    let candidates = vote::candidates(&votes);
+    let callers = code::count_callers(elf, &candidates)?;
+    vote::elect(&votes, &callers).ok_or(NoFunction::NoAgreement {
+        references: references.len(),
+    })
+}

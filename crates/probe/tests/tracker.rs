@@ -1,0 +1,526 @@
+//! The tracker with real processes and an attacher that only records.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use qtap_capture::{ExecutableMapped, Hook, KernelTime, Pid};
+use qtap_probe::{Attacher, Input, Source, Tracker, read_maps, tls_libraries};
+
+/// One attachment: the inode it went to, for whom, which hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Attached {
+    inode: u64,
+    pid: Option<Pid>,
+    hooks: Vec<Hook>,
+}
+
+#[derive(Debug, Default)]
+struct Recorder {
+    /// What is attached now.
+    live: Arc<Mutex<Vec<Attached>>>,
+    refuse: Mutex<bool>,
+    known: Mutex<HashSet<(u64, u64)>>,
+}
+
+struct Links {
+    live: Arc<Mutex<Vec<Attached>>>,
+    what: Attached,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        let mut live = self.live.lock().unwrap();
+        let at = live.iter().position(|attached| *attached == self.what).unwrap();
+        live.remove(at);
+    }
+}
+
+impl Attacher for Recorder {
+    type Links = Links;
+
+    fn attach(&self, file: &Path, pid: Option<Pid>, points: &[(Hook, u64)]) -> Result<Links, String> {
+        if *self.refuse.lock().unwrap() {
+            return Err("no perf events here".to_owned());
+        }
+        let what = Attached {
+            inode: std::fs::metadata(file).unwrap().ino(),
+            pid,
+            hooks: points.iter().map(|(hook, _)| *hook).collect(),
+        };
+        self.live.lock().unwrap().push(what.clone());
+        Ok(Links {
+            live: Arc::clone(&self.live),
+            what,
+        })
+    }
+
+    fn mark_known(&self, device: u64, inode: u64) {
+        self.known.lock().unwrap().insert((device, inode));
+    }
+
+    fn forget(&self, device: u64, inode: u64) {
+        self.known.lock().unwrap().remove(&(device, inode));
+    }
+}
+
+impl Recorder {
+    fn on(&self, inode: u64) -> Vec<Attached> {
+        self.live
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|attached| attached.inode == inode)
+            .cloned()
+            .collect()
+    }
+}
+
+fn tracker(source: Source) -> (Tracker<Arc<Recorder>>, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    (Tracker::new(Arc::clone(&recorder), source), recorder)
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Running {
+    fn pid(&self) -> Pid {
+        Pid(self.0.id())
+    }
+}
+
+/// Python with these libraries mapped, waiting.
+fn python(libraries: &[&Path]) -> Running {
+    let load: String = libraries
+        .iter()
+        .map(|path| format!("ctypes.CDLL({path:?});"))
+        .collect();
+    let script = format!("import ctypes,sys,time;{load}print('r',flush=True);time.sleep(60)");
+    let mut child = Command::new("python3")
+        .args(["-c", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    Running(child)
+}
+
+fn library(name: &str) -> PathBuf {
+    let found = tls_libraries()
+        .unwrap()
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains(name));
+    found.unwrap_or_else(|| panic!("{name} has to be installed for this test"))
+}
+
+fn inode(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().ino()
+}
+
+/// A copy of a library at a place that no loader cache knows, gone with the test.
+struct Copied(PathBuf);
+
+impl Copied {
+    fn of(name: &str, place: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("qtap-probe-{}-{place}.so", std::process::id()));
+        std::fs::copy(library(name), &path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _: std::io::Result<()> = std::fs::remove_file(&self.0);
+    }
+}
+
+fn mapped(process: &Running, path: &Path) -> ExecutableMapped {
+    let wanted = inode(path);
+    let mapping = read_maps(process.pid())
+        .unwrap()
+        .into_iter()
+        .find(|mapping| mapping.inode.inode == wanted)
+        .unwrap();
+    ExecutableMapped {
+        pid: process.pid(),
+        time: KernelTime(1),
+        device: mapping.inode.device,
+        inode: mapping.inode.inode,
+        address: mapping.start,
+    }
+}
+
+#[test]
+fn libraries_of_the_loader_cache_are_attached_before_anybody_maps_them() {
+    let (mut tracker, recorder) = tracker(Source::Auto);
+
+    tracker.start();
+
+    let libssl = recorder.on(inode(&library("/libssl.so.3")));
+    assert_eq!(libssl.len(), 1, "one link set whatever the number of processes");
+    assert_eq!(
+        (libssl[0].pid, libssl[0].hooks.as_slice()),
+        (None, [Hook::LogSecret].as_slice())
+    );
+    let libgnutls = recorder.on(inode(&library("/libgnutls.so.30")));
+    assert_eq!(libgnutls[0].hooks, [Hook::LogSecret, Hook::GnutlsPrfRaw]);
+    for fallback in ["/libcrypto.so.3", "/libnettle.so"] {
+        assert_eq!(
+            recorder.on(inode(&library(fallback))),
+            [],
+            "{fallback} is not needed"
+        );
+    }
+}
+
+#[test]
+fn running_processes_are_found_and_files_without_tls_code_silenced() {
+    let program = python(&[&library("/libssl.so.3")]);
+    let (mut tracker, recorder) = tracker(Source::Auto);
+
+    tracker.start();
+
+    let found = tracker.implementations().of(program.pid()).unwrap();
+    assert_eq!(found.names(), ["openssl"]);
+    assert!(found.secrets_since().is_some());
+    assert_eq!(found.calls_since(), None);
+    assert_eq!(found.reason(), None);
+    let libc = read_maps(program.pid())
+        .unwrap()
+        .into_iter()
+        .find(|m| m.path.ends_with("libc.so.6"))
+        .unwrap();
+    assert!(
+        recorder
+            .known
+            .lock()
+            .unwrap()
+            .contains(&(libc.inode.device, libc.inode.inode))
+    );
+    let libssl = mapped(&program, &library("/libssl.so.3"));
+    assert!(
+        !recorder
+            .known
+            .lock()
+            .unwrap()
+            .contains(&(libssl.device, libssl.inode)),
+        "its users have to be known"
+    );
+    assert_eq!(
+        tracker.implementations().of(Pid(std::process::id())),
+        None,
+        "not ourselves"
+    );
+}
+
+#[test]
+fn an_idle_s_client_is_followed_from_exec() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let client = Command::new("openssl")
+        .args(["s_client", "-connect", &address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let client = Running(client);
+    // It connects when all is loaded; nobody answers its hello.
+    let _connection = listener.accept().unwrap();
+    let (mut tracker, recorder) = tracker(Source::Auto);
+
+    tracker.handle(Input::Exec(client.pid()));
+
+    assert_eq!(
+        tracker.implementations().of(client.pid()).unwrap().names(),
+        ["openssl"]
+    );
+    assert_eq!(recorder.on(inode(&library("/libssl.so.3"))).len(), 1);
+}
+
+#[test]
+fn calls_are_attached_for_the_process_that_needs_them_only() {
+    let libssl = library("/libssl.so.3");
+    let (one, other) = (python(&[&libssl]), python(&[&libssl]));
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    tracker.exec(one.pid());
+    tracker.exec(other.pid());
+
+    tracker.handle(Input::NeedCalls(one.pid()));
+
+    let calls: Vec<Attached> = recorder
+        .on(inode(&libssl))
+        .into_iter()
+        .filter(|a| a.pid.is_some())
+        .collect();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].pid, Some(one.pid()));
+    assert!(calls[0].hooks.contains(&Hook::SslRead));
+    assert!(
+        tracker
+            .implementations()
+            .of(one.pid())
+            .unwrap()
+            .calls_since()
+            .is_some()
+    );
+    assert_eq!(
+        tracker.implementations().of(other.pid()).unwrap().calls_since(),
+        None
+    );
+
+    tracker.handle(Input::CallsDone(one.pid()));
+    assert!(
+        recorder
+            .on(inode(&libssl))
+            .iter()
+            .all(|attached| attached.pid.is_none())
+    );
+    assert_eq!(
+        tracker.implementations().of(one.pid()).unwrap().calls_since(),
+        None
+    );
+}
+
+#[test]
+fn sources_calls_and_secrets_are_exclusive() {
+    let libssl = library("/libssl.so.3");
+    let program = python(&[&libssl]);
+    for (source, expected) in [(Source::Calls, Hook::SslRead), (Source::Secrets, Hook::LogSecret)] {
+        let (mut tracker, recorder) = tracker(source);
+        tracker.exec(program.pid());
+        tracker.need_calls(program.pid());
+
+        let attached = recorder.on(inode(&libssl));
+        assert_eq!(attached.len(), 1, "{source:?}");
+        assert_eq!((attached[0].pid, attached[0].hooks[0]), (None, expected));
+    }
+}
+
+#[test]
+fn a_library_loaded_late_comes_by_its_mapping() {
+    let libssl = Copied::of("/libssl.so.3", "late");
+    let program = python(&[&libssl.0]);
+    let (mut tracker, recorder) = tracker(Source::Auto);
+
+    tracker.handle(Input::Mapped(mapped(&program, &libssl.0)));
+
+    assert_eq!(recorder.on(inode(&libssl.0)).len(), 1);
+    let found = tracker.implementations().of(program.pid()).unwrap();
+    assert_eq!(found.libraries[0].path.as_ref(), libssl.0.to_str().unwrap());
+}
+
+#[test]
+fn a_device_number_that_only_the_kernel_knows_is_learnt() {
+    let libssl = Copied::of("/libssl.so.3", "device");
+    let program = python(&[&libssl.0]);
+    let (mut tracker, _recorder) = tracker(Source::Auto);
+    let event = ExecutableMapped {
+        device: 0xdead,
+        ..mapped(&program, &libssl.0)
+    };
+
+    tracker.handle(Input::Mapped(event.clone()));
+    let scans = tracker.implementations().counters().scans;
+    tracker.handle(Input::Mapped(event));
+
+    assert_eq!(
+        tracker.implementations().of(program.pid()).unwrap().names(),
+        ["openssl"]
+    );
+    assert_eq!(
+        tracker.implementations().counters().scans,
+        scans,
+        "the second time nothing is read"
+    );
+}
+
+#[test]
+fn a_file_is_scanned_and_attached_once_for_many_and_released_after_the_last() {
+    let libssl = Copied::of("/libssl.so.3", "shared");
+    let number = inode(&libssl.0);
+    let programs: Vec<Running> = (0..3).map(|_| python(&[&libssl.0])).collect();
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    for program in &programs {
+        tracker.exec(program.pid());
+    }
+    let once = tracker.implementations().counters();
+    tracker.resync();
+
+    assert_eq!(recorder.on(number).len(), 1);
+    assert_eq!(
+        tracker.implementations().counters().attached_inodes,
+        u64::try_from(distinct(&recorder)).unwrap()
+    );
+    assert!(once.scans > 0 && once.scan_time > Duration::ZERO);
+
+    for program in &programs {
+        tracker.exited(program.pid());
+    }
+    assert_eq!(
+        tracker.implementations().of(programs[0].pid()).unwrap().names(),
+        ["openssl"],
+        "for its last events"
+    );
+    tracker.tick(Instant::now());
+    assert_eq!(recorder.on(number).len(), 1, "it may come back soon");
+    // The processes still live in truth; take the file away, as an upgrade would.
+    drop(programs);
+    drop(libssl);
+    tracker.tick(Instant::now());
+    assert_eq!(recorder.on(number), [], "a deleted file is let go at once");
+}
+
+fn distinct(recorder: &Recorder) -> usize {
+    recorder
+        .live
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|attached| attached.inode)
+        .collect::<HashSet<_>>()
+        .len()
+}
+
+#[test]
+fn a_forked_child_has_what_its_parent_has() {
+    let program = python(&[&library("/libssl.so.3")]);
+    let (mut tracker, _recorder) = tracker(Source::Auto);
+    tracker.exec(program.pid());
+    let child = Pid(4_000_001);
+
+    tracker.handle(Input::Forked {
+        parent: program.pid(),
+        child,
+    });
+
+    assert_eq!(tracker.implementations().of(child).unwrap().names(), ["openssl"]);
+    tracker.exited(child);
+    tracker.tick(Instant::now() + Duration::from_secs(31));
+    assert_eq!(
+        tracker.implementations().of(child),
+        None,
+        "forgotten after the time of grace"
+    );
+}
+
+#[test]
+fn a_refused_attachment_is_told_and_tried_again() {
+    let libssl = Copied::of("/libssl.so.3", "refused");
+    let program = python(&[&libssl.0]);
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    *recorder.refuse.lock().unwrap() = true;
+    tracker.exec(program.pid());
+
+    let found = tracker.implementations().of(program.pid()).unwrap();
+    assert_eq!(found.secrets_since(), None);
+    assert!(
+        found.reason().unwrap().contains("no perf events here"),
+        "{:?}",
+        found.reason()
+    );
+    assert!(tracker.implementations().counters().attach_failures > 0);
+
+    *recorder.refuse.lock().unwrap() = false;
+    tracker.tick(Instant::now() + Duration::from_secs(6));
+    assert!(
+        tracker
+            .implementations()
+            .of(program.pid())
+            .unwrap()
+            .secrets_since()
+            .is_some()
+    );
+}
+
+#[test]
+fn a_library_without_log_function_gets_the_fallback_of_its_crypto_library() {
+    let libssl = Copied::of("/libssl.so.3", "nolog");
+    // Without the label texts nothing can be found by cross-reference.
+    let mut bytes = std::fs::read(&libssl.0).unwrap();
+    let texts: Vec<usize> = memchr::memmem::find_iter(&bytes, "CLIENT_RANDOM").collect();
+    texts.into_iter().for_each(|at| bytes[at] = b'X');
+    std::fs::write(&libssl.0, &bytes).unwrap();
+    let libcrypto = library("/libcrypto.so.3");
+    let program = python(&[&libssl.0]);
+    let (mut tracker, recorder) = tracker(Source::Auto);
+
+    tracker.exec(program.pid());
+
+    let attached = recorder.on(inode(&libcrypto));
+    assert_eq!(attached.len(), 1);
+    assert_eq!(attached[0].hooks, [Hook::EvpKdfDerive]);
+    assert!(
+        tracker
+            .implementations()
+            .of(program.pid())
+            .unwrap()
+            .secrets_since()
+            .is_some()
+    );
+}
+
+#[test]
+fn a_library_written_over_in_place_is_scanned_again() {
+    let file = Copied::of("/libssl.so.3", "replaced");
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    {
+        let program = python(&[&file.0]);
+        tracker.exec(program.pid());
+        tracker.exited(program.pid());
+    }
+    assert_eq!(recorder.on(inode(&file.0))[0].hooks, [Hook::LogSecret]);
+    std::fs::write(&file.0, std::fs::read(library("/libgnutls.so.30")).unwrap()).unwrap();
+    let program = python(&[&file.0]);
+
+    // A name is believed for ten minutes.
+    tracker.tick(Instant::now() + Duration::from_secs(601));
+    tracker.exec(program.pid());
+
+    assert_eq!(
+        recorder.on(inode(&file.0)).last().unwrap().hooks,
+        [Hook::LogSecret, Hook::GnutlsPrfRaw]
+    );
+    assert!(
+        tracker
+            .implementations()
+            .of(program.pid())
+            .unwrap()
+            .names()
+            .contains(&"gnutls")
+    );
+}
+
+#[test]
+fn a_tracker_thread_ends_with_its_senders() {
+    let (tracker, _recorder) = tracker(Source::Auto);
+    let program = python(&[&library("/libgnutls.so.30")]);
+    let implementations = tracker.implementations();
+    let (sender, inbox) = crossbeam_channel::bounded(16);
+    let thread = std::thread::spawn(move || tracker.run(&inbox));
+    sender.send(Input::Exec(program.pid())).unwrap();
+    drop(sender);
+    thread.join().unwrap();
+    assert_eq!(implementations.of(program.pid()).unwrap().names(), ["gnutls"]);
+}
