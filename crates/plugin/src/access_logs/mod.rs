@@ -1,0 +1,75 @@
+//! `access_logs` (and `debug`): one record on standard output for each transaction (`surface.md` §4.2).
+
+mod body;
+mod boxes;
+mod json;
+mod sanitise;
+mod style;
+mod summary;
+mod terminal;
+
+use std::sync::Arc;
+
+use qtap_config::{AccessLogs as Settings, Level, LogFormat};
+use qtap_engine::{ConnectionFacts, Interest};
+use qtap_protocol::RequestHead;
+
+pub use terminal::Terminal;
+
+use crate::exchange::Exchange;
+use crate::plugin::{Context, Plugin, body_interest};
+use crate::sink::LineSink;
+
+/// Prints transactions.
+pub(crate) struct AccessLogs {
+    mode: Level,
+    format: Format,
+    body_limit: usize,
+    output: Arc<dyn LineSink>,
+}
+
+/// [`LogFormat`] with `Auto` decided.
+enum Format {
+    Json,
+    Console(Terminal),
+}
+
+impl AccessLogs {
+    pub(crate) fn new(settings: &Settings, context: &Context, body_limit: usize) -> Self {
+        let terminal = context.terminal;
+        let format = match settings.format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Auto if !terminal.is_terminal => Format::Json,
+            LogFormat::Console | LogFormat::Auto => Format::Console(terminal),
+        };
+        Self {
+            mode: settings.mode,
+            format,
+            body_limit,
+            output: Arc::clone(&context.output),
+        }
+    }
+}
+
+impl Plugin for AccessLogs {
+    fn interest(&self, _connection: &ConnectionFacts, _request: &RequestHead) -> Interest {
+        match self.mode {
+            Level::None => Interest::None,
+            Level::Summary | Level::Headers => Interest::Head,
+            Level::Full => body_interest(self.body_limit),
+        }
+    }
+
+    fn transaction(&self, exchange: &Exchange<'_>) {
+        let record = match (&self.format, self.mode) {
+            (_, Level::None) => return,
+            (Format::Json, mode) => json::line(exchange, mode),
+            (Format::Console(terminal), Level::Summary) => summary::line(exchange, *terminal),
+            (Format::Console(terminal), mode) => boxes::record(exchange, *terminal, mode == Level::Full),
+        };
+        self.output.write_record(record);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! `http_capture`: each transaction as an artifact for an object store (`surface.md` §4.3).
+
+mod json;
+mod text;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use qtap_config::{CaptureFormat, HttpCapture as Settings, Level};
+use qtap_engine::{ConnectionFacts, Interest};
+use qtap_protocol::RequestHead;
+
+use crate::agent::Agent;
+use crate::exchange::Exchange;
+use crate::plugin::{Context, Plugin, body_interest};
+use crate::schema::{Artifact, ArtifactKind, HttpTransaction, Summary, Timestamp};
+use crate::sink::{Discard, ObjectStore};
+
+/// Stores transactions.
+pub(crate) struct HttpCapture {
+    level: Level,
+    format: CaptureFormat,
+    body_limit: usize,
+    store: Arc<dyn ObjectStore>,
+    agent: Arc<Agent>,
+}
+
+impl HttpCapture {
+    pub(crate) fn new(settings: &Settings, context: &Context, body_limit: usize) -> Self {
+        let chosen = settings
+            .object_store
+            .and_then(|index| context.stores.objects.get(index));
+        Self {
+            level: settings.level,
+            format: settings.format,
+            body_limit,
+            store: chosen.map_or_else(|| Arc::new(Discard) as Arc<dyn ObjectStore>, Arc::clone),
+            agent: Arc::clone(&context.agent),
+        }
+    }
+
+    fn encode(&self, transaction: &HttpTransaction) -> (&'static str, Vec<u8>) {
+        if self.format == CaptureFormat::Text {
+            return ("text/plain", text::render(transaction).into_bytes());
+        }
+        // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
+        let json = serde_json::to_vec(transaction).unwrap_or_else(|error| {
+            tracing::error!(%error, "transaction not serialised");
+            b"null".to_vec()
+        });
+        ("application/json", json)
+    }
+}
+
+impl Plugin for HttpCapture {
+    fn interest(&self, _connection: &ConnectionFacts, _request: &RequestHead) -> Interest {
+        if self.store.discards() {
+            return Interest::None;
+        }
+        match self.level {
+            Level::None => Interest::None,
+            Level::Summary | Level::Headers => Interest::Head,
+            Level::Full => body_interest(self.body_limit),
+        }
+    }
+
+    fn transaction(&self, exchange: &Exchange<'_>) {
+        let transaction = json::transaction(exchange, self.level, &self.agent);
+        let (content_type, data) = self.encode(&transaction);
+        self.store.put(Artifact {
+            kind: ArtifactKind::HttpTransaction,
+            connection_id: exchange.connection.public_id.to_string(),
+            endpoint_id: exchange.connection.endpoint_id(),
+            request_id: exchange.transaction.id.to_string(),
+            tags: transaction.metadata.tags.clone(),
+            timestamp: Timestamp(exchange.transaction.finished),
+            content_type,
+            data: Bytes::from(data),
+            summary: summary(&transaction),
+        });
+    }
+}
+
+/// The flat map of `surface.md` §7.6, and `request_path`.
+fn summary(transaction: &HttpTransaction) -> Summary {
+    let (metadata, request, response) = (&transaction.metadata, &transaction.request, &transaction.response);
+    let mut summary = Summary::default();
+    if let Some(duration) = transaction.duration_ms {
+        summary.number("duration_ms", duration);
+    }
+    summary.text("direction", transaction.direction);
+    summary.text("process_exe", &metadata.process_exe);
+    summary.text("request_id", &metadata.request_id);
+    summary.text("connection_id", &metadata.connection_id);
+    summary.text("request_method", &request.method);
+    summary.text("request_scheme", &request.scheme);
+    summary.text("request_host", &request.authority);
+    summary.text("request_path", &request.path);
+    summary.text("request_protocol", request.protocol);
+    summary.text("request_content_type", &request.content_type);
+    summary.number("response_status", u64::from(response.status));
+    summary.text("response_content_type", &response.content_type);
+    summary
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::testing::{Memory, agent, connection, transaction, without_response};
+
+fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Transaction) -> Artifact {
+    let memory = Arc::new(Memory::default());
+    let context = Context {
+        agent: Arc::new(agent()),
+        stores: memory.stores(),
+        output: Arc::clone(&memory) as _,
+        terminal: crate::Terminal::piped(),
+    };
+    let settings = Settings {
+        level,
+        format,
+        object_store: Some(0),
+    };
+    let plugin = HttpCapture::new(&settings, &context, 1 << 20);
+    plugin.transaction(&Exchange {
+        connection: &connection(),
+        transaction,
+    });
+    memory.artifacts.lock().unwrap().remove(0)
+}
+
+fn json(level: Level, transaction: &qtap_engine::Transaction) -> String {
+    let artifact = capture(level, CaptureFormat::Json, transaction);
+    String::from_utf8(artifact.data.to_vec()).unwrap()
+}
+
+const METADATA: &str = concat!(
+    r#"{"metadata":{"process_id":"4242","process_exe":"/usr/bin/curl","bytes_sent":80,"bytes_received":132,"#,
+    r#""request_id":"d3tsmvg7p3qggmf8pdj0","connection_id":"d3tsmvg7p3qggmf8pdi0","endpoint_id":"httpbin.org","#,
+    r#""tags":["bin:curl","host:box","ip:10.0.0.5","protocol:http1","strategy:observe","env:test"]},"#,
+    r#""request":{"method":"GET","url":"https://httpbin.org/get?a=1","scheme":"https","path":"/get?a=1","#,
+    r#""authority":"httpbin.org","protocol":"http1","request_id":"d3tsmvg7p3qggmf8pdj0","user_agent":"curl/7.88.1""#,
+);
+
+#[test]
+fn summary_has_no_headers_and_no_bodies() {
+    assert_eq!(json(Level::Summary, &transaction()), [METADATA, concat!(
+        r#"},"response":{"status":200,"content_type":"application/json"},"#,
+        r#""transaction_time":"2026-01-01T10:00:00.100000000Z","duration_ms":87,"direction":"egress-external","#,
+        r#""outcome":"complete","ttfb_ms":85.0,"total_ms":90.0}"#,
+    )].concat());
+}
+
+#[test]
+fn full_has_headers_in_order_and_bodies_in_base64() {
+    assert_eq!(json(Level::Full, &transaction()), [METADATA, concat!(
+        r#","headers":{":method":"GET",":scheme":"https",":authority":"httpbin.org",":path":"/get?a=1","#,
+        r#""Host":"httpbin.org","User-Agent":"curl/7.88.1","Accept":"*/*"}},"#,
+        r#""response":{"status":200,"content_type":"application/json","#,
+        r#""headers":{":status":"200","Content-Type":"application/json","Set-Cookie":["a=1","b=2"]},"#,
+        r#""body":"eyJvayI6IHRydWV9","body_size_total":12},"#,
+        r#""transaction_time":"2026-01-01T10:00:00.100000000Z","duration_ms":87,"direction":"egress-external","#,
+        r#""outcome":"complete","ttfb_ms":85.0,"total_ms":90.0}"#,
+    )].concat());
+}
+
+#[test]
+fn headers_level_leaves_out_bodies_that_another_plugin_asked_for() {
+    let json: serde_json::Value = serde_json::from_str(&json(Level::Headers, &transaction())).unwrap();
+    assert_eq!(json["response"].get("body"), None);
+    assert!(json["response"]["headers"].is_object());
+}
+
+/// P-L7
+#[test]
+fn what_is_missing_is_said() {
+    let mut broken = transaction();
+    broken.outcome = qtap_protocol::Outcome::Incomplete;
+    broken.response_half.counts.gap_bytes = 12;
+    broken.response_half.body.truncated = true;
+    broken.response_half.body.total = 4096;
+    broken.response_half.body.encoding = Some("gzip".into());
+    broken.response_half.body.decode_error = Some("bad header".into());
+    broken.request.partial = true;
+    broken.interim = vec![100];
+    let json: serde_json::Value = serde_json::from_str(&json(Level::Full, &broken)).unwrap();
+    for (pointer, expected) in [
+        ("/outcome", serde_json::json!("incomplete")),
+        ("/incomplete", true.into()),
+        ("/gap_bytes", 12.into()),
+        ("/headers_partial", true.into()),
+        ("/interim", serde_json::json!([100])),
+        ("/response/body_truncated", true.into()),
+        ("/response/body_size_total", 4096.into()),
+        ("/response/body_encoding", "gzip".into()),
+        ("/response/decode_error", "bad header".into()),
+    ] {
+        assert_eq!(json.pointer(pointer), Some(&expected), "{pointer}");
+    }
+}
+
+#[test]
+fn without_response_the_status_is_422_and_marked_unknown() {
+    let json: serde_json::Value = serde_json::from_str(&json(Level::Summary, &without_response())).unwrap();
+    assert_eq!(json["response"]["status"], 422);
+    assert_eq!(json["status_unknown"], true);
+    assert_eq!(json["outcome"], "canceled");
+    assert_eq!(json.get("duration_ms"), None);
+}
+
+#[test]
+fn artifact_carries_what_it_is_found_by() {
+    let artifact = capture(Level::Summary, CaptureFormat::Json, &transaction());
+    assert_eq!(artifact.content_type, "application/json");
+    assert_eq!(
+        artifact.digest(),
+        hex::encode(ring::digest::digest(&ring::digest::SHA256, &artifact.data))
+    );
+    assert_eq!(
+        serde_json::to_string(&artifact.summary).unwrap(),
+        concat!(
+            r#"{"duration_ms":87,"direction":"egress-external","process_exe":"/usr/bin/curl","#,
+            r#""request_id":"d3tsmvg7p3qggmf8pdj0","connection_id":"d3tsmvg7p3qggmf8pdi0","request_method":"GET","#,
+            r#""request_scheme":"https","request_host":"httpbin.org","request_path":"/get?a=1","request_protocol":"http1","#,
+            r#""response_status":200,"response_content_type":"application/json"}"#,
+        )
+    );
+}
+
+#[test]
+fn text_form() {
+    let artifact = capture(Level::Full, CaptureFormat::Text, &transaction());
+    assert_eq!(artifact.content_type, "text/plain");
+    assert_eq!(
+        std::str::from_utf8(&artifact.data).unwrap(),
+        "\
+HTTP Transaction
+================
+
+Metadata:
+  Transaction Time: 2026-01-01T10:00:00.100000000Z
+  Duration: 87ms
+  Direction: egress-external
+  Request ID: d3tsmvg7p3qggmf8pdj0
+  Connection ID: d3tsmvg7p3qggmf8pdi0
+  Process ID: 4242
+  Process: /usr/bin/curl
+  Bytes Sent: 80
+  Bytes Received: 132
+  Tags: bin:curl, host:box, ip:10.0.0.5, protocol:http1, strategy:observe, env:test
+  Outcome: complete
+
+Request:
+  Method: GET
+  URL: https://httpbin.org/get?a=1
+  Headers:
+    :method: GET
+    :scheme: https
+    :authority: httpbin.org
+    :path: /get?a=1
+    Host: httpbin.org
+    User-Agent: curl/7.88.1
+    Accept: */*
+
+Response:
+  Status: 200
+  Content-Type: application/json
+  Headers:
+    :status: 200
+    Content-Type: application/json
+    Set-Cookie: a=1
+    Set-Cookie: b=2
+  Body:
+{\"ok\": true}
+"
+    );
+}
+
+#[test]
+fn a_disabled_store_makes_no_work() {
+    let memory = Arc::new(Memory::default());
+    let context = Context {
+        agent: Arc::new(agent()),
+        stores: memory.stores(),
+        output: Arc::clone(&memory) as _,
+        terminal: crate::Terminal::piped(),
+    };
+    let disabled = Settings {
+        level: Level::Full,
+        format: CaptureFormat::Json,
+        object_store: None,
+    };
+    let plugin = HttpCapture::new(&disabled, &context, 10);
+    assert_eq!(
+        plugin.interest(&connection(), &transaction().request),
+        Interest::None
+    );
+}

@@ -1,0 +1,172 @@
+//! `report_usage`: a `request` event for each transaction (`surface.md` §4.4).
+
+mod token;
+
+use std::sync::Arc;
+
+use qtap_config::ReportUsage as Settings;
+use qtap_engine::{ConnectionFacts, Interest};
+use qtap_protocol::{Field, RequestHead};
+
+use crate::agent::Agent;
+use crate::exchange::{Exchange, text};
+use crate::mime;
+use crate::plugin::{Context, Plugin};
+use crate::schema::{Event, HeaderMap, Notes, RequestEvent, Timestamp};
+use crate::sink::EventStore;
+
+/// Reports transactions.
+pub(crate) struct ReportUsage {
+    headers: Vec<String>,
+    store: Arc<dyn EventStore>,
+    agent: Arc<Agent>,
+}
+
+impl ReportUsage {
+    pub(crate) fn new(settings: &Settings, context: &Context) -> Self {
+        Self {
+            headers: settings.headers.clone(),
+            store: context.stores.default_events(),
+            agent: Arc::clone(&context.agent),
+        }
+    }
+
+    fn event(&self, exchange: &Exchange<'_>) -> RequestEvent {
+        let (connection, transaction) = (exchange.connection, exchange.transaction);
+        let content_type = exchange.response_field("content-type");
+        let token = token::find(&transaction.request, &self.agent).unwrap_or_default();
+        RequestEvent {
+            connection_id: connection.public_id.to_string(),
+            endpoint_id: connection.endpoint_id(),
+            request_id: transaction.id.to_string(),
+            tls_probe_types_detected: connection.tls_implementations.clone().unwrap_or_default(),
+            tls_probe_introspected: connection.tls.as_ref().is_some_and(|tls| tls.source.is_some()),
+            tags: exchange.tags(&self.agent),
+            timestamp: Timestamp(transaction.finished),
+            direction: connection.direction.name(),
+            url: exchange.url(),
+            path: exchange.path(),
+            method: exchange.method(),
+            status: exchange.compatible_status(),
+            duration: exchange.duration_ms(),
+            category: mime::category(&content_type),
+            content_type,
+            agent: exchange.request_field("user-agent"),
+            bytes_sent: exchange.sent().counts.total(),
+            bytes_received: exchange.received().counts.total(),
+            auth_token_mask: token.mask,
+            auth_token_hash: token.hash,
+            auth_token_source: token.source,
+            auth_token_type: token.kind,
+            headers: self.promoted(exchange),
+            request_body_bytes: transaction.request_half.counts.body_bytes,
+            response_body_bytes: transaction.response_half.counts.body_bytes,
+            body_truncated: transaction.request_half.body.truncated
+                || transaction.response_half.body.truncated,
+            notes: Notes::new(transaction),
+        }
+    }
+
+    /// The configured headers that occur, by the configured spelling, found without regard to case.
+    fn promoted(&self, exchange: &Exchange<'_>) -> HeaderMap {
+        let mut map = HeaderMap::default();
+        let response = exchange
+            .transaction
+            .response
+            .as_ref()
+            .map_or(&[][..], |head| &head.fields);
+        for name in &self.headers {
+            promote(&mut map, "req", name, &exchange.transaction.request.fields);
+            promote(&mut map, "res", name, response);
+        }
+        map
+    }
+}
+
+fn promote(map: &mut HeaderMap, side: &str, name: &str, fields: &[Field]) {
+    for field in fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    {
+        map.push(format!("{side}.{name}"), text(&field.value));
+    }
+}
+
+impl Plugin for ReportUsage {
+    fn interest(&self, _connection: &ConnectionFacts, _request: &RequestHead) -> Interest {
+        if self.store.discards() {
+            Interest::None
+        } else {
+            Interest::Head
+        }
+    }
+
+    fn transaction(&self, exchange: &Exchange<'_>) {
+        self.store.save(Event::Request(Box::new(self.event(exchange))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Memory, agent, connection, field, transaction, without_response};
+
+    fn reported(headers: &[&str], transaction: &qtap_engine::Transaction) -> String {
+        let memory = Arc::new(Memory::default());
+        let context = Context {
+            agent: Arc::new(agent()),
+            stores: memory.stores(),
+            output: Arc::clone(&memory) as _,
+            terminal: crate::Terminal::piped(),
+        };
+        let settings = Settings {
+            headers: headers.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let plugin = ReportUsage::new(&settings, &context);
+        plugin.transaction(&Exchange {
+            connection: &connection(),
+            transaction,
+        });
+        serde_json::to_string(&memory.events.lock().unwrap()[0]).unwrap()
+    }
+
+    #[test]
+    fn request_event() {
+        assert_eq!(
+            reported(&["user-AGENT", "set-cookie", "absent"], &transaction()),
+            concat!(
+                r#"{"type":"request","connectionId":"d3tsmvg7p3qggmf8pdi0","endpointId":"httpbin.org","requestId":"d3tsmvg7p3qggmf8pdj0","#,
+                r#""tlsProbeTypesDetected":["openssl"],"tlsProbeIntrospected":true,"#,
+                r#""tags":["bin:curl","host:box","ip:10.0.0.5","protocol:http1","strategy:observe","env:test"],"#,
+                r#""timestamp":"2026-01-01T10:00:00.200000000Z","direction":"egress-external","#,
+                r#""url":"https://httpbin.org/get?a=1","path":"/get?a=1","method":"GET","status":200,"duration":87,"#,
+                r#""contentType":"application/json","category":"json","agent":"curl/7.88.1","bytesSent":80,"bytesReceived":132,"#,
+                r#""authTokenMask":"","authTokenHash":"","authTokenSource":"","authTokenType":"","#,
+                r#""headers":{"req.user-AGENT":"curl/7.88.1","res.set-cookie":["a=1","b=2"]},"response_body_bytes":12,"#,
+                r#""outcome":"complete","ttfb_ms":85.0,"total_ms":90.0}"#,
+            )
+        );
+    }
+
+    #[test]
+    fn no_response_is_422_marked_unknown_with_its_outcome() {
+        let json: serde_json::Value = serde_json::from_str(&reported(&[], &without_response())).unwrap();
+        assert_eq!(json["status"], 422);
+        assert_eq!(json["status_unknown"], true);
+        assert_eq!(json["outcome"], "canceled");
+    }
+
+    #[test]
+    fn tokens_never_appear_whole() {
+        let secret = "sk-verysecretverysecretverysecret";
+        let mut with_token = transaction();
+        with_token
+            .request
+            .fields
+            .push(field("Authorization", format!("Bearer {secret}")));
+        let json = reported(&[], &with_token);
+        assert!(!json.contains(secret));
+        assert!(json.contains(r#""authTokenMask":"sk-v…cret""#), "{json}");
+        assert!(json.contains(r#""authTokenType":"bearer""#), "{json}");
+    }
+}

@@ -1,0 +1,341 @@
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use qtap_config::{
+    AccessLogs, Config, Endpoint, Level, LogFormat, Plugin as PluginSettings, ReportUsage, Services, Stack,
+    Tap,
+};
+
+use super::*;
+use crate::access_logs::Terminal;
+use crate::plugin::{Context, Plugin};
+use crate::testing::{Memory, agent, connection, report, transaction};
+
+/// Notes what it is told; panics where asked.
+#[derive(Default)]
+struct Probe {
+    wants: Option<Interest>,
+    panics_in_interest: bool,
+    panics_in_transaction: bool,
+    sleeps_ms: u64,
+    seen: Arc<Mutex<Vec<String>>>,
+    dropped: Dropped,
+}
+
+/// Counts its own end.
+#[derive(Default)]
+struct Dropped(Arc<AtomicU64>);
+
+impl Plugin for Probe {
+    fn interest(&self, _connection: &ConnectionFacts, _request: &RequestHead) -> Interest {
+        assert!(!self.panics_in_interest, "asked to panic in interest");
+        self.wants.unwrap_or(Interest::Head)
+    }
+
+    fn transaction(&self, exchange: &Exchange<'_>) {
+        assert!(!self.panics_in_transaction, "asked to panic in transaction");
+        std::thread::sleep(std::time::Duration::from_millis(self.sleeps_ms));
+        self.seen
+            .lock()
+            .unwrap()
+            .push(exchange.transaction.id.to_string());
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn context(memory: &Arc<Memory>) -> Context {
+    Context {
+        agent: Arc::new(agent()),
+        stores: memory.stores(),
+        output: Arc::clone(memory) as _,
+        terminal: Terminal::piped(),
+    }
+}
+
+fn deployment(probes: Vec<Probe>) -> Arc<Deployment> {
+    let memory = Arc::new(Memory::default());
+    Deployment::new(generation(probes, &memory, &Arc::default()))
+}
+
+fn generation(probes: Vec<Probe>, memory: &Arc<Memory>, metrics: &Arc<Metrics>) -> Generation {
+    let plugins = probes
+        .into_iter()
+        .map(|probe| ("access_logs", Box::new(probe) as Box<dyn Plugin>))
+        .collect();
+    Generation::of_plugins(plugins, &context(memory), metrics)
+}
+
+fn run_one(stacks: &mut Stacks) -> Interest {
+    let (connection, transaction) = (connection(), transaction());
+    let interest = stacks.interest(&connection, StreamKey(transaction.stream), &transaction.request);
+    if interest != Interest::None {
+        stacks.transaction(&connection, &transaction);
+    }
+    interest
+}
+
+fn config(http: Option<&str>, endpoints: &[(&str, Option<&str>)]) -> Config {
+    let console = PluginSettings::AccessLogs(AccessLogs {
+        mode: Level::Summary,
+        format: LogFormat::Json,
+    });
+    let full = PluginSettings::AccessLogs(AccessLogs {
+        mode: Level::Full,
+        format: LogFormat::Json,
+    });
+    let usage = PluginSettings::ReportUsage(ReportUsage::default());
+    let stack = |plugins| Stack { plugins };
+    Config {
+        services: Services::default(),
+        stacks: [
+            ("brief".to_owned(), stack(vec![console, usage])),
+            ("detailed".to_owned(), stack(vec![full])),
+            ("empty".to_owned(), stack(vec![])),
+        ]
+        .into(),
+        tap: Tap {
+            http: http.map(str::to_owned),
+            endpoints: endpoints
+                .iter()
+                .map(|(domain, stack)| Endpoint {
+                    domain: (*domain).to_owned(),
+                    http: Some(stack.map(str::to_owned)),
+                })
+                .collect(),
+            ..Tap::default()
+        },
+        tags: Vec::new(),
+    }
+}
+
+fn built(config: &Config) -> Stacks {
+    let memory = Arc::new(Memory::default());
+    Stacks::new(Deployment::new(
+        Generation::new(config, &context(&memory), &Arc::default()).unwrap(),
+    ))
+}
+
+/// P-X2
+#[test]
+fn interest_is_the_greatest_of_the_stack() {
+    let probe = |wants| Probe {
+        wants: Some(wants),
+        ..Probe::default()
+    };
+    for (wants, expected) in [
+        (vec![Interest::None, Interest::None], Interest::None),
+        (vec![Interest::Head, Interest::None], Interest::Head),
+        (
+            vec![Interest::Body(10), Interest::Head, Interest::Body(20)],
+            Interest::Body(20),
+        ),
+        (vec![], Interest::None),
+    ] {
+        let mut stacks = Stacks::new(deployment(wants.into_iter().map(probe).collect()));
+        assert_eq!(run_one(&mut stacks), expected);
+    }
+}
+
+/// P-X4
+#[test]
+fn only_those_who_wanted_a_transaction_hear_of_its_end_and_once() {
+    let (wanting, refusing) = (
+        Probe::default(),
+        Probe {
+            wants: Some(Interest::None),
+            ..Probe::default()
+        },
+    );
+    let (heard, unheard) = (Arc::clone(&wanting.seen), Arc::clone(&refusing.seen));
+    let mut stacks = Stacks::new(deployment(vec![wanting, refusing]));
+    run_one(&mut stacks);
+    stacks.transaction(&connection(), &transaction());
+    assert_eq!(*heard.lock().unwrap(), ["d3tsmvg7p3qggmf8pdj0"]);
+    assert!(unheard.lock().unwrap().is_empty());
+    assert_eq!(stacks.deployment.metrics().unmatched(), 1);
+}
+
+#[test]
+fn a_panic_ends_the_transaction_for_that_plugin_alone() {
+    let early = Probe {
+        panics_in_interest: true,
+        ..Probe::default()
+    };
+    let late = Probe {
+        panics_in_transaction: true,
+        ..Probe::default()
+    };
+    let healthy = Probe::default();
+    let heard = Arc::clone(&healthy.seen);
+    let mut stacks = Stacks::new(deployment(vec![early, late, healthy]));
+    run_one(&mut stacks);
+    run_one(&mut stacks);
+    assert_eq!(heard.lock().unwrap().len(), 2);
+    let counters = stacks.deployment.metrics().plugins();
+    // Twice in interest, twice in transaction: the first is not told of ends it never asked for.
+    assert_eq!(
+        (counters[0].plugin, counters[0].panics, counters[0].calls),
+        ("access_logs", 4, 10)
+    );
+}
+
+/// P-X5
+#[test]
+fn calls_over_budget_are_counted() {
+    let slow = Probe {
+        sleeps_ms: 15,
+        ..Probe::default()
+    };
+    let mut stacks = Stacks::new(deployment(vec![slow]));
+    run_one(&mut stacks);
+    let counters = stacks.deployment.metrics().plugins();
+    assert_eq!(counters[0].over_budget, 1);
+    assert!(counters[0].busy_ns >= 15_000_000);
+}
+
+/// P-X6
+#[test]
+fn a_transaction_ends_under_the_configuration_it_began_with() {
+    let (old, new) = (Probe::default(), Probe::default());
+    let (old_seen, new_seen, old_dropped) = (
+        Arc::clone(&old.seen),
+        Arc::clone(&new.seen),
+        Arc::clone(&old.dropped.0),
+    );
+    let memory = Arc::new(Memory::default());
+    let metrics = Arc::default();
+    let deployment = Deployment::new(generation(vec![old], &memory, &metrics));
+    let mut stacks = Stacks::new(Arc::clone(&deployment));
+    let (connection, first) = (connection(), transaction());
+    stacks.interest(&connection, StreamKey(first.stream), &first.request);
+
+    deployment.replace(generation(vec![new], &memory, &metrics));
+    let second = Transaction {
+        stream: 2,
+        ..transaction()
+    };
+    stacks.interest(&connection, StreamKey(second.stream), &second.request);
+    stacks.transaction(&connection, &second);
+    assert_eq!(
+        (old_seen.lock().unwrap().len(), new_seen.lock().unwrap().len()),
+        (0, 1)
+    );
+    assert_eq!(old_dropped.load(Ordering::Relaxed), 0);
+
+    stacks.transaction(&connection, &first);
+    assert_eq!(
+        (old_seen.lock().unwrap().len(), new_seen.lock().unwrap().len()),
+        (1, 1)
+    );
+    assert_eq!(
+        old_dropped.load(Ordering::Relaxed),
+        1,
+        "torn down after its last transaction"
+    );
+}
+
+/// P-X1
+#[test]
+fn the_stack_is_that_of_the_transactions_own_authority() {
+    let config = config(
+        Some("brief"),
+        &[
+            ("*.example.com", Some("detailed")),
+            ("quiet.example.com", None),
+            ("httpbin.org", None),
+        ],
+    );
+    let mut stacks = built(&config);
+    let limit = usize::try_from(config.tap.limits.body).unwrap();
+    for (authority, expected) in [
+        ("elsewhere.test", Interest::Head),
+        ("a.example.com:8443", Interest::Body(limit)),
+        ("quiet.example.com", Interest::None),
+        ("httpbin.org", Interest::None),
+    ] {
+        let mut request = transaction().request;
+        request.authority = Some(Bytes::from(authority));
+        assert_eq!(
+            stacks.interest(&connection(), StreamKey(1), &request),
+            expected,
+            "{authority}"
+        );
+    }
+    // Without authority the name of the server decides: httpbin.org.
+    let nameless = RequestHead {
+        authority: None,
+        ..transaction().request
+    };
+    assert_eq!(
+        stacks.interest(&connection(), StreamKey(2), &nameless),
+        Interest::None
+    );
+}
+
+#[test]
+fn payload_is_wanted_when_any_stack_can_apply() {
+    for (http, endpoints, expected) in [
+        (None, &[][..], false),
+        (Some("empty"), &[][..], false),
+        (None, &[("a.test", None)][..], false),
+        (None, &[("a.test", Some("brief"))][..], true),
+        (Some("brief"), &[("a.test", None)][..], true),
+    ] {
+        let mut stacks = built(&config(http, endpoints));
+        assert_eq!(
+            stacks.wants(&connection(), Protocol::Http1),
+            expected,
+            "{http:?} {endpoints:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_stack_is_refused_by_name() {
+    let memory = Arc::new(Memory::default());
+    let result = Generation::new(&config(Some("typo"), &[]), &context(&memory), &Arc::default());
+    assert_eq!(result.err(), Some(BuildError::UnknownStack("typo".to_owned())));
+}
+
+#[test]
+fn reports_go_to_the_default_store_also_without_stacks() {
+    let memory = Arc::new(Memory::default());
+    let generation = Generation::new(&config(None, &[]), &context(&memory), &Arc::default()).unwrap();
+    let mut stacks = Stacks::new(Deployment::new(generation));
+    stacks.connection(&report(true));
+    assert!(matches!(
+        memory.events.lock().unwrap()[..],
+        [Event::Connection(_)]
+    ));
+}
+
+#[test]
+fn what_a_closed_connection_leaves_behind_is_counted_and_forgotten() {
+    let mut stacks = Stacks::new(deployment(vec![Probe::default()]));
+    stacks.interest(&connection(), StreamKey(3), &transaction().request);
+    let mut other = connection();
+    other.id = ConnectionId(8);
+    stacks.interest(&other, StreamKey(3), &transaction().request);
+    stacks.connection(&report(true));
+    assert_eq!(
+        (stacks.in_flight(), stacks.deployment.metrics().abandoned()),
+        (1, 1)
+    );
+}
+
+#[test]
+fn a_whole_stack_writes_a_line_and_an_event() {
+    let memory = Arc::new(Memory::default());
+    let generation =
+        Generation::new(&config(Some("brief"), &[]), &context(&memory), &Arc::default()).unwrap();
+    let mut stacks = Stacks::new(Deployment::new(generation));
+    assert_eq!(run_one(&mut stacks), Interest::Head);
+    assert_eq!(memory.printed().len(), 1);
+    assert!(matches!(memory.events.lock().unwrap()[..], [Event::Request(_)]));
+}

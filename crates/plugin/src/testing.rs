@@ -1,0 +1,247 @@
+//! Transactions and connections with fixed ids and times, and stores that remember.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use qtap_capture::{ConnectionId, Pid, Role};
+use qtap_engine::{
+    Body, Check, CheckName, CheckState, ConnectionFacts, ConnectionReport, DirectionLabel, Half, Health,
+    HealthStatus, Reason, ReasonCode, TlsFacts, TlsSource, Transaction,
+};
+use qtap_process::{Process, Strategy, User};
+use qtap_protocol::detect::Protocol;
+use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Version};
+
+use crate::agent::Agent;
+use crate::schema::{Artifact, Event};
+use crate::sink::{EventStore, LineSink, ObjectStore, Stores};
+
+pub(crate) fn field(name: &str, value: impl AsRef<[u8]>) -> Field {
+    Field {
+        name: Bytes::copy_from_slice(name.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_ref()),
+    }
+}
+
+/// 2026-01-01T10:00:00Z and so many milliseconds.
+pub(crate) fn at(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_767_261_600) + Duration::from_millis(milliseconds)
+}
+
+pub(crate) fn agent() -> Agent {
+    Agent::new("box".into(), "run1".into(), vec![("env".into(), "test".into())]).unwrap()
+}
+
+fn process() -> Process {
+    Process {
+        pid: Pid(4242),
+        parent: Some(Pid(1)),
+        start_ns: 1,
+        exe: "/usr/bin/curl".into(),
+        args: vec!["curl".into()],
+        user: User {
+            id: 1000,
+            name: Some("alice".into()),
+        },
+        hostname: Some("box".into()),
+        cgroup: "/".into(),
+        container: None,
+        strategy: Strategy::Observe,
+        tags: Vec::new(),
+        predates_agent: false,
+    }
+}
+
+pub(crate) fn connection() -> ConnectionFacts {
+    ConnectionFacts {
+        id: ConnectionId(7),
+        public_id: "d3tsmvg7p3qggmf8pdi0".into(),
+        role: Role::Client,
+        direction: DirectionLabel::EgressExternal,
+        local: "10.0.0.5:50312".parse().unwrap(),
+        remote: "198.51.100.7:443".parse().unwrap(),
+        opened: at(0),
+        joined_midstream: false,
+        cookie: 0,
+        process: Some(Arc::new(process())),
+        tls: Some(TlsFacts {
+            sni: Some("httpbin.org".into()),
+            alpn_offered: vec!["h2".into(), "http/1.1".into()],
+            alpn: Some("http/1.1".into()),
+            versions_offered: vec![0x0304, 0x0303],
+            version: Some(0x0304),
+            cipher_suite: Some(0x1302),
+            source: Some(TlsSource::Secrets),
+            client_hello: true,
+            server_hello: true,
+        }),
+        tls_implementations: Some(vec!["openssl"]),
+        protocol: Some(Protocol::Http1),
+        domain: Some("httpbin.org".into()),
+    }
+}
+
+pub(crate) fn server_connection() -> ConnectionFacts {
+    ConnectionFacts {
+        role: Role::Server,
+        direction: DirectionLabel::Ingress,
+        local: "10.0.0.5:443".parse().unwrap(),
+        remote: "198.51.100.7:50312".parse().unwrap(),
+        ..connection()
+    }
+}
+
+fn half(first: u64, head: u64, last: u64, head_bytes: u64, body: &'static [u8]) -> Half {
+    Half {
+        first_byte: Some(Time(first)),
+        head_end: Some(Time(head)),
+        last_byte: Some(Time(last)),
+        ended: true,
+        trailers: Vec::new(),
+        counts: Counts {
+            head_bytes,
+            body_bytes: body.len() as u64,
+            gap_bytes: 0,
+        },
+        body: Body {
+            data: Bytes::from_static(body),
+            total: body.len() as u64,
+            ..Body::default()
+        },
+    }
+}
+
+/// `GET https://httpbin.org/get?a=1` → 200 with a small JSON body.
+pub(crate) fn transaction() -> Transaction {
+    const MS: u64 = 1_000_000;
+    Transaction {
+        id: "d3tsmvg7p3qggmf8pdj0".into(),
+        protocol: Protocol::Http1,
+        stream: 1,
+        started: at(100),
+        finished: at(200),
+        request: RequestHead {
+            method: Bytes::from_static(b"GET"),
+            target: Bytes::from_static(b"/get?a=1"),
+            scheme: None,
+            authority: Some(Bytes::from_static(b"httpbin.org")),
+            protocol: None,
+            version: Version::Http11,
+            fields: vec![
+                field("Host", "httpbin.org"),
+                field("User-Agent", "curl/7.88.1"),
+                field("Accept", "*/*"),
+            ],
+            partial: false,
+            truncated: false,
+            framing_conflict: false,
+        },
+        response: Some(ResponseHead {
+            status: 200,
+            reason: Bytes::from_static(b"OK"),
+            version: Version::Http11,
+            fields: vec![
+                field("Content-Type", "application/json"),
+                field("Set-Cookie", "a=1"),
+                field("Set-Cookie", "b=2"),
+            ],
+            partial: false,
+            truncated: false,
+            framing_conflict: false,
+        }),
+        request_half: half(100 * MS, 100 * MS, 101 * MS, 80, b""),
+        response_half: half(186 * MS, 186 * MS + 500_000, 190 * MS, 120, b"{\"ok\": true}"),
+        interim: Vec::new(),
+        outcome: Outcome::Complete,
+        upgraded_to: None,
+    }
+}
+
+/// The client closed before an answer.
+pub(crate) fn without_response() -> Transaction {
+    Transaction {
+        response: None,
+        response_half: Half::default(),
+        outcome: Outcome::Canceled,
+        ..transaction()
+    }
+}
+
+pub(crate) fn report(finalized: bool) -> ConnectionReport {
+    let check = |name, state| Check { name, state };
+    ConnectionReport {
+        facts: connection(),
+        part: 1,
+        finalized,
+        closed: finalized.then(|| at(1_500)),
+        duration_ns: 1_500_000_000,
+        bytes_sent: 812,
+        bytes_received: 5321,
+        transactions: 1,
+        upgraded_to: None,
+        reset: false,
+        health: Health {
+            status: HealthStatus::Degraded,
+            checks: vec![
+                check(CheckName::Socket, CheckState::Ok),
+                check(CheckName::TlsProbe, CheckState::Partial),
+                check(CheckName::Data, CheckState::NotApplicable),
+            ],
+            reasons: vec![Reason {
+                code: ReasonCode::RingFull,
+                detail: "12 bytes".into(),
+            }],
+            socket_bytes_sent: finalized.then_some(812),
+            socket_bytes_received: finalized.then_some(5321),
+            captured_bytes_sent: 812,
+            captured_bytes_received: 5309,
+            gap_bytes: 12,
+            data_event_count: 9,
+            got_tls_client_hello: true,
+            got_protocol: true,
+        },
+    }
+}
+
+/// Remembers everything.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) artifacts: Mutex<Vec<Artifact>>,
+    pub(crate) records: Mutex<Vec<String>>,
+}
+
+impl Memory {
+    pub(crate) fn stores(self: &Arc<Self>) -> Stores {
+        Stores {
+            events: vec![Arc::clone(self) as _],
+            objects: vec![Arc::clone(self) as _],
+        }
+    }
+
+    pub(crate) fn printed(&self) -> Vec<String> {
+        self.records.lock().unwrap().clone()
+    }
+}
+
+impl EventStore for Memory {
+    fn save(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+}
+
+impl ObjectStore for Memory {
+    fn put(&self, artifact: Artifact) {
+        self.artifacts.lock().unwrap().push(artifact);
+    }
+}
+
+impl LineSink for Memory {
+    fn write_record(&self, record: Vec<u8>) {
+        self.records
+            .lock()
+            .unwrap()
+            .push(String::from_utf8(record).unwrap());
+    }
+}

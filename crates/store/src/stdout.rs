@@ -1,0 +1,80 @@
+//! The stores `stdout`.
+
+use std::sync::Arc;
+
+use qtap_plugin::schema::{Artifact, Event};
+use qtap_plugin::{EventStore, ObjectStore};
+
+use crate::line;
+use crate::output::{Lost, Output};
+
+/// Events as JSON lines, unsampled.
+pub struct StdoutEvents {
+    output: Output,
+}
+
+impl StdoutEvents {
+    /// A store that writes to `output`.
+    #[must_use]
+    pub const fn new(output: Output) -> Self {
+        Self { output }
+    }
+}
+
+impl EventStore for StdoutEvents {
+    fn save(&self, event: Event) {
+        match line::of_event(&event) {
+            // A loss is counted by the output.
+            Ok(line) => _ = self.output.write(line),
+            Err(error) => self.output.lose_unserialised(&error),
+        }
+    }
+}
+
+/// Artifacts as JSON lines, and a record of each that was taken.
+pub struct StdoutObjects {
+    output: Output,
+    records: Option<Arc<dyn EventStore>>,
+}
+
+impl StdoutObjects {
+    /// A store that writes to `output`; `records` takes the [`Event::ArtifactRecord`]s.
+    #[must_use]
+    pub const fn new(output: Output, records: Option<Arc<dyn EventStore>>) -> Self {
+        Self { output, records }
+    }
+}
+
+impl ObjectStore for StdoutObjects {
+    fn put(&self, artifact: Artifact) {
+        let digest = artifact.digest();
+        let taken = match line::of_artifact(&artifact, &digest) {
+            Ok(line) => self.output.write(line),
+            Err(error) => {
+                self.output.lose_unserialised(&error);
+                false
+            }
+        };
+        let wants_record = self
+            .records
+            .as_ref()
+            .filter(|records| taken && !records.discards());
+        if let Some(records) = wants_record {
+            let url = format!("stdout://{digest}");
+            records.save(Event::ArtifactRecord(Box::new(line::record_of(
+                artifact, digest, url,
+            ))));
+        }
+    }
+}
+
+impl Output {
+    /// Counts a record that could not be made.
+    fn lose_unserialised(&self, error: &serde_json::Error) {
+        tracing::error!(%error, "record not serialised");
+        self.lose(Lost::NotSerialised);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+use std::io::{BufRead, BufReader, PipeReader};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use qtap_config::{EventStore as EventSettings, ObjectStore as ObjectSettings, Services, StoreKind};
+use qtap_plugin::schema::{ArtifactKind, ArtifactRecord, Summary, Timestamp};
+
+use super::*;
+use crate::{OutputLimits, build};
+
+fn output() -> (Output, PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (Output::new(writer, OutputLimits::default()).unwrap(), reader)
+}
+
+fn artifact(content_type: &'static str, data: &'static [u8]) -> Artifact {
+    let mut summary = Summary::default();
+    summary.text("request_method", "GET");
+    summary.number("response_status", 200);
+    Artifact {
+        kind: ArtifactKind::HttpTransaction,
+        connection_id: "c1".into(),
+        endpoint_id: "example.com".into(),
+        request_id: "r1".into(),
+        tags: vec!["bin:curl".into()],
+        timestamp: Timestamp(UNIX_EPOCH + Duration::from_secs(1)),
+        content_type,
+        data: Bytes::from_static(data),
+        summary,
+    }
+}
+
+fn event(number: usize) -> Event {
+    let artifact = artifact("application/json", b"{}");
+    Event::ArtifactRecord(Box::new(ArtifactRecord {
+        request_id: format!("r{number}"),
+        ..line::record_of(artifact, "d".into(), "stdout://d".into())
+    }))
+}
+
+fn first_line(content_type: &'static str, data: &'static [u8]) -> String {
+    let (output, reader) = output();
+    StdoutObjects::new(output, None).put(artifact(content_type, data));
+    BufReader::new(reader).lines().next().unwrap().unwrap()
+}
+
+const HEAD: &str = concat!(
+    r#"{"type":"artifact","kind":"http_transaction","connectionId":"c1","endpointId":"example.com","requestId":"r1","#,
+    r#""tags":["bin:curl"],"timestamp":"1970-01-01T00:00:01.000000000Z","#,
+);
+
+#[test]
+fn json_is_embedded_as_it_is() {
+    assert_eq!(
+        first_line("application/json", br#"{"b":1, "a":"\u00e9"}"#),
+        format!(
+            "{HEAD}{}",
+            concat!(
+                r#""contentType":"application/json","digest":"1f3d9bb743a176592e02bb391255d46ac671ff46b32e4152e8c411c7c3a4e305","#,
+                r#""summary":{"request_method":"GET","response_status":200},"data":{"b":1, "a":"\u00e9"}}"#,
+            )
+        )
+    );
+}
+
+#[test]
+fn other_content_is_base64() {
+    let line = first_line("text/plain", b"two\nlines");
+    assert!(line.ends_with(r#""dataBase64":"dHdvCmxpbmVz"}"#), "{line}");
+}
+
+#[test]
+fn content_that_is_not_the_json_it_claims_to_be_is_base64() {
+    for data in [&b"{not json"[..], b"{\n}", b"{} {}", b""] {
+        let line: serde_json::Value = serde_json::from_str(&first_line("application/json", data)).unwrap();
+        assert!(
+            line.get("dataBase64").is_some() && line.get("data").is_none(),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn an_artifact_taken_is_recorded_in_the_event_store_chosen() {
+    let (output, reader) = output();
+    let events = |kind| EventSettings { id: None, kind };
+    let services = Services {
+        event_stores: vec![events(StoreKind::Disabled), events(StoreKind::Stdout)],
+        object_stores: vec![ObjectSettings {
+            id: None,
+            kind: StoreKind::Stdout,
+            event_store: Some(1),
+        }],
+    };
+    build(&services, &output).objects[0].put(artifact("text/plain", b"abc"));
+    let lines: Vec<String> = BufReader::new(reader)
+        .lines()
+        .take(2)
+        .map(Result::unwrap)
+        .collect();
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert!(
+        lines[0].contains(&format!(r#""digest":"{digest}""#)),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(
+        lines[1],
+        format!(
+            "{}{digest}{}{digest}{}",
+            concat!(
+                r#"{"type":"artifact_record","kind":"http_transaction","connectionId":"c1","endpointId":"example.com","#,
+                r#""requestId":"r1","tags":["bin:curl"],"timestamp":"1970-01-01T00:00:01.000000000Z","digest":""#,
+            ),
+            r#"","url":"stdout://"#,
+            r#"","summary":{"request_method":"GET","response_status":200}}"#
+        )
+    );
+}
+
+#[test]
+fn a_disabled_record_store_gets_none_and_lists_are_never_empty() {
+    let (output, _reader) = output();
+    let stores = build(&Services::default(), &output);
+    assert!(stores.events[0].discards() && stores.objects[0].discards());
+    stores.objects[0].put(artifact("text/plain", b"abc"));
+    assert_eq!(output.counters().received, 0);
+}
+
+#[test]
+fn ten_thousand_events_reach_a_fast_reader_in_order_and_without_loss() {
+    const EVENTS: usize = 10_000;
+    let (output, reader) = output();
+    let reading = std::thread::spawn(move || {
+        let ids = BufReader::new(reader).lines().take(EVENTS).map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line["requestId"].as_str().unwrap().to_owned()
+        });
+        ids.collect::<Vec<_>>()
+    });
+    let store = StdoutEvents::new(output.clone());
+    for number in 0..EVENTS {
+        store.save(event(number));
+    }
+    let expected: Vec<String> = (0..EVENTS).map(|number| format!("r{number}")).collect();
+    assert_eq!(reading.join().unwrap(), expected);
+    assert!(output.flush(Duration::from_secs(5)));
+    let counters = output.counters();
+    assert_eq!(
+        (counters.received, counters.emitted, counters.lost_total()),
+        (10_000, 10_000, 0)
+    );
+}
