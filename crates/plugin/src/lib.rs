@@ -22,6 +22,7 @@ mod access_logs;
 mod agent;
 mod exchange;
 mod http_capture;
+pub mod json;
 mod meter;
 pub mod mime;
 mod plugin;
@@ -33,6 +34,7 @@ mod sink;
 mod stacks;
 #[cfg(test)]
 mod testing;
+mod unsafe_text;
 
 pub use access_logs::Terminal;
 pub use agent::{Agent, NoRandomness};

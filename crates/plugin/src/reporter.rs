@@ -117,7 +117,8 @@ fn with_process(bare: Endpoint, process: &Process) -> Endpoint {
         exe: (!process.exe.is_empty()).then(|| process.exe.clone()),
         pid: Some(process.pid.0),
         user: process.user.name.clone(),
-        user_id: Some(process.user.id),
+        // The room of processes says u32::MAX for a user it does not know.
+        user_id: (process.user.id != u32::MAX).then_some(process.user.id),
         container: process.container.as_ref().map(container_ref),
         ..bare
     }

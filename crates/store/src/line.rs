@@ -1,19 +1,20 @@
 //! Events and artifacts as JSON lines.
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use qtap_plugin::json;
 use qtap_plugin::schema::{Artifact, ArtifactKind, ArtifactRecord, Event, Summary, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// `event` as one line with its line end.
 pub(crate) fn of_event(event: &Event) -> serde_json::Result<Vec<u8>> {
-    ended(serde_json::to_vec(event)?)
+    ended(json::to_vec(event)?)
 }
 
 /// `artifact` as one line with its line end. JSON content is embedded as it is under `data`, other content in base64
 /// under `dataBase64`; so is content that calls itself JSON and is not.
 pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> serde_json::Result<Vec<u8>> {
-    let json = embeddable(artifact);
+    let embedded = embeddable(artifact);
     let line = ArtifactLine {
         kind_of_event: "artifact",
         kind: artifact.kind,
@@ -25,10 +26,10 @@ pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> serde_json::Resu
         content_type: artifact.content_type,
         digest,
         summary: &artifact.summary,
-        data: json,
-        data_base64: json.is_none().then_some(Base64(&artifact.data)),
+        data: embedded,
+        data_base64: embedded.is_none().then_some(Base64(&artifact.data)),
     };
-    ended(serde_json::to_vec(&line)?)
+    ended(json::to_vec(&line)?)
 }
 
 /// The record of an artifact stored at `url`.

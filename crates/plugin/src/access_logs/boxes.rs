@@ -43,11 +43,11 @@ fn process(page: &mut Page, exchange: &Exchange<'_>) {
     match exchange.process() {
         None => page.line("  • unknown"),
         Some(process) => {
-            page.line(&format!(
-                "  • PID {} @ {}",
-                process.pid.0,
-                clean(process.exe.as_bytes())
-            ));
+            let pid = process.pid.0;
+            match clean(process.exe.as_bytes()) {
+                exe if exe.is_empty() => page.line(&format!("  • PID {pid}")),
+                exe => page.line(&format!("  • PID {pid} @ {exe}")),
+            }
             if let Some(container) = &process.container {
                 page.line(&format!("  • Container: {}", clean(container.id.as_bytes())));
             }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::body::as_text;
 use crate::exchange::{Exchange, trailers};
+use crate::json;
 use crate::schema::{BodyNotes, HeaderMap, Notes, Timestamp};
 
 const MESSAGE: &str = "HTTP transaction";
@@ -13,8 +14,8 @@ const MESSAGE: &str = "HTTP transaction";
 /// One line with its line end.
 pub(super) fn line(exchange: &Exchange<'_>, mode: Level) -> Vec<u8> {
     let result = match mode {
-        Level::None | Level::Summary => serde_json::to_vec(&Summary::new(exchange)),
-        Level::Headers | Level::Full => serde_json::to_vec(&Details::new(exchange, mode == Level::Full)),
+        Level::None | Level::Summary => json::to_vec(&Summary::new(exchange)),
+        Level::Headers | Level::Full => json::to_vec(&Details::new(exchange, mode == Level::Full)),
     };
     // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
     let mut line =

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::unsafe_text::is_unsafe;
+
 /// Appends `bytes` as text fit for a terminal: control characters, escape sequences, characters that reorder text, and
 /// bytes that are not UTF-8 become visible escapes. With `multiline`, line feeds (and carriage returns before them) and
 /// tabs stay.
@@ -21,15 +23,6 @@ pub(super) fn sanitise(out: &mut String, bytes: &[u8], multiline: bool) {
             _ = write!(out, "\\x{byte:02x}");
         }
     }
-}
-
-/// Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional and invisible format
-/// characters with which text can be made to look like other text.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]

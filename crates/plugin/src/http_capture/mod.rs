@@ -44,7 +44,7 @@ impl HttpCapture {
             return ("text/plain", text::render(transaction).into_bytes());
         }
         // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
-        let json = serde_json::to_vec(transaction).unwrap_or_else(|error| {
+        let json = crate::json::to_vec(transaction).unwrap_or_else(|error| {
             tracing::error!(%error, "transaction not serialised");
             b"null".to_vec()
         });
