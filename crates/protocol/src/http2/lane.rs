@@ -29,8 +29,6 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) streams: &'a mut Streams,
     pub(crate) out: &'a mut Vec<Event>,
-    /// Whether the server's lane follows its frames, for requests that begin now.
-    pub(crate) server_in_step: bool,
     /// SETTINGS_MAX_FRAME_SIZE that this side announced to its peer.
     pub(crate) announced_max_frame: Option<u32>,
 }
@@ -115,11 +113,6 @@ impl Lane {
         }
     }
 
-    /// Whether frames are followed.
-    pub(crate) fn in_step(&self) -> bool {
-        !matches!(self.state, State::Hunting)
-    }
-
     /// Whether the frame at hand is the very first of its side.
     pub(super) fn is_first_frame(&self) -> bool {
         self.fresh && self.frames == 1
@@ -193,7 +186,10 @@ impl Lane {
                     self.lose("bytes missing", false, time, cx)?;
                 }
             }
-            State::Hunting => self.hunt.forget(),
+            State::Hunting => {
+                self.hunt.forget();
+                cx.streams.lost(self.side, time, cx.out);
+            }
             State::Preface { .. } | State::Header => {
                 let begun = self.filled;
                 self.lose("bytes missing", false, time, cx)?;
@@ -248,6 +244,7 @@ impl Lane {
         self.drop_block("header block cut short", time, cx);
         if matches!(self.state, State::Hunting) && self.hunt.seen() > 0 {
             let dropped = self.hunt.seen();
+            cx.streams.lost(self.side, time, cx.out);
             cx.out.push(Event::Resync {
                 side: self.side,
                 reason: self.reason,
@@ -310,7 +307,7 @@ impl Lane {
                     }
                     State::Hunting => {
                         self.hunt.push(&std::mem::take(&mut data), time, boundary);
-                        if let Some(pieces) = self.search(cx)? {
+                        if let Some(pieces) = self.search(time, cx)? {
                             for piece in pieces.into_iter().rev() {
                                 queue.push_front(piece);
                             }
@@ -349,7 +346,9 @@ impl Lane {
             Some(max) => max.max(frame::MIN_MAX_FRAME) + frame::MIN_MAX_FRAME,
             None => u32::MAX,
         };
-        if !header.is_legal(most) {
+        // RFC 9113 §3.4: SETTINGS come first.
+        let unheralded = self.fresh && self.frames == 0 && header.kind != Kind::Settings;
+        if !header.is_legal(most) || (unheralded && !header.is_plausible(frame::UNKNOWN_MAX_FRAME)) {
             if self.frames == 0 && self.side == Side::Server && self.header.starts_with(b"HTTP/1.") {
                 let reason = "the server answered in HTTP/1";
                 return Err(ParseError::NotThisProtocol {
@@ -367,6 +366,11 @@ impl Lane {
         if waits && cx.streams.is_ahead(header.stream) {
             self.waiting_for = Some(header.stream);
             return Ok(());
+        }
+        if unheralded {
+            // Frames, but not the first ones: something was lost without a word.
+            self.decoder.unsync();
+            cx.streams.lost(self.side, self.started, cx.out);
         }
         self.filled = 0;
         self.frames += 1;
@@ -451,14 +455,10 @@ impl Lane {
                 dropped: 0,
             });
         }
-        let in_step = match self.side {
-            Side::Client => cx.server_in_step,
-            Side::Server => true,
-        };
-        cx.streams.block(self.side, block, in_step, time, cx.out);
+        cx.streams.block(self.side, block, time, cx.out);
     }
 
-    fn search(&mut self, cx: &mut Context<'_>) -> Result<Option<Vec<(Bytes, Time)>>, ParseError> {
+    fn search(&mut self, time: Time, cx: &mut Context<'_>) -> Result<Option<Vec<(Bytes, Time)>>, ParseError> {
         let max = self
             .max_frame
             .unwrap_or(frame::UNKNOWN_MAX_FRAME)
@@ -471,6 +471,10 @@ impl Lane {
                     reason,
                     dropped,
                 });
+            }
+            if found.dropped > 0 {
+                // Streams that opened during the search may have lost something too.
+                cx.streams.lost(self.side, time, cx.out);
             }
             self.state = State::Header;
             self.hunted = 0;

@@ -122,7 +122,6 @@ impl Parser {
             limits: &self.limits,
             streams: &mut self.streams,
             out,
-            server_in_step: self.server.in_step(),
             announced_max_frame: None,
         };
         let (lane, peer) = match side {
@@ -158,7 +157,6 @@ impl Parser {
             limits: &self.limits,
             streams: &mut self.streams,
             out,
-            server_in_step: false,
             announced_max_frame: None,
         };
         self.client.close(time, &mut cx);
@@ -167,7 +165,7 @@ impl Parser {
 
     fn report_upgrade(&mut self, out: &mut Vec<Event>) {
         if let Some((request, started, time)) = self.upgrade.take() {
-            self.streams.open_request(1, request, true, started, time, out);
+            self.streams.open_request(1, request, started, time, out);
             self.streams.end_half(Side::Client, 1, time, out);
         }
     }

@@ -98,24 +98,17 @@ impl Streams {
         }
     }
 
-    /// A header block of `side` is whole, or as whole as it gets. `in_step`: the server's frames are followed.
-    pub(crate) fn block(
-        &mut self,
-        side: Side,
-        block: Block,
-        in_step: bool,
-        time: Time,
-        out: &mut Vec<Event>,
-    ) {
+    /// A header block of `side` is whole, or as whole as it gets.
+    pub(crate) fn block(&mut self, side: Side, block: Block, time: Time, out: &mut Vec<Event>) {
         match (block.subject, side) {
-            (Subject::Promise(Some(id)), Side::Server) => self.promise(id, block, in_step, time, out),
+            (Subject::Promise(Some(id)), Side::Server) => self.promise(id, block, time, out),
             (Subject::Promise(_), _) => {}
-            (Subject::Message, Side::Client) => self.request(block, in_step, time, out),
+            (Subject::Message, Side::Client) => self.request(block, time, out),
             (Subject::Message, Side::Server) => self.response(block, time, out),
         }
     }
 
-    fn request(&mut self, block: Block, in_step: bool, time: Time, out: &mut Vec<Event>) {
+    fn request(&mut self, block: Block, time: Time, out: &mut Vec<Event>) {
         let id = block.stream;
         if self.open.contains_key(&id) {
             self.trailers(Side::Client, block, time, out);
@@ -133,24 +126,24 @@ impl Streams {
         }
         self.intact = true;
         let end_stream = block.end_stream;
-        self.open_stream(id, block, in_step, time, out);
+        self.open_stream(id, block, time, out);
         if end_stream {
             self.end_half(Side::Client, id, time, out);
         }
         self.refuse_if_late(id, time, out);
     }
 
-    fn promise(&mut self, id: u32, block: Block, in_step: bool, time: Time, out: &mut Vec<Event>) {
+    fn promise(&mut self, id: u32, block: Block, time: Time, out: &mut Vec<Event>) {
         if id % 2 == 1 || id <= self.highest_promised {
             return;
         }
         self.highest_promised = id;
-        self.open_stream(id, block, in_step, time, out);
+        self.open_stream(id, block, time, out);
         self.end_half(Side::Client, id, time, out);
         self.refuse_if_late(id, time, out);
     }
 
-    fn open_stream(&mut self, id: u32, block: Block, in_step: bool, time: Time, out: &mut Vec<Event>) {
+    fn open_stream(&mut self, id: u32, block: Block, time: Time, out: &mut Vec<Event>) {
         let Block {
             started,
             frame_bytes,
@@ -159,7 +152,7 @@ impl Streams {
             ..
         } = block;
         let head = Box::new(message::request(list));
-        self.open_request(id, head, in_step, started, time, out);
+        self.open_request(id, head, started, time, out);
         if let Some(stream) = self.open.get_mut(&id) {
             stream.client.counts.head_bytes = frame_bytes;
             stream.client.counts.gap_bytes = gap_bytes;
@@ -171,7 +164,6 @@ impl Streams {
         &mut self,
         id: u32,
         head: Box<RequestHead>,
-        in_step: bool,
         started: Time,
         time: Time,
         out: &mut Vec<Event>,
@@ -191,7 +183,7 @@ impl Streams {
         // A response that came first has been passed over.
         let missed = self.forgotten.contains(&id);
         let server = Half {
-            doubtful: !in_step || missed,
+            doubtful: missed,
             ..Half::default()
         };
         self.open.insert(

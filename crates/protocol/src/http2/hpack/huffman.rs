@@ -150,13 +150,13 @@ mod tests {
     #[test]
     fn eos_and_bad_padding_are_refused() {
         assert_eq!(decode(&[0xff, 0xff, 0xff, 0xff]), Err(BadHuffman), "EOS");
-        assert_eq!(decode(&[0b00000_000]), Err(BadHuffman), "padding of zeros");
+        assert_eq!(decode(&[0b0000_0000]), Err(BadHuffman), "padding of zeros");
         assert_eq!(
-            decode(&[0b00000_111, 0xff]),
+            decode(&[0b0000_0111, 0xff]),
             Err(BadHuffman),
             "padding of 11 bits"
         );
-        assert_eq!(decode(&[0b00000_111]).unwrap(), b"0");
+        assert_eq!(decode(&[0b0000_0111]).unwrap(), b"0");
         assert_eq!(decode(&[]).unwrap(), b"");
     }
 }
