@@ -1,1 +1,39 @@
-//! End-to-end tests of the agent with real programs.
+//! End-to-end tests: the agent as users run it, real clients and servers, assertions on its JSON lines.
+//!
+//! What a test does: start servers ([`Nginx`], [`PythonServer`], …), start the [`Agent`], run clients ([`run`]), wait for
+//! their connections, [`Agent::stop`], compare the [`Capture`]s with what the programs really sent and received.
+//!
+//! * The agent sees the whole host, so events are always selected by pid or port ([`Events`]), never counted globally.
+//! * The agent is `QTAP_BIN`, by default `target/release/qtap`; without it, or without root, tests fail.
+//! * Every process is killed and reaped by its guard, and every wait has an end.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a helper of tests panics where the test is to fail"
+)]
+
+mod agent;
+mod certificates;
+mod check;
+mod config;
+mod events;
+mod expect;
+mod files;
+mod net;
+mod netns;
+mod nginx;
+mod program;
+mod python;
+
+pub use agent::{Agent, qtap_bin, qtap_command};
+pub use certificates::Certificates;
+pub use check::{Verdict, check};
+pub use config::Config;
+pub use events::{Capture, Events, Side};
+pub use expect::{Transport, assert_complete, assert_healthy, assert_sums, header_lists, headers_of, one};
+pub use files::{deterministic_bytes, hex_sha256, programs, scratch, venv};
+pub use net::{free_port, http_get, wait_for_listener};
+pub use netns::Namespaces;
+pub use nginx::{Nginx, NginxRecord};
+pub use program::{Finished, Program, run, run_ok, until};
+pub use python::{PythonServer, Truth, client, python};

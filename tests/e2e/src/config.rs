@@ -1,0 +1,68 @@
+//! The agent's configuration in tests.
+
+use std::fmt;
+
+/// Everything this host sends and receives, whole, as JSON lines; fields narrow it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `tap.direction`.
+    pub direction: &'static str,
+    /// `tap.ignore_loopback`.
+    pub ignore_loopback: bool,
+    /// `tap.limits`, as a flow mapping without its braces.
+    pub limits: String,
+    /// `tap.tls.source`.
+    pub tls_source: &'static str,
+    /// `level` of `http_capture`.
+    pub level: &'static str,
+    /// More keys of `tap`, two spaces in.
+    pub tap: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            direction: "all",
+            ignore_loopback: false,
+            limits: "body: 1mb".to_owned(),
+            tls_source: "auto",
+            level: "full",
+            tap: String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            direction,
+            ignore_loopback,
+            limits,
+            tls_source,
+            level,
+            tap,
+        } = self;
+        write!(
+            f,
+            "version: 2
+services:
+  event_stores:
+    - type: stdout
+  object_stores:
+    - type: stdout
+stacks:
+  e2e:
+    plugins:
+      - type: http_capture
+        config: {{level: {level}, format: json}}
+      - type: report_usage
+tap:
+  direction: {direction}
+  ignore_loopback: {ignore_loopback}
+  limits: {{{limits}}}
+  tls: {{source: {tls_source}}}
+  http: {{stack: e2e}}
+{tap}"
+        )
+    }
+}

@@ -1,0 +1,150 @@
+//! Expectations that many tests share.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::{Capture, hex_sha256};
+
+/// Whether TLS was spoken, for the steps that apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Cleartext.
+    Plain,
+    /// TLS.
+    Tls,
+}
+
+/// The one element of a slice.
+pub fn one<T: std::fmt::Debug>(items: &[T]) -> &T {
+    match items {
+        [item] => item,
+        other => panic!("one expected, {} there: {other:#?}", other.len()),
+    }
+}
+
+/// Every step of the checklist is `ok` (or does not apply), nothing is missing, and the byte counts are the kernel's.
+pub fn assert_healthy(capture: &Capture, transport: Transport) {
+    let health = &capture.connection["health"];
+    let tls = if transport == Transport::Tls { "ok" } else { "n/a" };
+    let expected = json!({
+        "socket": "ok", "process": "ok", "tls_hello": tls, "tls_probe": tls,
+        "protocol": "ok", "data": "ok", "bytes": "ok", "transactions": "ok",
+    });
+    let connection = &capture.connection;
+    assert_eq!(health["checks"], expected, "{connection:#}");
+    assert_eq!(health["status"], "healthy", "{connection:#}");
+    assert_eq!(health["reasons"], json!([]), "{connection:#}");
+    assert_eq!(health["gapBytes"], 0, "{connection:#}");
+    assert_sums(capture);
+    for (kernel, captured) in [
+        ("socketBytesSent", "capturedBytesSent"),
+        ("socketBytesReceived", "capturedBytesReceived"),
+    ] {
+        assert_eq!(health[kernel], health[captured], "{connection:#}");
+    }
+    assert_eq!(
+        health["gotTLSClientHelloEvent"],
+        transport == Transport::Tls,
+        "{connection:#}"
+    );
+    assert_eq!(health["gotProtocolEvent"], true, "{connection:#}");
+    let introspected = connection["meta"]["tlsProbeIntrospected"] == true;
+    assert_eq!(introspected, transport == Transport::Tls, "{connection:#}");
+}
+
+/// What was captured and what is missing add up to the kernel's own counts, which the event repeats.
+pub fn assert_sums(capture: &Capture) {
+    let connection = &capture.connection;
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let health = &connection["health"];
+    assert!(
+        health["socketBytesSent"].is_u64(),
+        "no count of the kernel: {connection:#}"
+    );
+    assert_eq!(
+        number(&connection["bytesSent"]),
+        number(&health["socketBytesSent"]),
+        "{connection:#}"
+    );
+    assert_eq!(
+        number(&connection["bytesReceived"]),
+        number(&health["socketBytesReceived"]),
+        "{connection:#}"
+    );
+    let socket = number(&health["socketBytesSent"]) + number(&health["socketBytesReceived"]);
+    let captured = number(&health["capturedBytesSent"]) + number(&health["capturedBytesReceived"]);
+    assert_eq!(captured + number(&health["gapBytes"]), socket, "{connection:#}");
+}
+
+/// A transaction that ended whole, whose bodies (`None`: none) are the bytes with these SHA-256s.
+pub fn assert_complete(transaction: &Value, request_body: Option<&str>, response_body: Option<&str>) {
+    assert_eq!(transaction["outcome"], "complete", "{}", outline(transaction));
+    for flag in ["incomplete", "gap_bytes", "headers_partial", "status_unknown"] {
+        assert!(transaction[flag].is_null(), "{flag}: {}", outline(transaction));
+    }
+    for (part, expected) in [("request", request_body), ("response", response_body)] {
+        let part = &transaction[part];
+        for flag in ["body_truncated", "body_gap_bytes", "decode_error"] {
+            assert!(part[flag].is_null(), "{flag}: {}", outline(transaction));
+        }
+        let body = STANDARD
+            .decode(part["body"].as_str().unwrap_or_default())
+            .expect("a body in base64");
+        let digest = (!body.is_empty()).then(|| hex_sha256(&body));
+        assert_eq!(
+            digest.as_deref(),
+            expected,
+            "body of {} bytes: {}",
+            body.len(),
+            outline(transaction)
+        );
+    }
+}
+
+/// Header fields of a captured message without its pseudo fields: lower-case name to values in order.
+#[must_use]
+pub fn headers_of(message: &Value) -> BTreeMap<String, Vec<String>> {
+    let fields = message["headers"].as_object().cloned().unwrap_or_default();
+    let values = |value: &Value| match value {
+        Value::Array(values) => values.iter().map(text).collect(),
+        value => vec![text(value)],
+    };
+    fields
+        .iter()
+        .filter(|(name, _)| !name.starts_with(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), values(value)))
+        .collect()
+}
+
+/// The same of `[[name, value], …]`, as the Python programs write them.
+#[must_use]
+pub fn header_lists(pairs: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pair in pairs.as_array().into_iter().flatten() {
+        map.entry(text(&pair[0]).to_ascii_lowercase())
+            .or_default()
+            .push(text(&pair[1]));
+    }
+    map
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a text: {value}"))
+        .to_owned()
+}
+
+/// A transaction without its bodies, for failure messages.
+fn outline(transaction: &Value) -> String {
+    let mut short = transaction.clone();
+    for part in ["request", "response"] {
+        if let Some(body) = short[part].get_mut("body") {
+            *body = json!(format!("{} characters", body.as_str().unwrap_or_default().len()));
+        }
+    }
+    format!("{short:#}")
+}
