@@ -125,6 +125,16 @@ fn a_stripped_static_library_is_found_by_cross_reference() {
 }
 
 #[test]
+fn texts_in_the_code_segment_are_found_where_the_linker_made_no_other() {
+    let mut elf = stripped_boringssl().build();
+    // One segment for both, as linkers made them before 2018.
+    elf[56] = 1;
+    elf[96..104].copy_from_slice(&0x4000u64.to_le_bytes());
+
+    assert_eq!(classified(&elf).unwrap().secrets[0].offset, CODE);
+}
+
+#[test]
 fn labels_without_code_are_unsupported_with_a_reason() {
     let mut builder = stripped_boringssl();
     builder.code = vec![0xc3; 64];

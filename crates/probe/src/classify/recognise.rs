@@ -102,11 +102,11 @@ fn has_go_build_info(elf: &Elf<'_>) -> Result<bool, ElfError> {
     Ok(false)
 }
 
-/// The least index of the `needles` that occur in the segments that are not writable.
+/// The least index of the `needles` that occur in the segments of constant texts.
 fn contains(elf: &Elf<'_>, needles: &[&[u8]]) -> Result<Option<usize>, ElfError> {
     let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
     let mut best: Option<usize> = None;
-    for segment in elf.segments.iter().filter(|segment| !segment.writable) {
+    for segment in elf.text_segments() {
         elf.windows(segment, 64, |_, bytes, _| {
             let found = finders
                 .iter()

@@ -213,6 +213,15 @@ impl<'f> Elf<'f> {
             .map_err(|source| ElfError::Read { what, source })
     }
 
+    /// The segments in which constant texts lie: the read-only ones, or, if the linker made none, those of the code.
+    pub(crate) fn text_segments(&self) -> impl Iterator<Item = &Segment> {
+        let separate = self
+            .segments
+            .iter()
+            .any(|segment| !segment.writable && !segment.executable);
+        (self.segments.iter()).filter(move |segment| !segment.writable && segment.executable != separate)
+    }
+
     /// The file offset of executable code at `address`.
     pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
         let holds = |segment: &&Segment| {

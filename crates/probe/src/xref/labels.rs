@@ -59,7 +59,7 @@ impl LabelTexts {
         self.found.is_empty()
     }
 
-    /// Searches the segments that are not writable (older linkers put texts and code into one).
+    /// Searches the segments of constant texts.
     pub(crate) fn find(elf: &Elf<'_>) -> Result<Self, ElfError> {
         // Three needles find all seven labels; a file without TLS code has none of them.
         let needles = ["TRAFFIC_SECRET", "EXPORTER_SECRET", "CLIENT_RANDOM"].map(Finder::new);
@@ -67,7 +67,7 @@ impl LabelTexts {
         // A label may begin this much before its needle and end this much behind it.
         const BEFORE: usize = 32;
         const OVERLAP: usize = 96;
-        for segment in elf.segments.iter().filter(|segment| !segment.writable) {
+        for segment in elf.text_segments() {
             elf.windows(segment, OVERLAP, |address, bytes, fresh| {
                 for needle in &needles {
                     for hit in needle.find_iter(bytes) {
