@@ -40,6 +40,11 @@ const KNOWN_METHODS: [&[u8]; 29] = [
     b"NOTIFY",
 ];
 
+/// Whether `token` is a method of the registry.
+pub(crate) fn is_known_method(token: &[u8]) -> bool {
+    KNOWN_METHODS.contains(&token)
+}
+
 /// A request line in its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestLine<'a> {

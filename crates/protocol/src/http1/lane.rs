@@ -13,6 +13,8 @@ pub(super) struct Lane {
     pub(super) state: State,
     /// The search that found the head now being read; taken up again if that head proves to be none.
     pub(super) sought: Option<Seek>,
+    /// Bytes that came after the end of this direction.
+    pub(super) surplus: u64,
 }
 
 /// What the next byte of a direction is.
@@ -79,7 +81,11 @@ impl Held {
 
 impl Lane {
     pub(super) const fn new(state: State) -> Self {
-        Self { state, sought: None }
+        Self {
+            state,
+            sought: None,
+            surplus: 0,
+        }
     }
 
     /// Bytes held in memory.

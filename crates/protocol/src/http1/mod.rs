@@ -194,12 +194,7 @@ impl Parser {
         let lane = self.lane_mut(side);
         match &mut lane.state {
             State::Closed => {
-                let dropped = std::mem::take(data).len() as u64;
-                out.push(Event::Resync {
-                    side,
-                    reason: "bytes after the end of the stream",
-                    dropped,
-                });
+                lane.surplus += std::mem::take(data).len() as u64;
                 Ok(false)
             }
             State::Held(held) => {
@@ -400,6 +395,14 @@ impl crate::Parser for Parser {
         for side in [Side::Client, Side::Server] {
             self.end_lane(side, time, out);
             self.settle_later(out);
+            let dropped = std::mem::take(&mut self.lane_mut(side).surplus);
+            if dropped > 0 {
+                out.push(Event::Resync {
+                    side,
+                    reason: "bytes after the end of the stream",
+                    dropped,
+                });
+            }
         }
         if let State::Held(held) = self.client.take() {
             let dropped = held.bytes() as u64;

@@ -57,7 +57,9 @@ impl Parser {
             }
         };
         self.quality.good();
-        if std::mem::take(&mut self.shaky) && self.awaiting() != 1 {
+        // A single open request is certain only while no request can have been missed.
+        let is_certain = self.awaiting() == 1 && self.pairing.is_sure();
+        if std::mem::take(&mut self.shaky) && !is_certain {
             self.give_up_queue(time, out);
         }
         if self.awaiting() == 0 {

@@ -1,1 +1,0 @@
-//! Content codings of bodies (P-B1 to P-B3).
