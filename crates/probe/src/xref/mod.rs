@@ -4,8 +4,9 @@
 //! `(session, label, secret, length)` whether or not anybody wants a log. So: find the texts, the code that refers to
 //! them, and the call that follows; let the labels vote.
 //!
-//! *Measured*: OpenSSL 1.1.1w, 3.0.22, GnuTLS 3.7.1 and 3.7.9 (this crate's tests); by the same method BoringSSL in Bun,
-//! Chromium and gRPC, OpenSSL 3.5 and 4.0, Node 20.
+//! *Measured* with this code, secrets equal to a key log of the same connections: OpenSSL 1.1.1w and 3.0.22, GnuTLS
+//! 3.7.1 and 3.7.9: 5 hits a TLS 1.3 handshake, 1 a full TLS 1.2 one. OpenSSL calls it for resumed TLS 1.2 sessions too, GnuTLS
+//! does not. By the same method, elsewhere: BoringSSL in Bun, Chromium and gRPC, OpenSSL 3.5 and 4.0, Node 20.
 
 mod code;
 mod labels;
