@@ -100,7 +100,12 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	u32 pid = BPF_CORE_READ(task, tgid);
 	struct event_exited event = {};
+	u64 thread;
 
+	if (settings.calls) {
+		thread = (u64)pid << 32 | (u32)BPF_CORE_READ(task, pid);
+		bpf_map_delete_elem(&frames, &thread);
+	}
 	/* Already counted down: 0 for the last thread. */
 	if (BPF_CORE_READ(signal, live.counter) != 0)
 		return 0;

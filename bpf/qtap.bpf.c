@@ -12,10 +12,13 @@
 #include "helpers.bpf.h"
 #include "syscalls.bpf.h"
 #include "connection.bpf.h"
+#include "frames.bpf.h"
 #include "tcp.bpf.h"
 #include "copy.bpf.h"
 #include "socket.bpf.h"
 #include "process.bpf.h"
 #include "iter.bpf.h"
+#include "secrets.bpf.h"
+#include "calls.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

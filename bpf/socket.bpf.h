@@ -150,6 +150,8 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 		if (!conn)
 			return;
 	}
+	if (settings.calls)
+		touch(pid_tgid, key, conn);
 	if (conn->state == CONNECTION_FILTERED)
 		return;
 	if (conn->state == CONNECTION_PENDING)
@@ -225,6 +227,23 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 		__sync_fetch_and_add(&conn->lost_ring_full, s->lost);
 }
 
+/* A call that would have blocked still tells which connection the TLS call around it is for. */
+static __always_inline void touched_in_vain(s32 fd)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid(), key;
+	struct connection *conn;
+	struct frame *frame = top_frame(pid_tgid);
+
+	if (!frame || frame->connection)
+		return;
+	key = (u64)tcp_sock_of(file_of(current_task(), fd));
+	if (!key)
+		return;
+	conn = bpf_map_lookup_elem(&connections, &key);
+	if (conn)
+		touch(pid_tgid, key, conn);
+}
+
 static __always_inline void mapped(struct task_struct *task, struct pt_regs *regs, u64 address)
 {
 	struct event_mapped event = {};
@@ -271,10 +290,13 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	if (number >= SYSCALL_TABLE)
 		return 0;
 	call = syscall_calls[number];
-	if (!call || result < 0)
+	if (!call)
 		return 0;
-	if (!result && call != CALL_ACCEPT)
+	if (result <= 0 && (result < 0 || call != CALL_ACCEPT)) {
+		if (settings.calls && call <= CALL_SENDMSG)
+			touched_in_vain(SYSCALL_ARG1(regs));
 		return 0;
+	}
 	task = current_task();
 	if (IS_COMPAT(task)) {
 		count(COUNT_COMPAT_CALLS, 1);

@@ -1,6 +1,6 @@
 //! Where user code can be probed.
 
-/// A program of `bpf/tls.bpf.h`, by what the probed function is. The kernel side decodes arguments by this.
+/// Programs of `bpf/secrets.bpf.h` and `bpf/calls.bpf.h`, by what the probed function is. The kernel side decodes arguments by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
     /// `ssl_log_secret(ssl, label, secret, length)` of the OpenSSL family, BoringSSL included; entry only.

@@ -20,6 +20,7 @@ mod options;
 mod reader;
 mod ring;
 mod shared;
+mod uprobe;
 mod verdict;
 
 pub use capture::Capture;
@@ -36,4 +37,5 @@ pub use hook::Hook;
 pub use kernel::KernelVersion;
 pub use options::{DirectionFilter, Options, Settings};
 pub use reader::Reader;
+pub use uprobe::ProbeLinks;
 pub use verdict::{ProcessVerdict, Verdict};

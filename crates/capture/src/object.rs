@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use libbpf_rs::{Object, ObjectBuilder, OpenObject, PrintLevel, num_possible_cpus, set_print};
+use libbpf_rs::{
+    Object, ObjectBuilder, OpenObject, PrintLevel, ProgramAttachType, num_possible_cpus, set_print,
+};
 
 use crate::bindings::{OBJECT, OBJECT_5_10};
 use crate::group::{Group, GroupReport};
@@ -16,6 +18,8 @@ pub(crate) struct Loaded {
     pub(crate) object: Object,
     pub(crate) groups: BTreeSet<Group>,
     pub(crate) left_out: Vec<GroupReport>,
+    /// The user probes were loaded for links of many offsets.
+    pub(crate) multi: bool,
 }
 
 /// The last complaint of libbpf, which is the kernel's reason when a load fails.
@@ -47,25 +51,29 @@ fn reason_of(text: &str) -> Option<String> {
 /// Loads all groups; where that fails, each group that loads.
 pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     set_print(Some((PrintLevel::Debug, note)));
-    let bytes = if KernelVersion::running().is_some_and(|version| version < KernelVersion(5, 12)) {
+    let version = KernelVersion::running();
+    let bytes = if version.is_some_and(|version| version < KernelVersion(5, 12)) {
         OBJECT_5_10
     } else {
         OBJECT
     };
+    let multi = version.is_none_or(|version| version >= KernelVersion(6, 6));
+    let load_groups = |groups: &BTreeSet<Group>| load_groups(bytes, options, multi, groups);
     let all: BTreeSet<Group> = Group::ALL.into();
-    if let Ok(object) = load_groups(bytes, options, &all) {
+    if let Ok(object) = load_groups(&all) {
         return Ok(Loaded {
             object,
             groups: all,
             left_out: Vec::new(),
+            multi,
         });
     }
     let mut groups = BTreeSet::from([Group::Sockets]);
-    let mut object = load_groups(bytes, options, &groups)?;
+    let mut object = load_groups(&groups)?;
     let mut left_out = Vec::new();
     for group in Group::ALL.into_iter().filter(|group| *group != Group::Sockets) {
         let more = groups.iter().copied().chain([group]).collect();
-        match load_groups(bytes, options, &more) {
+        match load_groups(&more) {
             Ok(loaded) => (object, groups) = (loaded, more),
             Err(error) => left_out.push(GroupReport {
                 group,
@@ -77,10 +85,16 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
         object,
         groups,
         left_out,
+        multi,
     })
 }
 
-fn load_groups(bytes: &[u8], options: &Options, groups: &BTreeSet<Group>) -> Result<Object, Error> {
+fn load_groups(
+    bytes: &[u8],
+    options: &Options,
+    multi: bool,
+    groups: &BTreeSet<Group>,
+) -> Result<Object, Error> {
     let mut open = ObjectBuilder::default()
         .name("qtap")
         .and_then(|builder| builder.open_memory(bytes))
@@ -93,6 +107,9 @@ fn load_groups(bytes: &[u8], options: &Options, groups: &BTreeSet<Group>) -> Res
         let section = program.section().to_string_lossy().into_owned();
         let wanted = Group::of_section(&section).is_some_and(|group| groups.contains(&group));
         program.set_autoload(wanted);
+        if multi && (section.starts_with("uprobe") || section.starts_with("uretprobe")) {
+            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        }
     }
     if let Ok(mut complaint) = COMPLAINT.lock() {
         complaint.clear();
