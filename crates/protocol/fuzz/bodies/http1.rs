@@ -64,7 +64,7 @@ pub(crate) fn script(data: &[u8]) -> Vec<Call> {
     while let (Some(kind), Some(value)) = (bytes.next(), bytes.next()) {
         let side = if kind & 1 == 0 { Side::Client } else { Side::Server };
         calls.push(match kind >> 1 {
-            0..=90 => Call::Bytes(side, WORDS[usize::from(value) % WORDS.len()].to_vec()),
+            0..=90 => Call::Bytes(side, words(value, kind)),
             91..=110 => Call::Bytes(side, bytes.by_ref().take(usize::from(value) % 64).collect()),
             111..=122 => Call::Gap(side, u64::from(value) + 1),
             123..=124 => Call::Resync(side),
@@ -75,6 +75,13 @@ pub(crate) fn script(data: &[u8]) -> Vec<Call> {
     calls
 }
 
+/// One word, or two in one piece.
+fn words(value: u8, kind: u8) -> Vec<u8> {
+    let word = |index: u8| WORDS[usize::from(index) % WORDS.len()];
+    let second = if kind > 100 { word(value / 8 + kind) } else { b"" };
+    [word(value), second].concat()
+}
+
 /// Runs a script, each piece cut after every `step` bytes, and closes.
 pub(crate) fn play(calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>, Result<(), ParseError>) {
     let limits = Limits {
@@ -83,13 +90,12 @@ pub(crate) fn play(calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>,
         ..Limits::default()
     };
     let (mut parser, mut out) = (Parser::new(limits, midstream), Vec::new());
-    let result = calls.iter().enumerate().try_for_each(|(index, call)| {
+    let mut result = Ok(());
+    for (index, call) in calls.iter().enumerate() {
         let time = Time(index as u64 + 1);
         match call {
-            Call::Bytes(side, data) => data
-                .chunks(step)
-                .try_for_each(|piece| parser.bytes(*side, Bytes::copy_from_slice(piece), time, &mut out))?,
-            Call::Gap(side, length) => parser.gap(*side, *length, time, &mut out)?,
+            Call::Bytes(side, data) => result = feed(&mut parser, *side, data, step, time, &mut out),
+            Call::Gap(side, length) => result = parser.gap(*side, *length, time, &mut out),
             Call::Eof(side) => parser.eof(*side, time, &mut out),
             Call::Resync(side) => parser.resync(*side, time, &mut out),
             Call::Expire => parser.expire(Time(time.0.saturating_sub(5)), &mut out),
@@ -99,36 +105,63 @@ pub(crate) fn play(calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>,
             "memory is bounded"
         );
         assert!(parser.buffered(Side::Server) <= 64 << 10, "memory is bounded");
-        Ok(())
-    });
+        if result.is_err() || is_upgraded(&out) {
+            break;
+        }
+    }
     parser.close(Time(calls.len() as u64 + 1), &mut out);
     (out, result)
+}
+
+/// Feeds one piece in steps. What is left after a change of protocol is added to what was handed back.
+fn feed(
+    parser: &mut Parser,
+    side: Side,
+    data: &[u8],
+    step: usize,
+    time: Time,
+    out: &mut Vec<Event>,
+) -> Result<(), ParseError> {
+    for piece in data.chunks(step) {
+        match out.last_mut() {
+            Some(Event::Upgraded { client, server, .. }) => {
+                let rest = if side == Side::Client { client } else { server };
+                *rest = [&rest[..], piece].concat().into();
+            }
+            _ => parser.bytes(side, Bytes::copy_from_slice(piece), time, out)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_upgraded(events: &[Event]) -> bool {
+    matches!(events.last(), Some(Event::Upgraded { .. }))
 }
 
 /// Joins neighbouring body pieces, so that runs that differ in splits can be compared.
 pub(crate) fn normalise(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {
-        if let (
-            Some(Event::Body {
-                key: last_key,
-                side: last_side,
-                data: last_data,
-                time: last_time,
-            }),
-            Event::Body {
-                key,
-                side,
-                data,
-                time,
-            },
-        ) = (joined.last_mut(), &event)
-        {
-            if (key, side) == (last_key, last_side) {
+        match (joined.last_mut(), &event) {
+            (
+                Some(Event::Body {
+                    key: last_key,
+                    side: last_side,
+                    data: last_data,
+                    time: last_time,
+                }),
+                Event::Body {
+                    key,
+                    side,
+                    data,
+                    time,
+                },
+            ) if (key, side) == (&*last_key, &*last_side) => {
                 *last_data = [&last_data[..], data].concat().into();
                 *last_time = *time;
                 continue;
             }
+            _ => {}
         }
         joined.push(event);
     }

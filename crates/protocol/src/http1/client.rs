@@ -84,8 +84,15 @@ impl Parser {
 
     /// Whether the response of the request that begins now can be told.
     fn admit(&mut self, time: Time, out: &mut Vec<Event>) -> bool {
-        if self.shaky {
+        let awaiting = self.awaiting();
+        if self.shaky && awaiting == 1 && self.pairing.is_sure() && !self.overlapped {
+            // A client that waits, as far as was seen, has got the response that is missing here.
+            self.end_due(time, out);
+            self.shaky = false;
+        } else if self.shaky {
             self.give_up_queue(time, out);
+        } else {
+            self.overlapped |= awaiting > 0;
         }
         let idle = self.server_waits() && self.awaiting() == 0;
         if !self.pairing.on_request(idle) {

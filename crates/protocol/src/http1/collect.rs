@@ -126,6 +126,11 @@ impl Collector {
     }
 
     /// What was kept so far.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// What was kept so far.
     pub(super) fn into_kept(self) -> Bytes {
         self.kept.freeze()
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Answering, Parser, Upload,
     body::{Body, GapStep},
+    grammar,
     lane::State,
     pairing,
     seek::Seek,
@@ -135,12 +136,15 @@ impl Parser {
     fn search(&mut self, side: Side, reason: &'static str, rounds: u8, time: Time, out: &mut Vec<Event>) {
         let lane = self.lane_mut(side);
         let sought = lane.sought.take().map_or(0, |seek| seek.dropped());
-        let dropped = match lane.take() {
-            State::Head(lines) => lines.taken(),
-            State::Held(held) => held.bytes() as u64,
-            State::Body(_) | State::Seek(_) | State::Closed => 0,
+        let (dropped, was_final) = match lane.take() {
+            State::Head(lines) => (lines.taken(), grammar::begins_final_response(lines.kept())),
+            State::Held(held) => (held.bytes() as u64, false),
+            State::Body(_) | State::Seek(_) | State::Closed => (0, false),
         };
         lane.state = State::Seek(Seek::after_cut(side, reason, sought + dropped));
+        if side == Side::Server && was_final && self.awaiting() > 0 {
+            self.answering = Answering::First;
+        }
         self.lose_place(side, rounds, time, out);
     }
 
@@ -162,31 +166,37 @@ impl Parser {
         }
     }
 
-    /// At least one response, the one that is due, is damaged or missing.
+    /// Responses are damaged or missing. The one under way is for certain; a hole between two may be no
+    /// more than an interim response.
     fn lose_response(&mut self, rounds: u8, time: Time, out: &mut Vec<Event>) {
-        self.answering = Answering::None;
-        let awaiting = self.awaiting();
-        if awaiting > 0 {
-            // One that is over already waits in front for its request to end: the due one is behind it.
-            let due = self.queue.len() - awaiting;
-            if let Some(transaction) = self.queue.get_mut(due) {
-                transaction.response.over = true;
-                transaction.response.broken = true;
-                transaction.end(Outcome::Incomplete, time, out);
-            }
-            self.finish_front(time, out);
+        let is_damaged = std::mem::replace(&mut self.answering, Answering::None) == Answering::First;
+        if self.attaching {
+            return;
         }
-        match awaiting {
-            _ if self.attaching => {}
-            _ if !self.pairing.is_sure() => {
-                self.abandon_queue(time, out);
-                self.pairing.lose(rounds, None);
-            }
-            0 => self.pairing.lose(rounds, None),
+        if is_damaged {
+            self.end_due(time, out);
+        }
+        if !self.pairing.is_sure() {
+            self.abandon_queue(time, out);
+            self.pairing.lose(rounds, None);
+        } else if self.awaiting() > 0 {
+            self.shaky = true;
+        } else if is_damaged {
             // No more responses can be missing than requests were open: exactly this one is.
-            1 => self.shaky = false,
-            _ => self.shaky = true,
+            self.shaky = false;
+        } else {
+            self.pairing.lose(rounds, None);
         }
+    }
+
+    /// Ends the transaction whose response is due.
+    pub(super) fn end_due(&mut self, time: Time, out: &mut Vec<Event>) {
+        if let Some(due) = self.queue.front_mut().filter(|first| !first.response.over) {
+            due.response.over = true;
+            due.response.broken = true;
+            due.end(Outcome::Incomplete, time, out);
+        }
+        self.finish_front(time, out);
     }
 
     /// Further bytes are missing while the next message is searched.
@@ -270,10 +280,9 @@ impl Parser {
                 self.server.state = State::Closed;
             }
             State::Head(lines) if !lines.is_empty() => {
-                if side == Side::Server && sought.is_none() && self.awaiting() > 0 {
-                    if let Some(first) = self.queue.front_mut() {
-                        first.response.counts.head_bytes += lines.taken();
-                    }
+                let due = self.queue.front_mut().filter(|first| !first.response.over);
+                if let (Side::Server, None, Some(due)) = (side, &sought, due) {
+                    due.response.counts.head_bytes += lines.taken();
                 }
                 let dropped = lines.taken() + sought.map_or(0, |seek| seek.dropped());
                 out.push(Event::Resync {

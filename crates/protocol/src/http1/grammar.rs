@@ -99,6 +99,12 @@ pub(crate) fn strip_line_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// Whether `bytes`, the beginning of a head, are of a final response: one that is not 1xx.
+pub(crate) fn begins_final_response(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    status_line(strip_line_end(line)).is_some_and(|line| line.status >= 200)
+}
+
 /// `bytes` without blanks at both ends.
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r');

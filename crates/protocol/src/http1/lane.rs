@@ -88,6 +88,11 @@ impl Lane {
         }
     }
 
+    /// A body has ended, which is to be told without further bytes.
+    pub(super) const fn is_due(&self) -> bool {
+        matches!(&self.state, State::Body(body) if body.is_over())
+    }
+
     /// Bytes held in memory.
     pub(super) fn buffered(&self) -> usize {
         match &self.state {

@@ -2,7 +2,7 @@
 //!
 //! In: pieces of both directions and the holes between them. Out: one transaction per request, its response
 //! found by order (`pairing`). Each direction is a [`lane::Lane`] that is in a head, in a body, searching, or
-//! waiting for the other one; `client` and `server` hold what is special to each; `gaps` what happens
+//! waiting for the other one; `drive` is their loop, `client` and `server` hold what is special to each; `gaps` what happens
 //! when bytes are missing.
 //!
 //! Body pieces are slices of the input. A head that came in one piece is not copied either.
@@ -10,6 +10,7 @@
 mod body;
 mod client;
 mod collect;
+mod drive;
 mod fields;
 mod gaps;
 pub(crate) mod grammar;
@@ -26,8 +27,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use self::{
-    body::Step,
-    collect::{Collected, Collector},
+    collect::Collector,
     lane::{Lane, State},
     pairing::Pairing,
     quality::Quality,
@@ -53,6 +53,8 @@ pub struct Parser {
     /// How many responses a hole swallowed is not known, and no request has come since: the next response
     /// can be told only if a single request is open.
     shaky: bool,
+    /// A request was seen before the response to the one before it.
+    overlapped: bool,
     /// Attached in the middle, and no request was seen yet.
     attaching: bool,
     /// A response to a request from before the attach was seen to its end.
@@ -108,6 +110,7 @@ impl Parser {
             answering: Answering::None,
             pairing: Pairing::default(),
             shaky: false,
+            overlapped: false,
             attaching: midstream,
             attached_clean: false,
             last_key: 0,
@@ -160,152 +163,12 @@ impl Parser {
         StreamKey(self.last_key)
     }
 
-    /// Reads on in one direction.
-    fn drive(
-        &mut self,
-        side: Side,
-        mut data: Bytes,
-        time: Time,
-        out: &mut Vec<Event>,
-    ) -> Result<(), ParseError> {
-        while !self.upgraded {
-            let is_due = matches!(&self.lane(side).state, State::Body(body) if body.is_over());
-            if data.is_empty() && !is_due {
-                break;
-            }
-            if !self.advance(side, &mut data, time, out)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// One step in one direction. Returns whether more can be done with `data`.
-    fn advance(
-        &mut self,
-        side: Side,
-        data: &mut Bytes,
-        time: Time,
-        out: &mut Vec<Event>,
-    ) -> Result<bool, ParseError> {
-        if side == Side::Server {
-            self.hold_if_early(data);
-        }
-        let lane = self.lane_mut(side);
-        match &mut lane.state {
-            State::Closed => {
-                lane.surplus += std::mem::take(data).len() as u64;
-                Ok(false)
-            }
-            State::Held(held) => {
-                held.push(std::mem::take(data), time);
-                let bytes = held.bytes();
-                self.bound_held(side, bytes);
-                Ok(false)
-            }
-            State::Seek(seek) => {
-                let Some(found) = seek.feed(data, time) else {
-                    return Ok(false);
-                };
-                let state = std::mem::replace(&mut lane.state, State::Closed);
-                if let State::Seek(seek) = state {
-                    lane.sought = Some(seek);
-                }
-                let mut lines = self.collector(side);
-                // A start line is no whole head, and it has just been checked: more is needed in any case.
-                let _ = lines.feed(&mut found.line.clone(), found.started);
-                self.lane_mut(side).state = State::Head(lines);
-                Ok(true)
-            }
-            State::Head(lines) => match lines.feed(data, time) {
-                Collected::NeedMore => Ok(false),
-                Collected::BadLine => {
-                    let dropped = lines.taken();
-                    self.bad_line(side, dropped, time, out)?;
-                    Ok(true)
-                }
-                Collected::Head(raw) => {
-                    match side {
-                        Side::Client => self.open_request(raw, time, out),
-                        Side::Server => self.open_response(raw, data, time, out),
-                    }
-                    Ok(true)
-                }
-            },
-            State::Body(_) => self.advance_body(side, data, time, out),
-        }
-    }
-
-    fn advance_body(
-        &mut self,
-        side: Side,
-        data: &mut Bytes,
-        time: Time,
-        out: &mut Vec<Event>,
-    ) -> Result<bool, ParseError> {
-        let (limits, before) = (self.limits, data.len());
-        let State::Body(body) = &mut self.lane_mut(side).state else {
-            return Ok(true);
-        };
-        let step = body.step(data, time, &limits);
-        let taken = (before - data.len()) as u64;
-        if let (Side::Server, Answering::Orphan { touched }, true) = (side, &mut self.answering, taken > 0) {
-            *touched = true;
-        }
-        if let Some(transaction) = self.current(side) {
-            let half = transaction.half_mut(side);
-            half.counts.body_bytes += taken;
-            if let Step::Trailers(_, bytes) = &step {
-                // They were counted as framing of the body while it was not known that there are any.
-                half.counts.body_bytes = half.counts.body_bytes.saturating_sub(*bytes);
-                half.counts.head_bytes += bytes;
-            }
-            if taken > 0 {
-                transaction.last = time;
-            }
-            let key = transaction.key;
-            if !transaction.ended {
-                match &step {
-                    Step::Data(payload) => out.push(Event::Body {
-                        key,
-                        side,
-                        data: payload.clone(),
-                        time,
-                    }),
-                    Step::Trailers(fields, _) => {
-                        out.push(Event::Trailers {
-                            key,
-                            side,
-                            fields: fields.clone(),
-                            time,
-                        });
-                    }
-                    Step::NeedMore | Step::End | Step::Bad(_) => {}
-                }
-            }
-        }
-        match step {
-            Step::NeedMore => Ok(false),
-            Step::Data(_) | Step::Trailers(..) => Ok(true),
-            Step::End => {
-                match side {
-                    Side::Client => self.request_over(time, out),
-                    Side::Server => self.response_over(time, out),
-                }
-                Ok(true)
-            }
-            Step::Bad(reason) => {
-                self.lane_mut(side).state = State::Seek(Seek::after_cut(side, reason, 0));
-                self.lose_place(side, pairing::ROUNDS_AFTER_GAP, time, out);
-                self.quality.bad()?;
-                Ok(true)
-            }
-        }
-    }
-
     /// Ends the transactions at the front of which both halves are over.
     fn finish_front(&mut self, time: Time, out: &mut Vec<Event>) {
-        while let Some(mut first) = self.queue.pop_front_if(|first| first.is_over()) {
+        while self.queue.front().is_some_and(Transaction::is_over) {
+            let Some(mut first) = self.queue.pop_front() else {
+                return;
+            };
             first.end(first.outcome(), time, out);
         }
     }
@@ -318,34 +181,6 @@ impl Parser {
                 reason: seek.reason,
                 dropped: seek.dropped(),
             });
-        }
-    }
-
-    /// Lets go what waits for nothing any more, until nothing changes.
-    fn settle(&mut self, out: &mut Vec<Event>) -> Result<(), ParseError> {
-        loop {
-            let side = if matches!(self.client.state, State::Held(_)) && !self.holds_client() {
-                Side::Client
-            } else if matches!(self.server.state, State::Held(_)) && !self.holds_server() {
-                Side::Server
-            } else {
-                return Ok(());
-            };
-            let State::Held(held) = self.lane_mut(side).take() else {
-                return Ok(());
-            };
-            let (resume, pieces) = held.release();
-            self.lane_mut(side).state = State::Head(resume);
-            for (data, time) in pieces {
-                self.drive(side, data, time, out)?;
-            }
-        }
-    }
-
-    /// Runs what cannot return an error, keeping it for the next call that can.
-    fn settle_later(&mut self, out: &mut Vec<Event>) {
-        if let Err(error) = self.settle(out) {
-            self.failure = Some(error);
         }
     }
 }
@@ -417,9 +252,12 @@ impl crate::Parser for Parser {
             Upload::None | Upload::Last => None,
         };
         for mut transaction in self.queue.drain(..).chain(loose) {
-            let outcome = match transaction.outcome() {
-                Outcome::Incomplete => Outcome::Incomplete,
-                _ => Outcome::Canceled,
+            let is_lost =
+                transaction.outcome() == Outcome::Incomplete || (self.shaky && !transaction.response.over);
+            let outcome = if is_lost {
+                Outcome::Incomplete
+            } else {
+                Outcome::Canceled
             };
             transaction.end(outcome, time, out);
         }

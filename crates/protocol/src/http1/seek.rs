@@ -82,9 +82,7 @@ impl Seek {
                 self.line_started = time;
             }
             self.keep(&piece);
-            if end.is_none() {
-                return None;
-            }
+            end?;
             let mut line = std::mem::take(&mut self.line).freeze();
             let cut = std::mem::replace(&mut self.cut, false);
             let text = grammar::strip_line_end(&line);

@@ -29,10 +29,9 @@ impl Parser {
             return;
         };
         lines.skip_blank(data);
-        if lines.is_empty() && holds && !data.is_empty() {
-            if let State::Head(lines) = self.server.take() {
-                self.server.state = State::Held(Held::new(lines));
-            }
+        let is_early = lines.is_empty() && holds && !data.is_empty();
+        if is_early && let State::Head(lines) = self.server.take() {
+            self.server.state = State::Held(Held::new(lines));
         }
     }
 
