@@ -21,7 +21,7 @@ const WORK: u64 = 64 << 20;
 const WORK_PER_BYTE: u64 = 64;
 
 /// What a trial costs besides its bytes.
-const TRIAL_COST: u64 = 128;
+const TRIAL_COST: u64 = 256;
 
 /// Lost bytes that are reported before the search ends.
 const REPORT_BYTES: u64 = 1 << 20;

@@ -276,3 +276,74 @@ fn a_gap_inside_a_record_is_exact_and_the_next_record_is_read() {
         assert!(missing > 10_000 && missing <= 16_384);
     }
 }
+
+/// `large` bytes in records of `fragment` bytes, of which the wire bytes `from..to` are lost.
+fn lose(which: usize, fragment: usize, large: usize, from: usize, to: usize) -> (Recording, Vec<Event>) {
+    let mut pair = Pair::new(SUITES[which]);
+    pair.server.max_fragment_size = Some(fragment);
+    let mut script = talk();
+    script.insert(1, Step::Send(Side::Server, noise(large, 8)));
+    let recording = pair.run(&script);
+    let mut session = Session::new(Limits::default(), false);
+    let mut events = Vec::new();
+    recording.secrets.iter().for_each(|secret| {
+        session.offer(secret, &mut events);
+    });
+    let mut at = 0;
+    for (side, bytes) in &recording.wire {
+        let bytes = Bytes::copy_from_slice(bytes);
+        if *side == Side::Client {
+            session.bytes(*side, bytes, Time(1), &mut events);
+            continue;
+        }
+        let cut = |position: usize| position.clamp(at, at + bytes.len()) - at;
+        let (start, end) = (cut(from), cut(to));
+        session.bytes(*side, bytes.slice(..start), Time(1), &mut events);
+        session.gap(*side, (end - start) as u64, Time(1), &mut events);
+        session.bytes(*side, bytes.slice(end..), Time(1), &mut events);
+        at += bytes.len();
+    }
+    (recording, events)
+}
+
+#[test]
+fn a_loss_of_a_megabyte_is_bridged_and_measured_exactly() {
+    for (which, fragment) in [(0, 16_384), (2, 1_400), (4, 16_384), (5, 1_400)] {
+        let (recording, events) = lose(which, fragment, 2 << 20, 300_001, 1_400_003);
+        let missing = assert_honest(&recording.plain[1], &events, Side::Server);
+        let heard = Heard::from(&events);
+        let &[(_, length, GapReason::Lost)] = heard.gaps[1].as_slice() else {
+            panic!("{:?}", heard.gaps);
+        };
+        assert!((1_000_000..1_140_000).contains(&missing), "{missing}");
+        assert_eq!(length, missing as u64, "suite {which}, records of {fragment}");
+        assert!(recording.plain[1].ends_with(&heard.plain[1][300_000..]));
+    }
+}
+
+/// What looks like a header at every turn must not make the search dear: the work of trials is bounded per byte.
+#[test]
+fn a_search_among_false_headers_ends() {
+    let recording = &RECORDINGS[0];
+    let mut session = Session::new(Limits::default(), false);
+    let mut events = Vec::new();
+    recording.secrets.iter().for_each(|secret| {
+        session.offer(secret, &mut events);
+    });
+    for (side, bytes) in &recording.wire {
+        session.bytes(*side, Bytes::copy_from_slice(bytes), Time(1), &mut events);
+    }
+    let before = Heard::from(&events).plain;
+    session.gap(Side::Server, 1 << 30, Time(2), &mut events);
+    let start = std::time::Instant::now();
+    for _ in 0..64 {
+        let headers = [0x17, 3, 3, 0, 0x11].repeat(800);
+        session.bytes(Side::Server, headers.into(), Time(2), &mut events);
+        assert!(session.buffered() < 20_000);
+    }
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    session.close(Time(3), &mut events);
+    let heard = Heard::from(&events);
+    assert!(heard.plain == before);
+    assert!(matches!(heard.gaps[1].as_slice(), [.., (_, length, GapReason::Lost)] if *length > 1 << 29));
+}
