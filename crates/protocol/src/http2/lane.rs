@@ -1,5 +1,8 @@
 //! The bytes of one side, turned into frames.
 
+mod recovery;
+mod waiting;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -11,18 +14,10 @@ use super::hunt::Hunt;
 use super::open_frame::OpenFrame;
 use super::streams::Streams;
 use crate::{Event, Limits, ParseError, Side, Time};
-
-/// Faults after which a connection is given up (`protocols.md` 4.2).
-const MAX_FAULTS: u8 = 3;
+use waiting::Held;
 
 /// Frames in order after which earlier faults are forgiven.
 const GOOD_FRAMES: u32 = 16;
-
-/// A search that passes over this much counts as a fault.
-const HUNT_FAULT_BYTES: u64 = 8 << 20;
-
-/// Bytes of the server that may wait for a request captured late.
-const HELD_BYTES: usize = 256 << 10;
 
 /// What the lanes share while bytes are taken in.
 pub(crate) struct Context<'a> {
@@ -42,11 +37,6 @@ enum State {
     Frame(OpenFrame),
     /// Frames are to be found again.
     Hunting,
-}
-
-enum Held {
-    Bytes(Bytes, Time),
-    Gap(u64, Time),
 }
 
 /// One side of the connection.
@@ -162,20 +152,15 @@ impl Lane {
         if self.waiting_for.is_none() {
             return self.run(data, time, cx);
         }
-        self.held_bytes += data.len();
-        self.held.push_back(Held::Bytes(data, time));
-        if self.held_bytes > HELD_BYTES {
-            self.stop_waiting(cx)
-        } else {
-            Ok(())
-        }
+        self.hold(data, time);
+        self.stop_waiting_if_full(cx)
     }
 
     /// `length` bytes are missing here.
     pub(crate) fn gap(&mut self, length: u64, time: Time, cx: &mut Context<'_>) -> Result<(), ParseError> {
         if self.waiting_for.is_some() {
-            self.held.push_back(Held::Gap(length, time));
-            return Ok(());
+            self.hold_gap(length, time);
+            return self.stop_waiting_if_full(cx);
         }
         match &mut self.state {
             State::Frame(frame) => {
@@ -202,58 +187,6 @@ impl Lane {
         Ok(())
     }
 
-    /// Stops waiting for a request, which is taken as lost, and takes in what waited meanwhile.
-    pub(crate) fn stop_waiting(&mut self, cx: &mut Context<'_>) -> Result<(), ParseError> {
-        if self.waiting_for.is_some() {
-            cx.streams.miss_requests();
-        }
-        self.resume_if_ready(cx)
-    }
-
-    /// Takes in what waited, if the request it waited for is there or will not come.
-    pub(crate) fn resume_if_ready(&mut self, cx: &mut Context<'_>) -> Result<(), ParseError> {
-        if self.waiting_for.is_none_or(|id| cx.streams.is_ahead(id)) {
-            return Ok(());
-        }
-        self.waiting_for = None;
-        self.held_bytes = 0;
-        let held = std::mem::take(&mut self.held);
-        // The header that had to wait is still in place.
-        self.begin_frame(cx)?;
-        for piece in held {
-            match piece {
-                Held::Gap(length, time) => self.gap(length, time, cx)?,
-                Held::Bytes(data, time) => self.bytes(data, time, cx)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives up the present message and searches for the next.
-    pub(crate) fn force_resync(&mut self, time: Time, cx: &mut Context<'_>) -> Result<(), ParseError> {
-        if self.waiting_for.is_some() {
-            return self.stop_waiting(cx);
-        }
-        self.lose("no progress", true, time, cx)
-    }
-
-    /// Reports bytes that no search will explain any more.
-    pub(crate) fn close(&mut self, time: Time, cx: &mut Context<'_>) {
-        // An error here changes nothing: the connection is over.
-        while self.waiting_for.is_some() && self.stop_waiting(cx).is_ok() {}
-        self.drop_block("header block cut short", time, cx);
-        if matches!(self.state, State::Hunting) && self.hunt.seen() > 0 {
-            let dropped = self.hunt.seen();
-            cx.streams.lost(self.side, time, cx.out);
-            cx.out.push(Event::Resync {
-                side: self.side,
-                reason: self.reason,
-                dropped,
-            });
-            self.hunt = Hunt::default();
-        }
-    }
-
     fn run(&mut self, data: Bytes, time: Time, cx: &mut Context<'_>) -> Result<(), ParseError> {
         // What a search yields goes in front of the rest; a queue, because that may need a search again.
         let mut queue = VecDeque::from([(data, time)]);
@@ -261,8 +194,7 @@ impl Lane {
         while let Some((mut data, time)) = queue.pop_front() {
             while !data.is_empty() {
                 if self.waiting_for.is_some() {
-                    self.held_bytes += data.len();
-                    self.held.push_back(Held::Bytes(std::mem::take(&mut data), time));
+                    self.hold(std::mem::take(&mut data), time);
                     break;
                 }
                 match &mut self.state {
@@ -325,17 +257,6 @@ impl Lane {
         self.state = State::Header;
         self.decoder = Decoder::new(cx.limits.hpack_table_bytes, cx.limits.header_list_bytes);
         cx.streams.begin();
-    }
-
-    /// The client's first bytes are not the preface, from the byte after `matched` on.
-    fn no_preface(&mut self, matched: usize, time: Time, cx: &mut Context<'_>) -> Result<(), ParseError> {
-        if self.fresh || self.decoder.is_synced() {
-            self.lose("no client preface", false, time, cx)?;
-        }
-        self.state = State::Hunting;
-        self.hunt
-            .push(PREFACE.get(..matched).unwrap_or_default(), time, true);
-        Ok(())
     }
 
     /// The header is whole: opens the frame, or concludes that it is none.
@@ -403,38 +324,6 @@ impl Lane {
         }
     }
 
-    /// Where frames begin is not known any more. `fault`: the bytes were there but made no sense.
-    pub(super) fn lose(
-        &mut self,
-        reason: &'static str,
-        fault: bool,
-        time: Time,
-        cx: &mut Context<'_>,
-    ) -> Result<(), ParseError> {
-        if matches!(self.state, State::Hunting) {
-            self.hunt.forget();
-        }
-        self.state = State::Hunting;
-        self.reason = reason;
-        self.filled = 0;
-        self.good = 0;
-        self.drop_block("header block lost", time, cx);
-        self.decoder.unsync();
-        cx.streams.lost(self.side, time, cx.out);
-        if fault { self.fault() } else { Ok(()) }
-    }
-
-    fn fault(&mut self) -> Result<(), ParseError> {
-        self.faults = self.faults.saturating_add(1);
-        if self.faults < MAX_FAULTS {
-            return Ok(());
-        }
-        Err(ParseError::Fatal {
-            protocol: "http2",
-            reason: "lost frame synchronisation three times",
-        })
-    }
-
     /// Ends a header block before its time, with what was decoded.
     pub(super) fn drop_block(&mut self, reason: &'static str, time: Time, cx: &mut Context<'_>) {
         if let Some(block) = &mut self.block {
@@ -456,34 +345,5 @@ impl Lane {
             });
         }
         cx.streams.block(self.side, block, time, cx.out);
-    }
-
-    fn search(&mut self, time: Time, cx: &mut Context<'_>) -> Result<Option<Vec<(Bytes, Time)>>, ParseError> {
-        let max = self
-            .max_frame
-            .unwrap_or(frame::UNKNOWN_MAX_FRAME)
-            .max(frame::MIN_MAX_FRAME);
-        if let Some(found) = self.hunt.find(max) {
-            if found.dropped > 0 || self.reason != "joined inside a frame" {
-                let (side, reason, dropped) = (self.side, self.reason, found.dropped);
-                cx.out.push(Event::Resync {
-                    side,
-                    reason,
-                    dropped,
-                });
-            }
-            if found.dropped > 0 {
-                // Streams that opened during the search may have lost something too.
-                cx.streams.lost(self.side, time, cx.out);
-            }
-            self.state = State::Header;
-            self.hunted = 0;
-            return Ok(Some(found.pieces));
-        }
-        if self.hunt.seen() - self.hunted.min(self.hunt.seen()) > HUNT_FAULT_BYTES {
-            self.hunted = self.hunt.seen();
-            self.fault()?;
-        }
-        Ok(None)
     }
 }

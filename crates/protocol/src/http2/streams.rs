@@ -1,13 +1,14 @@
 //! The streams of a connection and the events of their transactions.
 
+mod heads;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::block::{Block, FieldList, Subject};
 use super::message;
 use super::stream::{Half, Stream};
-use crate::{Event, Field, Outcome, RequestHead, Side, StreamKey, Time};
+use crate::{Event, Outcome, RequestHead, Side, StreamKey, Time};
 
 /// Streams remembered after they ended early, since frames of theirs may still be on the way.
 const FORGOTTEN: usize = 256;
@@ -25,6 +26,8 @@ pub(crate) struct Streams {
     intact: bool,
     /// As `intact`, and for every request at all.
     whole: bool,
+    /// When bytes of the server were lost last.
+    server_lost: Option<Time>,
     /// GOAWAY of the server and of the client.
     refused_above: [Option<u32>; 2],
     /// Streams that are over for us though not, perhaps, on the wire; and those never known.
@@ -45,6 +48,7 @@ impl Streams {
             highest_promised: 0,
             intact: whole,
             whole,
+            server_lost: None,
             refused_above: [None; 2],
             forgotten: VecDeque::new(),
         }
@@ -85,6 +89,9 @@ impl Streams {
         if side == Side::Client {
             self.intact = false;
         }
+        if side == Side::Server {
+            self.server_lost = self.server_lost.max(Some(time));
+        }
         self.whole = false;
         let mut over = Vec::new();
         for (&id, stream) in &mut self.open {
@@ -95,67 +102,6 @@ impl Streams {
         }
         for id in over {
             self.end(id, Outcome::Incomplete, time, out);
-        }
-    }
-
-    /// A header block of `side` is whole, or as whole as it gets.
-    pub(crate) fn block(&mut self, side: Side, block: Block, time: Time, out: &mut Vec<Event>) {
-        match (block.subject, side) {
-            (Subject::Promise(Some(id)), Side::Server) => self.promise(id, block, time, out),
-            (Subject::Promise(_), _) => {}
-            (Subject::Message, Side::Client) => self.request(block, time, out),
-            (Subject::Message, Side::Server) => self.response(block, time, out),
-        }
-    }
-
-    fn request(&mut self, block: Block, time: Time, out: &mut Vec<Event>) {
-        let id = block.stream;
-        if self.open.contains_key(&id) {
-            self.trailers(Side::Client, block, time, out);
-            return;
-        }
-        if id.is_multiple_of(2) || id <= self.highest {
-            return;
-        }
-        // The first seen of a stream after an attach or a loss may be the trailers of a request that is not known.
-        let list = &block.list;
-        let trailers = block.end_stream && !list.fields.is_empty() && !message::has_request_pseudo(list);
-        self.highest = id;
-        if !self.intact && trailers {
-            return;
-        }
-        self.intact = true;
-        let end_stream = block.end_stream;
-        self.open_stream(id, block, time, out);
-        if end_stream {
-            self.end_half(Side::Client, id, time, out);
-        }
-        self.refuse_if_late(id, time, out);
-    }
-
-    fn promise(&mut self, id: u32, block: Block, time: Time, out: &mut Vec<Event>) {
-        if id % 2 == 1 || id <= self.highest_promised {
-            return;
-        }
-        self.highest_promised = id;
-        self.open_stream(id, block, time, out);
-        self.end_half(Side::Client, id, time, out);
-        self.refuse_if_late(id, time, out);
-    }
-
-    fn open_stream(&mut self, id: u32, block: Block, time: Time, out: &mut Vec<Event>) {
-        let Block {
-            started,
-            frame_bytes,
-            gap_bytes,
-            list,
-            ..
-        } = block;
-        let head = Box::new(message::request(list));
-        self.open_request(id, head, started, time, out);
-        if let Some(stream) = self.open.get_mut(&id) {
-            stream.client.counts.head_bytes = frame_bytes;
-            stream.client.counts.gap_bytes = gap_bytes;
         }
     }
 
@@ -180,8 +126,8 @@ impl Streams {
             head: true,
             ..Half::default()
         };
-        // A response that came first has been passed over.
-        let missed = self.forgotten.contains(&id);
+        // A request that took long to find: its response may have been passed over, or lost.
+        let missed = self.forgotten.contains(&id) || self.server_lost.is_some_and(|lost| lost >= started);
         let server = Half {
             doubtful: missed,
             ..Half::default()
@@ -211,92 +157,11 @@ impl Streams {
         }
     }
 
-    fn response(&mut self, block: Block, time: Time, out: &mut Vec<Event>) {
-        let id = block.stream;
-        let Some(stream) = self.open.get_mut(&id) else {
-            self.orphan(id, block.frame_bytes, out);
-            return;
-        };
-        if stream.server.head || stream.server.ended {
-            self.trailers(Side::Server, block, time, out);
-            return;
-        }
-        let status = message::status(&block.list);
-        // After a loss the head may be gone and this be the trailers.
-        if stream.server.doubtful && status.is_none() && block.end_stream && !block.list.partial {
-            self.lost_head(id, time, out);
-            self.trailers(Side::Server, block, time, out);
-            return;
-        }
-        let half = &mut stream.server;
-        half.counts.head_bytes += block.frame_bytes;
-        half.counts.gap_bytes += block.gap_bytes;
-        stream.last = time;
-        if let Some(status @ (100 | 102..=199)) = status.filter(|_| !block.end_stream) {
-            out.push(Event::Interim {
-                key: key(id),
-                status,
-                time,
-            });
-            return;
-        }
-        let half = &mut stream.server;
-        half.head = true;
-        // What was lost came before the head, so nothing of this half is missing.
-        half.doubtful &= status.is_none();
-        let head = Box::new(message::response(block.list));
-        stream.streaming |= message::is_streaming(&head.fields);
-        out.push(Event::ResponseHead {
-            key: key(id),
-            head,
-            started: block.started,
-            time,
-        });
-        if block.end_stream {
-            self.end_half(Side::Server, id, time, out);
-        }
-    }
-
-    fn orphan(&mut self, id: u32, bytes: u64, out: &mut Vec<Event>) {
-        let closed =
-            self.whole && (id <= self.highest || (id.is_multiple_of(2) && id <= self.highest_promised));
-        if !closed && !self.forgotten.contains(&id) {
-            self.forget(id);
-            out.push(Event::Orphan { bytes });
-        }
-    }
-
-    fn trailers(&mut self, side: Side, block: Block, time: Time, out: &mut Vec<Event>) {
-        let Some(stream) = self.open.get_mut(&block.stream) else {
-            return;
-        };
-        let half = stream.half(side);
-        if half.ended {
-            return;
-        }
-        half.counts.head_bytes += block.frame_bytes;
-        half.counts.gap_bytes += block.gap_bytes;
-        stream.last = time;
-        // Without END_STREAM this is no trailer section but the head after an interim one whose status was not
-        // learned; the head reported then stands.
-        if block.end_stream {
-            let fields = plain_fields(block.list);
-            if !fields.is_empty() {
-                out.push(Event::Trailers {
-                    key: key(block.stream),
-                    side,
-                    fields,
-                    time,
-                });
-            }
-            self.end_half(side, block.stream, time, out);
-        }
-    }
-
     /// Stands in for a response head that is known to be lost.
     fn lost_head(&mut self, id: u32, time: Time, out: &mut Vec<Event>) {
         if let Some(stream) = self.open.get_mut(&id).filter(|stream| !stream.server.head) {
             stream.server.head = true;
+            stream.server.doubtful = true;
             let head = Box::new(message::lost_response());
             out.push(Event::ResponseHead {
                 key: key(id),
@@ -456,12 +321,4 @@ impl Streams {
         }
         self.forgotten.push_back(id);
     }
-}
-
-/// The fields of a trailer section, in which pseudo fields have no place (RFC 9113 §8.1).
-fn plain_fields(list: FieldList) -> Vec<Field> {
-    list.fields
-        .into_iter()
-        .filter(|field| !field.name.starts_with(b":"))
-        .collect()
 }

@@ -172,6 +172,46 @@ fn a_lost_response_head_has_status_0_and_its_body_is_kept() {
     );
 }
 
+/// A request always names its scheme, and that the static table has; trailers of which nothing is known do not.
+#[test]
+fn unknown_trailers_of_a_lost_request_make_no_request() {
+    let (mut tap, mut client, mut server) = exchange_begun();
+    let trailers = [("x-end", "known before")];
+    tap.client(&client.headers(3, 0, &request("POST", "/three")));
+    tap.client(&client.headers(3, END_STREAM, &trailers));
+    let lost = client.headers(5, 0, &request("POST", "/five"));
+    tap.gap(Side::Client, lost.len());
+    tap.client(&client.headers(5, END_STREAM, &trailers));
+    tap.server(&server.headers(5, END_STREAM, &[(":status", "200")]));
+    assert_eq!(
+        tap.streams().iter().map(|seen| seen.id).collect::<Vec<_>>(),
+        [1, 3]
+    );
+    assert_eq!(tap.orphans(), 1);
+}
+
+/// What was lost came before the head.
+#[test]
+fn a_response_whose_head_comes_after_a_loss_is_complete() {
+    let (mut tap, mut client, mut server) = exchange_begun();
+    tap.client(&client.get(3, "/three"));
+    tap.gap(Side::Server, 500);
+    tap.server(&server.headers(3, 0, &[(":status", "200")]));
+    tap.server(&data(3, END_STREAM, b"body"));
+    assert_eq!(tap.stream(3).outcome(), Some(Outcome::Complete));
+}
+
+#[test]
+fn trailers_of_a_lost_response_are_not_taken_for_its_head() {
+    let (mut tap, mut client, mut server) = exchange_begun();
+    tap.client(&client.get(3, "/three"));
+    tap.gap(Side::Server, 500);
+    tap.server(&server.headers(3, END_STREAM, &[("x-end", "3")]));
+    let seen = tap.stream(3);
+    assert_eq!((seen.status(), seen.trailers[1].len()), (Some(0), 1));
+    assert_eq!(seen.outcome(), Some(Outcome::Incomplete));
+}
+
 #[test]
 fn lost_bytes_are_told_with_their_reason() {
     let (mut tap, mut client, _) = exchange_begun();
