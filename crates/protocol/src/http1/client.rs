@@ -11,14 +11,19 @@ use super::{
     seek::Seek,
     transaction::{Half, Method, Transaction},
 };
-use crate::{Counts, Event, Side, Time};
+use crate::{Counts, Event, ParseError, Side, Time};
 
 /// Requests without response that are remembered (`protocols.md` §15).
 const PENDING_REQUESTS: usize = 4096;
 
 impl Parser {
     /// A request head is whole.
-    pub(super) fn open_request(&mut self, raw: RawHead, time: Time, out: &mut Vec<Event>) {
+    pub(super) fn open_request(
+        &mut self,
+        raw: RawHead,
+        time: Time,
+        out: &mut Vec<Event>,
+    ) -> Result<(), ParseError> {
         let (total, started) = (raw.total, raw.started);
         let read = head::request(raw, self.limits.head_fields);
         let sought = self.client.sought.take();
@@ -33,7 +38,7 @@ impl Parser {
                 let dropped = total + sought.as_ref().map_or(0, Seek::dropped);
                 let reason = sought.map_or("bad request line", |seek| seek.reason);
                 self.client.state = State::Seek(Seek::at_line_start(Side::Client, reason, dropped));
-                return;
+                return self.quality.bad();
             }
         };
         self.quality.good();
@@ -71,6 +76,7 @@ impl Parser {
             self.upload = Upload::Loose(Box::new(transaction));
         }
         self.client.state = State::Body(request_body(&framing));
+        Ok(())
     }
 
     /// A search ended with a request.

@@ -75,8 +75,8 @@ impl Parser {
                 }
                 Collected::Head(raw) => {
                     match side {
-                        Side::Client => self.open_request(raw, time, out),
-                        Side::Server => self.open_response(raw, data, time, out),
+                        Side::Client => self.open_request(raw, time, out)?,
+                        Side::Server => self.open_response(raw, data, time, out)?,
                     }
                     Ok(true)
                 }

@@ -13,7 +13,7 @@ use super::{
     seek::Seek,
     transaction::Method,
 };
-use crate::{Event, Outcome, ResponseHead, Side, Time, Upgrade};
+use crate::{Event, Outcome, ParseError, ResponseHead, Side, Time, Upgrade};
 
 impl Parser {
     /// The next response belongs to a request that has not been delivered yet.
@@ -36,7 +36,13 @@ impl Parser {
     }
 
     /// A response head is whole; `rest` is what follows it in the same piece.
-    pub(super) fn open_response(&mut self, raw: RawHead, rest: &mut Bytes, time: Time, out: &mut Vec<Event>) {
+    pub(super) fn open_response(
+        &mut self,
+        raw: RawHead,
+        rest: &mut Bytes,
+        time: Time,
+        out: &mut Vec<Event>,
+    ) -> Result<(), ParseError> {
         let (total, started) = (raw.total, raw.started);
         let read = head::response(raw, self.limits.head_fields);
         let sought = self.server.sought.take();
@@ -52,7 +58,7 @@ impl Parser {
                 let dropped = total + sought.as_ref().map_or(0, Seek::dropped);
                 let reason = sought.map_or("bad status line", |seek| seek.reason);
                 self.server.state = State::Seek(Seek::at_line_start(Side::Server, reason, dropped));
-                return;
+                return self.quality.bad();
             }
         };
         self.quality.good();
@@ -70,6 +76,7 @@ impl Parser {
         } else {
             self.open_answer(head, &framing, (total, started, time), rest, out);
         }
+        Ok(())
     }
 
     /// A response that no request is known for.
