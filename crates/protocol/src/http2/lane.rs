@@ -189,9 +189,9 @@ impl Lane {
 
     fn run(&mut self, data: Bytes, time: Time, cx: &mut Context<'_>) -> Result<(), ParseError> {
         // What a search yields goes in front of the rest; a queue, because that may need a search again.
-        let mut queue = VecDeque::from([(data, time)]);
+        let (mut first, mut queue) = (Some((data, time)), VecDeque::new());
         let mut boundary = true;
-        while let Some((mut data, time)) = queue.pop_front() {
+        while let Some((mut data, time)) = first.take().or_else(|| queue.pop_front()) {
             while !data.is_empty() {
                 if self.waiting_for.is_some() {
                     self.hold(std::mem::take(&mut data), time);
