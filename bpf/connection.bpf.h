@@ -133,15 +133,27 @@ static __always_inline bool fin_received(const struct sock *sk)
 }
 
 /*
- * Who dialled, of a connection whose beginning we did not see. A server's child shares the port of
- * its listener and has no lock on it; an explicit bind() locks the port; a port chosen by connect()
- * is marked in the sock (6.18) or in the bucket.
+ * Who dialled, of a connection whose beginning we did not see. A client used a sequence number for
+ * its SYN, so it has used one more than it sent bytes (and its FIN). Where that does not come out
+ * even, the port tells: a server's child shares the one of its listener and has no lock on it,
+ * while bind() locks it, and connect() marks the port it chose.
  */
-static __always_inline u8 find_role(struct sock *sk)
+static __always_inline u8 find_role(struct sock *sk, u8 state)
 {
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+	u32 in_flight = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
+	u64 used = BPF_CORE_READ(tp, bytes_acked) + in_flight;
+	u64 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
 	struct inet_bind_bucket *bucket;
-	u8 locks = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks);
+	u8 locks;
 
+	if (state == TCP_FIN_WAIT2)
+		sent += 1;
+	if (state != TCP_FIN_WAIT1 && used == sent + 1)
+		return ROLE_CLIENT;
+	if (state != TCP_FIN_WAIT1 && used == sent)
+		return ROLE_SERVER;
+	locks = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks);
 	if (locks & (LOCK_BINDPORT | LOCK_CONNECT_BIND))
 		return ROLE_CLIENT;
 	bucket = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash);

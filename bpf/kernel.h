@@ -113,7 +113,6 @@ enum {
  * port. */
 enum {
 	SOCK_FLAG_DONE = 1 << 1,
-	LOCK_BINDADDR = 4,
 	LOCK_BINDPORT = 8,
 	LOCK_CONNECT_BIND = 16,
 };
@@ -281,6 +280,9 @@ struct inet_connection_sock {
 struct tcp_sock {
 	u64 bytes_received;
 	u64 bytes_acked;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u32 snd_nxt;
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 snd_una;

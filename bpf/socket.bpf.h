@@ -60,7 +60,7 @@ static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pi
 	fresh.pid = pid_tgid >> 32;
 	fresh.tid = pid_tgid;
 	fresh.fd = fd;
-	fresh.role = find_role(sk);
+	fresh.role = find_role(sk, state);
 	fresh.sent_base = sequence_sent(sk) - sent;
 	fresh.received_base = sequence_received(sk) - unread_bytes - received;
 	fresh.fin_in_base = fin_received(sk) && !unread_bytes;

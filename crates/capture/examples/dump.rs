@@ -63,7 +63,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })?;
     }
-    for (name, value) in capture.control().counters()?.iter().filter(|(_, value)| *value > 0) {
+    for (name, value) in capture
+        .control()
+        .counters()?
+        .iter()
+        .filter(|(_, value)| *value > 0)
+    {
         eprintln!("{name} {value}");
     }
     Ok(())
@@ -81,7 +86,9 @@ fn print(event: &Event) {
     if let Event::Secret(secret) = event {
         // An example for engineers on their own machines: unlike the agent it shows the secret, to be compared with a key log.
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let random = secret.client_random.map_or_else(String::new, |random| hex(&random));
+        let random = secret
+            .client_random
+            .map_or_else(String::new, |random| hex(&random));
         println!("{secret:?} {} {}", random, hex(&secret.secret));
     } else {
         println!("{event:?}");

@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn every_counter_has_a_name_of_its_own() {
         assert_eq!(NAMES.len(), counter::COUNTERS.0 as usize);
-        for (index, (counter, name)) in (0..).zip(NAMES) {
-            assert_eq!(counter.0, index, "{name} is out of order");
+        for (index, (number, name)) in (0..).zip(NAMES) {
+            assert_eq!(number.0, index, "{name} is out of order");
             assert_eq!(NAMES.iter().filter(|(_, other)| *other == name).count(), 1);
         }
     }
