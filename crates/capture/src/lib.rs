@@ -14,7 +14,7 @@ mod error;
 mod event;
 mod group;
 mod hook;
-mod kernel;
+mod host;
 mod object;
 mod options;
 mod reader;
@@ -34,7 +34,7 @@ pub use event::{
 };
 pub use group::{Group, GroupReport};
 pub use hook::Hook;
-pub use kernel::KernelVersion;
+pub use host::{HostFacts, KernelVersion, LEAST_KERNEL};
 pub use options::{DirectionFilter, Options, Settings};
 pub use reader::Reader;
 pub use uprobe::ProbeLinks;

@@ -9,7 +9,7 @@ use libbpf_rs::{
 
 use crate::bindings::{OBJECT, OBJECT_5_10};
 use crate::group::{Group, GroupReport};
-use crate::kernel::KernelVersion;
+use crate::host::KernelVersion;
 use crate::shared::page_size;
 use crate::{Error, Options};
 
