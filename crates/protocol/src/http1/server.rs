@@ -208,10 +208,11 @@ impl Parser {
             });
         }
         first.end(Outcome::Upgraded, time, out);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && matches!(self.upload, Upload::Last) {
             self.upload = Upload::None;
         }
         self.abandon_queue(time, out);
+        self.upload_done(time, out);
         out.push(Event::Upgraded {
             key: first.key,
             to,

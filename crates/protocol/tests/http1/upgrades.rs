@@ -112,6 +112,26 @@ fn bytes_held_for_an_upgrade_are_reported_at_close() {
 }
 
 #[test]
+fn requests_that_are_open_at_an_upgrade_end_before_it() {
+    Talk::new()
+        .client("GET /1 HTTP/1.1\r\n\r\nbad\r\nPOST /2 HTTP/1.1\r\nContent-Length: 9\r\n\r\nab")
+        .server("HTTP/1.1 101 x\r\n\r\n")
+        .says(&[
+            "1 GET /1",
+            "1c end",
+            "c resync 5 bad request line",
+            "2 POST /2",
+            "2c body ab",
+            "1 101",
+            "1s end",
+            "1 Upgraded",
+            "2 Incomplete",
+            "1 to Other(\"\") c[] s[]",
+        ])
+        .close();
+}
+
+#[test]
 fn no_bytes_are_taken_after_an_upgrade() {
     use qtap_protocol::{ParseError, Parser, Time};
     let mut talk = Talk::new()
