@@ -106,10 +106,19 @@ fn data_cut_anywhere_decode_as_far_as_they_go() {
 #[test]
 fn half_of_the_data_gives_about_half_of_the_content() {
     // Longer than a block of zstd, which comes whole or not at all.
-    let data = text().repeat(4).into_iter().enumerate().map(|(at, byte)| byte ^ (at >> 16) as u8).collect::<Vec<_>>();
+    let data = text()
+        .repeat(4)
+        .into_iter()
+        .enumerate()
+        .map(|(at, byte)| byte ^ (at >> 16) as u8)
+        .collect::<Vec<_>>();
     for (name, encoded) in all(&data) {
         let half = decode(name, &encoded[..encoded.len() / 2], LIMIT).unwrap();
-        assert!(half.truncated && half.bytes.len() > data.len() / 4, "{name}: {}", half.bytes.len());
+        assert!(
+            half.truncated && half.bytes.len() > data.len() / 4,
+            "{name}: {}",
+            half.bytes.len()
+        );
         assert!(data.starts_with(&half.bytes), "{name}");
     }
 }
@@ -127,13 +136,20 @@ fn p_b3_output_is_bounded() {
     for (name, encoded) in all(&zeros) {
         let decoded = decode(name, &encoded, usize::MAX).unwrap();
         let bound = encoded.len() * MAX_RATIO;
-        assert_eq!((decoded.bytes.len(), decoded.truncated), (bound.min(zeros.len()), bound < zeros.len()), "{name}");
+        assert_eq!(
+            (decoded.bytes.len(), decoded.truncated),
+            (bound.min(zeros.len()), bound < zeros.len()),
+            "{name}"
+        );
         assert_eq!(decode(name, &encoded, 1000).unwrap().bytes.len(), 1000, "{name}");
     }
     let mut stored = write::GzEncoder::new(Vec::new(), Compression::none());
     stored.write_all(&vec![b'x'; MAX_DECODED_BYTES + 1]).unwrap();
     let decoded = decode("gzip", &stored.finish().unwrap(), usize::MAX).unwrap();
-    assert_eq!((decoded.bytes.len(), decoded.truncated), (MAX_DECODED_BYTES, true));
+    assert_eq!(
+        (decoded.bytes.len(), decoded.truncated),
+        (MAX_DECODED_BYTES, true)
+    );
 }
 
 #[test]
