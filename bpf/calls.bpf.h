@@ -7,7 +7,8 @@
 #define QTAP_CALLS_H
 
 enum call_hook {
-	HOOK_SSL_READ = 1,
+	/* Numbered as their trace messages. */
+	HOOK_SSL_READ = MESSAGE_SSL_READ,
 	HOOK_SSL_READ_EX,
 	HOOK_SSL_WRITE,
 	HOOK_SSL_WRITE_EX,
@@ -159,6 +160,11 @@ static __always_inline struct connection *connection_of(struct session *session,
 	return conn;
 }
 
+static __always_inline u32 module_of(u32 hook)
+{
+	return hook >= HOOK_GNUTLS_RECV ? TRACE_GNUTLS : TRACE_OPENSSL;
+}
+
 static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct frame *frame,
 				      u32 direction, u64 bytes)
 {
@@ -177,8 +183,16 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 			return;
 	}
 	conn = connection_of(session, frame);
-	if (!bytes)
+	if (!bytes) {
+		TRACE(module_of(frame->hook), MESSAGE_CALL_FAILED, -1, 0, conn ? conn->id : 0,
+		      frame->object, direction);
 		return;
+	}
+	TRACE(module_of(frame->hook), frame->hook, conn ? conn->fd : -1, bytes, conn ? conn->id : 0,
+	      frame->object, direction);
+	if (!conn)
+		TRACE(module_of(frame->hook), MESSAGE_CALL_NO_CONNECTION, -1, bytes, 0,
+		      frame->object, direction);
 	event->kind = EVENT_DATA;
 	event->direction = direction;
 	event->layer = LAYER_CALLS;
@@ -279,12 +293,14 @@ CALL_PROGRAMS(gnutls_send, HOOK_GNUTLS_SEND, DIRECTION_EGRESS, 0)
 SEC("uprobe/call")
 int call_ssl_free(struct pt_regs *ctx)
 {
+	TRACE(TRACE_OPENSSL, MESSAGE_SSL_FREE, -1, 0, 0, PT_REGS_PARM1(ctx), 0);
 	return free_object(PT_REGS_PARM1(ctx));
 }
 
 SEC("uprobe/call")
 int call_gnutls_deinit(struct pt_regs *ctx)
 {
+	TRACE(TRACE_GNUTLS, MESSAGE_GNUTLS_DEINIT, -1, 0, 0, PT_REGS_PARM1(ctx), 0);
 	return free_object(PT_REGS_PARM1(ctx));
 }
 

@@ -177,6 +177,55 @@ struct event_secret {
 	u8 secret[SECRET_BYTES];
 };
 
+/* Modules of --bpf-trace, as bits of settings.trace_modules. */
+enum trace_module {
+	TRACE_SOCKET = 1,
+	TRACE_OPENSSL = 2,
+	TRACE_GNUTLS = 4,
+	TRACE_PROCESS = 8,
+	/* Not a module: all processes, not just those in traced_processes. */
+	TRACE_EVERYONE = 1U << 31,
+};
+
+/* What happened. The first ones are system calls, numbered as enum call. */
+enum trace_message {
+	MESSAGE_SYSCALL_FIRST = 0,
+	MESSAGE_SYSCALL_LAST = 31,
+	MESSAGE_NO_CONNECTION = 32,
+	MESSAGE_NOT_OPEN,
+	MESSAGE_IGNORED,
+	MESSAGE_DATA,
+	MESSAGE_SETTINGS_IGNORE,
+	MESSAGE_ADOPTED,
+	MESSAGE_SSL_READ = 48,
+	MESSAGE_SSL_READ_EX,
+	MESSAGE_SSL_WRITE,
+	MESSAGE_SSL_WRITE_EX,
+	MESSAGE_GNUTLS_RECV,
+	MESSAGE_GNUTLS_SEND,
+	MESSAGE_SSL_FREE,
+	MESSAGE_GNUTLS_DEINIT,
+	MESSAGE_CALL_FAILED,
+	MESSAGE_CALL_NO_CONNECTION,
+	MESSAGE_SECRET,
+	MESSAGE_EXEC = 64,
+	MESSAGE_EXIT,
+};
+
+struct event_trace {
+	u32 kind;
+	u32 message;
+	u64 time;
+	u64 connection;
+	/* Session object of TLS messages. */
+	u64 object;
+	s64 bytes;
+	u32 pid;
+	u32 tid;
+	s32 fd;
+	u32 direction;
+};
+
 /* Indexes of the per-CPU counters: everything that was left out, by reason. */
 enum counter {
 	COUNT_CONNECTIONS_FULL = 0,
@@ -246,27 +295,5 @@ struct verdict {
 	u64 stream_until[2];
 	u64 calls;
 };
-
-/* Not used: takes the types into the BTF of the object, from which the Rust ones are made. */
-union event_types {
-	enum event_kind kind;
-	enum direction direction;
-	enum layer layer;
-	enum role role;
-	enum loss loss;
-	enum secret_label label;
-	enum counter counter;
-	enum direction_setting direction_setting;
-	struct event_opened opened;
-	struct event_closed closed;
-	struct event_data data;
-	struct event_forked forked;
-	struct event_exec exec;
-	struct event_exited exited;
-	struct event_mapped mapped;
-	struct event_secret secret;
-};
-
-const union event_types event_types SEC(".rodata.calls") = {};
 
 #endif

@@ -77,6 +77,17 @@ struct {
 	__uint(max_entries, 16384);
 } process_verdicts SEC(".maps");
 
+/*
+ * Key: tgid; value: any. Which processes --bpf-trace is about. Inserted and removed by user space;
+ * removed at exit. Full: user space is told by the failed update.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, u32);
+	__type(value, u8);
+	__uint(max_entries, 1024);
+} traced_processes SEC(".maps");
+
 struct file_key {
 	u64 device;
 	u64 inode;
@@ -114,7 +125,7 @@ struct {
 	__uint(max_entries, 1 << 24);
 } data_ring SEC(".maps");
 
-/* Decisions, for --bpf-trace. One page unless that is on. Full: counted. */
+/* Decisions, for --bpf-trace. One page unless user space asks for more. Full: counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);

@@ -42,6 +42,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int former_pid,
 	s = bpf_map_lookup_elem(&exec_scratches, &zero);
 	if (!s)
 		return 0;
+	TRACE(TRACE_PROCESS, MESSAGE_EXEC, -1, 0, 0, 0, 0);
 	s->event.kind = EVENT_EXEC;
 	s->event.pid = BPF_CORE_READ(task, tgid);
 	s->event.parent = BPF_CORE_READ(task, real_parent, tgid);
@@ -109,7 +110,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	/* Already counted down: 0 for the last thread. */
 	if (BPF_CORE_READ(signal, live.counter) != 0)
 		return 0;
+	TRACE(TRACE_PROCESS, MESSAGE_EXIT, -1, 0, 0, 0, 0);
 	bpf_map_delete_elem(&process_verdicts, &pid);
+	bpf_map_delete_elem(&traced_processes, &pid);
 	event.kind = EVENT_EXITED;
 	event.pid = pid;
 	event.status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT

@@ -10,6 +10,7 @@
 #include "events.bpf.h"
 #include "maps.bpf.h"
 #include "helpers.bpf.h"
+#include "trace.bpf.h"
 #include "syscalls.bpf.h"
 #include "connection.bpf.h"
 #include "frames.bpf.h"
@@ -20,5 +21,31 @@
 #include "iter.bpf.h"
 #include "secrets.bpf.h"
 #include "calls.bpf.h"
+
+/* Not used: takes the types into the BTF of the object, from which the Rust ones are made. */
+union event_types {
+	enum event_kind kind;
+	enum call call;
+	enum direction direction;
+	enum layer layer;
+	enum role role;
+	enum loss loss;
+	enum secret_label label;
+	enum trace_module trace_module;
+	enum trace_message trace_message;
+	enum counter counter;
+	enum direction_setting direction_setting;
+	struct event_opened opened;
+	struct event_closed closed;
+	struct event_data data;
+	struct event_forked forked;
+	struct event_exec exec;
+	struct event_exited exited;
+	struct event_mapped mapped;
+	struct event_secret secret;
+	struct event_trace trace;
+};
+
+const union event_types event_types SEC(".rodata.calls") = {};
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

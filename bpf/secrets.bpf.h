@@ -83,6 +83,7 @@ static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 c
 	if (client_random &&
 	    !bpf_probe_read_user(event.head.client_random, RANDOM_BYTES, (void *)client_random))
 		event.head.has_client_random = 1;
+	TRACE(TRACE_OPENSSL | TRACE_GNUTLS, MESSAGE_SECRET, -1, length, 0, label, 0);
 	if (emit_control(&event, sizeof(event)))
 		count(COUNT_SECRETS_LOST, 1);
 }

@@ -100,7 +100,7 @@ static __always_inline void use_connection(struct sock *sk, struct connection *c
 	open_connection(sk, conn);
 }
 
-static __always_inline void accepted(struct task_struct *task, s32 fd)
+static __always_inline void accepted(struct task_struct *task, s32 fd, u32 call)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct sock *sk = tcp_sock_of(file_of(task, fd));
@@ -114,6 +114,7 @@ static __always_inline void accepted(struct task_struct *task, s32 fd)
 		conn = adopt(sk, key, pid_tgid, fd, 0, 0, ID_SYSCALL);
 	if (conn)
 		use_connection(sk, conn, pid_tgid, fd);
+	TRACE(TRACE_SOCKET, call, fd, 0, conn ? conn->id : 0, 0, DIRECTION_INGRESS);
 }
 
 /* Where the bytes of a call are. */
@@ -138,8 +139,10 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	struct scratch *s;
 	u32 loss = LOSS_CALL_CAP;
 
-	if (!sk)
+	if (!sk) {
+		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
 		return;
+	}
 	pid_tgid = bpf_get_current_pid_tgid();
 	conn = bpf_map_lookup_elem(&connections, &key);
 	if (!conn) {
@@ -149,11 +152,14 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 			     direction == DIRECTION_INGRESS ? bytes : 0, ID_SYSCALL);
 		if (!conn)
 			return;
+		TRACE(TRACE_SOCKET, MESSAGE_ADOPTED, fd, bytes, conn->id, 0, direction);
 	}
 	if (settings.calls)
 		touch(pid_tgid, key, conn);
-	if (conn->state == CONNECTION_FILTERED)
+	if (conn->state == CONNECTION_FILTERED) {
+		TRACE(TRACE_SOCKET, MESSAGE_IGNORED, fd, bytes, conn->id, 0, direction);
 		return;
+	}
 	if (conn->state == CONNECTION_PENDING)
 		use_connection(sk, conn, pid_tgid, fd);
 	position = reserve_position(&conn->position[direction & 1], bytes);
@@ -162,6 +168,7 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 		if (conn->state == CONNECTION_PENDING) {
 			__sync_fetch_and_add(&conn->lost_ring_full, bytes);
 			count(COUNT_DATA_BYTES_LOST, bytes);
+			TRACE(TRACE_SOCKET, MESSAGE_NOT_OPEN, fd, bytes, conn->id, 0, direction);
 		}
 		return;
 	}
@@ -177,8 +184,10 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	stop = end < stream_until ? end : stream_until;
 	if (start >= stop) {
 		count(COUNT_SKIPPED_BYTES, bytes);
+		TRACE(TRACE_SOCKET, MESSAGE_SETTINGS_IGNORE, fd, bytes, conn->id, 0, direction);
 		return;
 	}
+	TRACE(TRACE_SOCKET, MESSAGE_DATA, fd, bytes, conn->id, 0, direction);
 	if (start > position)
 		count(COUNT_SKIPPED_BYTES, start - position);
 
@@ -292,7 +301,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	call = syscall_calls[number];
 	if (!call)
 		return 0;
-	if (result <= 0 && (result < 0 || call != CALL_ACCEPT)) {
+	if (result < 0 || (!result && call != CALL_ACCEPT && call != CALL_ACCEPT4)) {
 		if (settings.calls && call <= CALL_SENDMSG)
 			touched_in_vain(SYSCALL_ARG1(regs));
 		return 0;
@@ -368,7 +377,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		}
 		break;
 	case CALL_ACCEPT:
-		accepted(task, result);
+	case CALL_ACCEPT4:
+		accepted(task, result, call);
 		return 0;
 	case CALL_MMAP:
 		mapped(task, regs, result);
@@ -376,6 +386,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	default:
 		return 0;
 	}
+	TRACE(TRACE_SOCKET, call, fd, bytes, 0, 0, direction);
 	moved(task, fd, direction, bytes, &from);
 	return 0;
 }

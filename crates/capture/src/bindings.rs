@@ -18,9 +18,9 @@ mod skeleton {
 }
 
 pub(crate) use skeleton::types::{
-    counter, direction, direction_setting, event_closed, event_data, event_exec, event_exited, event_forked,
-    event_kind, event_mapped, event_opened, event_secret_head, layer, loss, role, secret_label, settings,
-    verdict,
+    call, counter, direction, direction_setting, event_closed, event_data, event_exec, event_exited,
+    event_forked, event_kind, event_mapped, event_opened, event_secret_head, event_trace, layer, loss, role,
+    secret_label, settings, trace_message, trace_module, verdict,
 };
 
 /// For Linux 5.12 and newer.
@@ -51,6 +51,8 @@ unsafe impl Plain for event_exited {}
 unsafe impl Plain for event_mapped {}
 // SAFETY: as above.
 unsafe impl Plain for event_secret_head {}
+// SAFETY: as above.
+unsafe impl Plain for event_trace {}
 
 /// The `T` that `record` begins with, and what follows it; `None` when the record is too short.
 pub(crate) fn split<T: Plain>(record: &[u8]) -> Option<(T, &[u8])> {

@@ -43,6 +43,7 @@ impl Capture {
             &handle(&object, "verdicts")?,
             handle(&object, "process_verdicts")?,
             handle(&object, "known_files")?,
+            handle(&object, "traced_processes")?,
             handle(&object, "counters")?,
         )?;
         Ok(Self {
@@ -116,7 +117,8 @@ impl Capture {
     pub fn reader(&self) -> Result<Reader, Error> {
         let control = Ring::new(handle(&self.object, "control_ring")?)?;
         let data = Ring::new(handle(&self.object, "data_ring")?)?;
-        Reader::new(control, data, Arc::clone(&self.settings))
+        let trace = Ring::new(handle(&self.object, "trace_ring")?)?;
+        Reader::new(control, data, trace, Arc::clone(&self.settings))
     }
 
     /// What steers the kernel side.

@@ -10,7 +10,7 @@ use crate::bindings as kernel;
 use crate::counters::{Counters, read_counters};
 use crate::decode::device_to_kernel;
 use crate::shared::SharedMemory;
-use crate::{ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, Verdict};
+use crate::{ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, TraceModule, Verdict};
 
 /// Slots of verdicts, see `bpf/maps.bpf.h`.
 const VERDICT_SLOTS: u64 = 65_536;
@@ -27,6 +27,7 @@ struct Inner {
     settings: Arc<SettingsMemory>,
     processes: MapHandle,
     known_files: MapHandle,
+    traced: MapHandle,
     counters: MapHandle,
 }
 
@@ -36,6 +37,7 @@ impl Control {
         verdicts: &MapHandle,
         processes: MapHandle,
         known_files: MapHandle,
+        traced: MapHandle,
         counters: MapHandle,
     ) -> Result<Self, Error> {
         let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();
@@ -49,6 +51,7 @@ impl Control {
                 settings,
                 processes,
                 known_files,
+                traced,
                 counters,
             }),
         })
@@ -125,6 +128,33 @@ impl Control {
         remove(&self.inner.known_files, "known_files", &file_key(device, inode))
     }
 
+    /// Which modules tell their decisions ([`crate::Event::Trace`]), and whether of all processes or only of those given to
+    /// [`Self::trace_process`]. Nothing by default, which costs next to nothing.
+    pub fn trace(&self, modules: &[TraceModule], everyone: bool) {
+        let modules = modules.iter().fold(0, |bits, module| bits | module.bit());
+        let everyone = if everyone {
+            kernel::trace_module::TRACE_EVERYONE.0
+        } else {
+            0
+        };
+        self.inner.settings.trace_modules(modules | everyone);
+    }
+
+    /// Adds a process to those traced, or takes it out; at most 1,024. Forgotten when it exits.
+    pub fn trace_process(&self, pid: Pid, traced: bool) -> Result<(), Error> {
+        let map = "traced_processes";
+        let key = pid.0.to_ne_bytes();
+        if !traced {
+            return remove(&self.inner.traced, map, &key);
+        }
+        let update = self.inner.traced.update(&key, &[1], MapFlags::ANY);
+        update.map_err(|source| Error::Map {
+            map,
+            attempt: "write",
+            source,
+        })
+    }
+
     /// Everything the kernel side counted since it was loaded. One system call per counter.
     pub fn counters(&self) -> Result<Counters, Error> {
         read_counters(&self.inner.counters)
@@ -197,6 +227,10 @@ impl SettingsMemory {
 
     pub(crate) fn data_wake_bytes(&self, bytes: u32) {
         self.store(offset_of!(kernel::settings, data_wake_bytes), bytes);
+    }
+
+    pub(crate) fn trace_modules(&self, modules: u32) {
+        self.store(offset_of!(kernel::settings, trace_modules), modules);
     }
 
     pub(crate) fn reader_sleeps(&self, sleeps: bool) {

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::arena::Arena;
 use crate::bindings::{self as kernel, split};
+use crate::trace::decode_trace;
 use crate::{
     Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, KernelTime, Layer, Loss, Opened, Pid,
     ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed,
@@ -23,6 +24,9 @@ pub(crate) fn decode(record: &[u8], arena: &mut Arena) -> Option<Event> {
         kernel::event_kind::EVENT_EXITED => exited(record),
         kernel::event_kind::EVENT_MAPPED => mapped(record),
         kernel::event_kind::EVENT_SECRET => secret(record),
+        kernel::event_kind::EVENT_TRACE => {
+            decode_trace(&split::<kernel::event_trace>(record)?.0).map(Event::Trace)
+        }
         _ => None,
     }
 }

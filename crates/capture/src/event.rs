@@ -285,4 +285,6 @@ pub enum Event {
     Process(ProcessEvent),
     /// A mapping.
     Mapped(ExecutableMapped),
+    /// A decision, while [`crate::Control::trace`] asks for them.
+    Trace(crate::Trace),
 }

@@ -7,6 +7,7 @@
 mod arena;
 mod bindings;
 mod capture;
+mod clock;
 mod control;
 mod counters;
 mod decode;
@@ -20,10 +21,12 @@ mod options;
 mod reader;
 mod ring;
 mod shared;
+mod trace;
 mod uprobe;
 mod verdict;
 
 pub use capture::Capture;
+pub use clock::now;
 pub use control::Control;
 pub use counters::Counters;
 pub use error::Error;
@@ -37,5 +40,6 @@ pub use hook::Hook;
 pub use host::{HostFacts, KernelVersion, LEAST_KERNEL};
 pub use options::{DirectionFilter, Options, Settings};
 pub use reader::Reader;
+pub use trace::{Trace, TraceModule};
 pub use uprobe::ProbeLinks;
 pub use verdict::{ProcessVerdict, Verdict};

@@ -135,6 +135,7 @@ fn set_sizes(open: &mut OpenObject, options: &Options) -> Result<(), Error> {
         let entries = match map.name().to_string_lossy().as_ref() {
             "data_ring" => data,
             "control_ring" => control,
+            "trace_ring" => ring_size("trace_ring", options.trace_ring)?,
             "connections" => options.max_connections.max(1),
             "scratches" => cpus,
             ".rodata.legacy" => {

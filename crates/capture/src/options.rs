@@ -9,6 +9,8 @@ pub struct Options {
     pub data_ring: usize,
     /// Bytes of the ring for everything else; rounded up to a power of two of pages.
     pub control_ring: usize,
+    /// Bytes of the ring for `--bpf-trace`; one page when 0. Its size limits the rate.
+    pub trace_ring: usize,
     /// Connections known at one time, those being established and those filtered included.
     pub max_connections: u32,
     /// The process that is never observed: the agent. `None` observes everything.
@@ -22,6 +24,7 @@ impl Default for Options {
         Self {
             data_ring: 16 << 20,
             control_ring: 1 << 20,
+            trace_ring: 0,
             max_connections: 65_536,
             own_pid: Some(Pid(std::process::id())),
             settings: Settings::default(),

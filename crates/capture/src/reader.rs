@@ -30,6 +30,7 @@ const NAPS: u32 = 10;
 pub struct Reader {
     control: Ring,
     data: Ring,
+    trace: Ring,
     settings: Arc<SettingsMemory>,
     epoll: OwnedFd,
     arena: Arena,
@@ -40,7 +41,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(control: Ring, data: Ring, settings: Arc<SettingsMemory>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        control: Ring,
+        data: Ring,
+        trace: Ring,
+        settings: Arc<SettingsMemory>,
+    ) -> Result<Self, Error> {
         // SAFETY: creates a descriptor, which we own from here on.
         let epoll = unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
@@ -49,7 +55,7 @@ impl Reader {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        for ring in [&control, &data] {
+        for ring in [&control, &data, &trace] {
             // Edge-triggered: it wakes for news and not because something is still unread.
             let mut interest = libc::epoll_event {
                 events: (libc::EPOLLIN | libc::EPOLLET) as u32,
@@ -65,6 +71,7 @@ impl Reader {
         Ok(Self {
             control,
             data,
+            trace,
             settings,
             epoll,
             arena: Arena::default(),
@@ -106,6 +113,7 @@ impl Reader {
         let Self {
             control,
             data,
+            trace,
             arena,
             closed,
             undecodable,
@@ -135,6 +143,13 @@ impl Reader {
             }
             None => *undecodable += 1,
         });
+        trace.consume(trace.produced(), u64::MAX, |record| match decode(record, arena) {
+            Some(event) => {
+                events += 1;
+                handler(event);
+            }
+            None => *undecodable += 1,
+        });
         while let Some((position, _)) = closed.front() {
             if *position > data.consumed() {
                 break;
@@ -151,8 +166,9 @@ impl Reader {
         self.settings.reader_sleeps(true);
         // A record that was committed before the kernel could see the flag must be seen here.
         fence(Ordering::SeqCst);
-        let unread = self.control.produced() != self.control.consumed()
-            || self.data.produced() != self.data.consumed();
+        let unread = [&self.control, &self.data, &self.trace]
+            .iter()
+            .any(|ring| ring.produced() != ring.consumed());
         let waited = if unread { Ok(()) } else { self.wait(timeout) };
         self.settings.reader_sleeps(false);
         waited
@@ -160,9 +176,9 @@ impl Reader {
 
     fn wait(&self, timeout: Duration) -> Result<(), Error> {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
-        // SAFETY: `events` has room for the two events asked for.
-        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 2, timeout) };
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
+        // SAFETY: `events` has room for the three events asked for.
+        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 3, timeout) };
         if ready >= 0 {
             return Ok(());
         }

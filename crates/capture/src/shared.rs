@@ -46,7 +46,7 @@ impl SharedMemory {
     /// Address of the byte at `offset`; `None` unless `size` bytes from there are mapped.
     pub(crate) fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let end = offset.checked_add(size_of::<T>())?;
-        if end > self.length || offset % align_of::<T>() != 0 {
+        if end > self.length || !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
         // SAFETY: the range was checked to lie inside the mapping.

@@ -1,5 +1,13 @@
 //! Every way to move bytes is captured byte for byte, with its position.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails says so"
+)]
+
 mod common;
 
 use std::io::{Read, Write};
@@ -54,7 +62,8 @@ fn first(buffers: &mut [Vec<u8>]) -> (*mut c_void, usize) {
     (buffers[0].as_mut_ptr().cast(), buffers[0].len())
 }
 
-// SAFETY: in all of these, buffers and headers are valid for the call.
+// In all of these, buffers and headers are valid for the call.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once for all")]
 const SENDS: [(&str, Move); 8] = [
     ("write", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
@@ -94,6 +103,7 @@ const SENDS: [(&str, Move); 8] = [
     }),
 ];
 
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once for all")]
 const RECEIVES: [(&str, Move); 7] = [
     ("read", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
@@ -419,10 +429,8 @@ fn unreadable_memory_is_told_as_a_fault() {
     vector[0].iov_base = (&raw mut vector).cast();
     dialled.write_all(&[0xff; size_of::<iovec>()]).unwrap();
     // SAFETY: the vector describes memory that is ours.
-    assert_eq!(
-        unsafe { libc::readv(accepted.as_raw_fd(), vector.as_ptr(), 1) },
-        16
-    );
+    let read = unsafe { libc::readv(accepted.as_raw_fd(), vector.as_ptr(), 1) };
+    assert_eq!(read, 16);
     assert_eq!(std::hint::black_box(vector)[0].iov_len, usize::MAX);
     dialled.write_all(b"good").unwrap();
     drain(&mut accepted, 4);

@@ -1,6 +1,14 @@
 //! Probes decode the arguments of the functions they are made for. The functions are of this program, with the signatures and the
 //! behaviour of those of TLS libraries; real libraries are tested where they are found.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails says so"
+)]
+
 mod common;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -398,14 +406,14 @@ extern "C" fn ssl_write(session: *mut Session, buffer: *const u8, length: c_int)
 extern "C" fn ssl_read_ex(session: *mut Session, buffer: *mut u8, length: usize, read: *mut usize) -> c_int {
     // SAFETY: the tests give a session and a buffer of that length.
     unsafe {
-        let mut cipher = vec![0; length];
+        let mut cipher = vec![0_u8; length];
         let flags = libc::MSG_DONTWAIT;
         let got = libc::recv((*session).fd, cipher.as_mut_ptr().cast(), length, flags);
         if got <= 0 {
             return black_box(0);
         }
-        for index in 0..got as usize {
-            *buffer.add(index) = !cipher[index];
+        for (index, byte) in cipher[..got as usize].iter().enumerate() {
+            *buffer.add(index) = !byte;
         }
         *read = got as usize;
     }

@@ -1,5 +1,13 @@
 //! Processes and mappings are told as they happen.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails says so"
+)]
+
 mod common;
 
 use std::os::unix::fs::MetadataExt;

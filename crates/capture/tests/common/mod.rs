@@ -187,6 +187,6 @@ pub fn pair(listen: &str) -> (TcpStream, TcpStream) {
 /// Bytes that differ from their neighbours and from themselves shifted.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length)
-        .map(|index| (index ^ (index >> 8) * 7 ^ (index >> 16) * 31) as u8)
+        .map(|index| (index ^ ((index >> 8) * 7) ^ ((index >> 16) * 31)) as u8)
         .collect()
 }
