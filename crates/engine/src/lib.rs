@@ -4,12 +4,34 @@
 //! their [`Health`]. Each connection lives on one worker, so nothing here takes a lock.
 #![forbid(unsafe_code)]
 
+mod address;
+mod application;
+mod assembler;
+mod body;
+mod connection;
 mod consumer;
+mod context;
+mod engine;
 mod facts;
 mod health;
+mod host;
+mod id;
+mod reassembly;
+mod remedy;
+mod secrets;
+mod settings;
+mod stats;
 mod transaction;
+mod worker;
 
+pub use address::is_internal;
 pub use consumer::{Consumer, Interest};
+pub use engine::{Clock, Engine, StartError};
 pub use facts::{ConnectionFacts, DirectionLabel, TlsFacts, TlsSource};
 pub use health::{Check, CheckName, CheckState, Health, HealthStatus, Reason, ReasonCode};
+pub use host::{Exclusion, Host, ProcessLookup, ProcessTls};
+pub use id::IdSource;
+pub use settings::{Budget, Settings, TlsMode};
+pub use stats::{Counter, Level, Stats};
 pub use transaction::{Body, ConnectionReport, Half, Transaction};
+pub use worker::{Shared, Worker};

@@ -21,7 +21,6 @@
 //! ```
 
 mod classify;
-mod clock;
 mod elf;
 mod identity;
 mod implementation;

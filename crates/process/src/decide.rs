@@ -1,7 +1,7 @@
 //! Whether a process is watched: `QPOINT_STRATEGY` and `tap.filters` together.
 
 use qtap_capture::Pid;
-use qtap_config::{CustomFilter, FilterLayer, FilterStrategy, Filters};
+use qtap_config::{CustomFilter, FilterLayer, Filters};
 
 use crate::{Process, Strategy};
 
@@ -108,20 +108,13 @@ pub fn decide(process: &Process, filters: &Filters, agent: Pid) -> Decision {
 /// Whether `rule` matches the path of an executable. A process whose executable is not known matches nothing.
 #[must_use]
 pub fn matches(rule: &CustomFilter, exe: &str) -> bool {
-    if exe.is_empty() {
-        return false;
-    }
-    match &rule.exe {
-        FilterStrategy::Exact(text) => exe == text,
-        FilterStrategy::Prefix(text) => exe.starts_with(text.as_str()),
-        FilterStrategy::Suffix(text) => exe.ends_with(text.as_str()),
-        FilterStrategy::Contains(text) => exe.contains(text.as_str()),
-        FilterStrategy::Regex(regex) => regex.is_match(exe),
-    }
+    !exe.is_empty() && rule.exe.matches(exe)
 }
 
 #[cfg(test)]
 mod tests {
+    use qtap_config::FilterStrategy;
+
     use super::*;
     use crate::User;
 

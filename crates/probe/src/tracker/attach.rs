@@ -8,7 +8,6 @@ use qtap_capture::{Hook, Pid};
 use super::files::{Attachment, Content, Entry, RETRY};
 use super::{Attacher, Source, Tracker};
 use crate::classify::Point;
-use crate::clock;
 use crate::identity::Inode;
 use crate::implementation::{Crypto, Implementation};
 use crate::report::{Implementations, LibraryTls, ProcessTls};
@@ -212,7 +211,7 @@ fn ensure<A: Attacher>(
         Ok(links) => {
             *slot = Attachment::Attached {
                 _links: links,
-                since: clock::now(),
+                since: qtap_capture::now(),
             };
             true
         }

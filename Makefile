@@ -1,0 +1,44 @@
+# qtap: two commands do everything on a fresh Debian 12 or Ubuntu 22.04+ as root:
+#   make run     installs what is missing, builds, starts capturing
+#   make test    installs what the tests need, runs them all
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+QTAP := target/release/qtap
+
+.PHONY: run build test lint unit e2e fuzz bench install clean setup setup-tests
+
+run: build
+	exec $(QTAP) $(ARGS)
+
+build: setup
+	cargo build --release --locked -p qtap
+
+test: setup-tests lint unit e2e fuzz
+
+lint: setup
+	scripts/lint
+
+unit: setup-tests
+	cargo test --workspace --exclude qtap-e2e --locked
+
+e2e: setup-tests build
+	scripts/e2e
+
+fuzz: setup-tests
+	scripts/fuzz $(FUZZ_SECONDS)
+
+bench: setup-tests build
+	bench/run
+
+install: build
+	install -D -m 0755 $(QTAP) $(DESTDIR)/usr/local/bin/qtap
+
+setup:
+	scripts/setup build
+
+setup-tests:
+	scripts/setup tests
+
+clean:
+	cargo clean

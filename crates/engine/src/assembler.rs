@@ -1,0 +1,449 @@
+//! From the events of a parser to whole transactions.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use qtap_capture::KernelTime;
+use qtap_protocol::detect::Protocol;
+use qtap_protocol::{Event, Field, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
+
+use crate::body::BodyCollector;
+use crate::context::Context;
+use crate::{ConnectionFacts, Half, Interest, Transaction};
+
+/// A transaction on its way.
+struct Open {
+    id: Arc<str>,
+    interest: Interest,
+    request: RequestHead,
+    response: Option<ResponseHead>,
+    halves: [Half; 2],
+    bodies: [BodyCollector; 2],
+    interim: Vec<u16>,
+    upgraded_to: Option<Upgrade>,
+}
+
+impl Open {
+    fn half(&mut self, side: Side) -> (&mut Half, &mut BodyCollector) {
+        let [client, server] = &mut self.halves;
+        let [request, response] = &mut self.bodies;
+        match side {
+            Side::Client => (client, request),
+            Side::Server => (server, response),
+        }
+    }
+}
+
+/// What the transactions of a connection came to, for its health.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TransactionTally {
+    pub(crate) finished: u64,
+    pub(crate) refused_by_plugins: u64,
+    pub(crate) incomplete: u64,
+    pub(crate) gap_bytes: u64,
+    pub(crate) truncated_bodies: u64,
+    pub(crate) partial_heads: u64,
+    pub(crate) orphans: u64,
+    pub(crate) resyncs: u64,
+    pub(crate) canceled: u64,
+}
+
+/// Assembles the transactions of one connection.
+pub(crate) struct Assembler {
+    protocol: Protocol,
+    open: HashMap<StreamKey, Open>,
+    pub(crate) tally: TransactionTally,
+    /// Last messages, newest in the lowest bit: 1 is a message that could not be understood (P-L5).
+    recent: u32,
+    recent_count: u32,
+}
+
+/// What an event means for the connection.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Nothing beyond its transaction.
+    Continue,
+    /// The connection speaks another protocol from here on.
+    Upgraded {
+        to: Upgrade,
+        client: Bytes,
+        server: Bytes,
+        head: Option<Box<RequestHead>>,
+        time: Time,
+    },
+    /// Too many messages could not be understood.
+    Broken,
+}
+
+impl Assembler {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            open: HashMap::new(),
+            tally: TransactionTally::default(),
+            recent: 0,
+            recent_count: 0,
+        }
+    }
+
+    /// Carries the tally over to the parser of the protocol that follows an upgrade.
+    pub(crate) fn succeed(protocol: Protocol, former: &Self) -> Self {
+        Self {
+            tally: former.tally,
+            ..Self::new(protocol)
+        }
+    }
+
+    /// Transactions under way.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The lowest interest of the transactions under way: whether anybody wants body bytes.
+    pub(crate) fn wants_bodies(&self) -> bool {
+        self.open
+            .values()
+            .any(|open| matches!(open.interest, Interest::Body(_)))
+    }
+
+    /// Takes one event.
+    pub(crate) fn event(&mut self, event: Event, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> Step {
+        match event {
+            Event::RequestHead {
+                key,
+                head,
+                started,
+                time,
+            } => self.request(key, *head, [started, time], facts, cx),
+            Event::ResponseHead {
+                key,
+                head,
+                started,
+                time,
+            } => self.response(key, *head, [started, time], cx),
+            Event::Body {
+                key,
+                side,
+                data,
+                time,
+            } => {
+                if let Some(open) = self.open.get_mut(&key) {
+                    let (half, body) = open.half(side);
+                    half.last_byte = Some(time);
+                    body.push(&data, cx.budget, cx.stats);
+                }
+            }
+            Event::BodyGap {
+                key,
+                side,
+                length,
+                time,
+            } => {
+                if let Some(open) = self.open.get_mut(&key) {
+                    let (half, body) = open.half(side);
+                    half.last_byte = Some(time);
+                    body.gap(length);
+                }
+            }
+            Event::Trailers {
+                key,
+                side,
+                fields,
+                time,
+            } => {
+                if let Some(open) = self.open.get_mut(&key) {
+                    let (half, _) = open.half(side);
+                    half.last_byte = Some(time);
+                    half.trailers.extend(fields.iter().map(detached));
+                }
+            }
+            Event::Interim { key, status, .. } => {
+                if let Some(open) = self.open.get_mut(&key)
+                    && open.interim.len() < 16
+                {
+                    open.interim.push(status);
+                }
+            }
+            Event::HalfEnd { key, side, time } => {
+                if let Some(open) = self.open.get_mut(&key) {
+                    let (half, _) = open.half(side);
+                    half.ended = true;
+                    half.last_byte = half.last_byte.max(Some(time));
+                }
+            }
+            Event::End {
+                key,
+                outcome,
+                request,
+                response,
+                time,
+            } => {
+                if let Some(mut open) = self.open.remove(&key) {
+                    open.half(Side::Client).0.counts = request;
+                    open.half(Side::Server).0.counts = response;
+                    self.finish(key, open, outcome, time, facts, cx);
+                }
+            }
+            Event::Upgraded {
+                to,
+                client,
+                server,
+                time,
+                ..
+            } => {
+                return Step::Upgraded {
+                    to,
+                    client,
+                    server,
+                    head: None,
+                    time,
+                };
+            }
+            Event::Resync {
+                reason,
+                dropped,
+                side,
+            } => {
+                tracing::debug!(conn_id = %facts.public_id, ?side, reason, dropped, "message passed over");
+                self.tally.resyncs += 1;
+                cx.stats.resyncs.add(1);
+                return self.remember(true);
+            }
+            Event::Orphan { .. } => {
+                self.tally.orphans += 1;
+                cx.stats.orphans.add(1);
+            }
+        }
+        Step::Continue
+    }
+
+    fn request(
+        &mut self,
+        key: StreamKey,
+        head: RequestHead,
+        [started, time]: [Time; 2],
+        facts: &mut ConnectionFacts,
+        cx: &mut Context<'_>,
+    ) {
+        let head = detached_request(head);
+        learn_domain(facts, &head);
+        let interest = cx.consumer.interest(facts, key, &head);
+        let limit = match interest {
+            Interest::Body(limit) => limit,
+            Interest::None | Interest::Head => 0,
+        };
+        if head.partial {
+            self.tally.partial_heads += 1;
+            cx.stats.partial_heads.add(1);
+        }
+        let id = cx.ids.next(cx.clock.at(KernelTime(started.0)));
+        let request_half = Half {
+            first_byte: Some(started),
+            head_end: Some(time),
+            last_byte: Some(time),
+            ..Half::default()
+        };
+        let open = Open {
+            id,
+            interest,
+            request: head,
+            response: None,
+            halves: [request_half, Half::default()],
+            bodies: [BodyCollector::new(limit), BodyCollector::new(limit)],
+            interim: Vec::new(),
+            upgraded_to: None,
+        };
+        match self.open.entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(open);
+            }
+            Entry::Occupied(slot) => debug_assert!(false, "stream {:?} began twice", slot.key()),
+        }
+    }
+
+    fn response(&mut self, key: StreamKey, head: ResponseHead, [started, time]: [Time; 2], cx: &Context<'_>) {
+        if let Some(open) = self.open.get_mut(&key) {
+            if head.partial {
+                self.tally.partial_heads += 1;
+                cx.stats.partial_heads.add(1);
+            }
+            open.response = Some(detached_response(head));
+            let (half, _) = open.half(Side::Server);
+            half.first_byte = Some(started);
+            half.head_end = Some(time);
+            half.last_byte = Some(time);
+        }
+    }
+
+    fn finish(
+        &mut self,
+        key: StreamKey,
+        mut open: Open,
+        outcome: Outcome,
+        time: Time,
+        facts: &ConnectionFacts,
+        cx: &mut Context<'_>,
+    ) {
+        if outcome == Outcome::Upgraded {
+            open.upgraded_to = upgrade_of(&open);
+        }
+        let request_coding = open.request.field("content-encoding");
+        let response_coding = open
+            .response
+            .as_ref()
+            .and_then(|head| head.field("content-encoding"));
+        let [request_body, response_body] = open.bodies;
+        let request_body = request_body.finish(request_coding, cx.budget);
+        let response_body = response_body.finish(response_coding, cx.budget);
+        let wanted = matches!(open.interest, Interest::Body(_));
+        let [mut request_half, mut response_half] = open.halves;
+        request_half.body = request_body;
+        response_half.body = response_body;
+        if !wanted {
+            // Nobody asked for the bodies: that they were not kept is no truncation.
+            request_half.body.truncated = false;
+            response_half.body.truncated = false;
+        }
+        let started = request_half.first_byte.unwrap_or(time);
+        let transaction = Transaction {
+            id: open.id,
+            protocol: self.protocol,
+            stream: key.0,
+            started: cx.clock.at(KernelTime(started.0)),
+            finished: cx.clock.at(KernelTime(time.0)),
+            request: open.request,
+            response: open.response,
+            request_half,
+            response_half,
+            interim: open.interim,
+            outcome,
+            upgraded_to: open.upgraded_to,
+        };
+        self.count(&transaction);
+        self.remember(false);
+        if open.interest == Interest::None {
+            self.tally.refused_by_plugins += 1;
+        } else {
+            cx.stats.transactions.add(1);
+            cx.consumer.transaction(facts, &transaction);
+        }
+    }
+
+    fn count(&mut self, transaction: &Transaction) {
+        self.tally.finished += 1;
+        self.tally.gap_bytes += transaction.gap_bytes();
+        let bodies = [&transaction.request_half.body, &transaction.response_half.body];
+        self.tally.truncated_bodies += bodies.iter().filter(|body| body.truncated).count() as u64;
+        match transaction.outcome {
+            Outcome::Incomplete | Outcome::Timeout => self.tally.incomplete += 1,
+            Outcome::Canceled => self.tally.canceled += 1,
+            _ if transaction.gap_bytes() > 0 => self.tally.incomplete += 1,
+            _ => {}
+        }
+    }
+
+    /// Remembers whether a message could be understood; tells when most of the last 20 could not (P-L5).
+    fn remember(&mut self, bad: bool) -> Step {
+        self.recent = (self.recent << 1 | u32::from(bad)) & 0x000f_ffff;
+        self.recent_count = (self.recent_count + 1).min(20);
+        if bad && self.recent_count == 20 && self.recent.count_ones() > 10 {
+            Step::Broken
+        } else {
+            Step::Continue
+        }
+    }
+}
+
+/// `upgraded_to` of a transaction that ended in an upgrade, from its own heads.
+fn upgrade_of(open: &Open) -> Option<Upgrade> {
+    let token = open
+        .request
+        .protocol
+        .as_deref()
+        .or_else(|| open.response.as_ref().and_then(|head| head.field("upgrade")));
+    match token.map(|token| String::from_utf8_lossy(token).trim().to_ascii_lowercase()) {
+        Some(token) if token == "websocket" => Some(Upgrade::WebSocket),
+        Some(token) if token == "h2c" => Some(Upgrade::H2c),
+        Some(token) if open.request.method != "CONNECT" => Some(Upgrade::Other(token)),
+        _ => Some(Upgrade::Tunnel),
+    }
+}
+
+/// The connection's domain, if none is known yet, from the authority of a request. An address is no name.
+fn learn_domain(facts: &mut ConnectionFacts, head: &RequestHead) {
+    if facts.domain.is_some() {
+        return;
+    }
+    let Some(authority) = head.authority.as_deref() else {
+        return;
+    };
+    let Ok(authority) = std::str::from_utf8(authority) else {
+        return;
+    };
+    let host = if authority.starts_with('[') {
+        authority
+            .trim_start_matches('[')
+            .split(']')
+            .next()
+            .unwrap_or_default()
+    } else {
+        authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+    };
+    if !host.is_empty() && host.parse::<IpAddr>().is_err() {
+        facts.domain = Some(Arc::from(host.to_ascii_lowercase()));
+    }
+}
+
+/// Copies of the head's bytes in a buffer of their own, so that a long transaction does not pin a ring arena.
+fn detached_request(mut head: RequestHead) -> RequestHead {
+    let mut pack = Packer::for_fields(&head.fields, 512);
+    head.method = pack.copy(&head.method);
+    head.target = pack.copy(&head.target);
+    head.scheme = head.scheme.as_ref().map(|bytes| pack.copy(bytes));
+    head.authority = head.authority.as_ref().map(|bytes| pack.copy(bytes));
+    head.protocol = head.protocol.as_ref().map(|bytes| pack.copy(bytes));
+    pack.fields(&mut head.fields);
+    head
+}
+
+fn detached_response(mut head: ResponseHead) -> ResponseHead {
+    let mut pack = Packer::for_fields(&head.fields, 64);
+    head.reason = pack.copy(&head.reason);
+    pack.fields(&mut head.fields);
+    head
+}
+
+fn detached(field: &Field) -> Field {
+    Field {
+        name: Bytes::copy_from_slice(&field.name),
+        value: Bytes::copy_from_slice(&field.value),
+    }
+}
+
+/// Copies many small slices into one allocation.
+struct Packer(BytesMut);
+
+impl Packer {
+    fn for_fields(fields: &[Field], extra: usize) -> Self {
+        let bytes: usize = fields
+            .iter()
+            .map(|field| field.name.len() + field.value.len())
+            .sum();
+        Self(BytesMut::with_capacity(bytes + extra))
+    }
+
+    fn copy(&mut self, bytes: &Bytes) -> Bytes {
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
+
+    fn fields(&mut self, fields: &mut [Field]) {
+        for field in fields {
+            field.name = self.copy(&field.name);
+            field.value = self.copy(&field.value);
+        }
+    }
+}

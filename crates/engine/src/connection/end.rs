@@ -1,0 +1,152 @@
+//! The end of a connection, and the reports on it.
+
+use qtap_capture::{Closed, Direction, Layer, Loss, Verdict};
+use qtap_protocol::{Side, Time};
+
+use super::wire::{Reading, Wire};
+use super::{Connection, Life, index, log, verdict};
+use crate::ConnectionReport;
+use crate::context::Context;
+use crate::reassembly::Reassembler;
+
+impl Connection {
+    /// After its end: finishes as soon as every record up to the last position was seen.
+    pub(super) fn finish_if_complete(&mut self, cx: &mut Context<'_>) -> Life {
+        let Some((closed, _)) = &self.closing else {
+            return Life::Goes;
+        };
+        if self.opened.is_none() || self.facts.is_none() {
+            return Life::Goes;
+        }
+        let [egress, ingress] = &self.socket;
+        let [calls_egress, calls_ingress] = &self.calls;
+        let seen = |stream: &Reassembler, end: u64| stream.position() >= end;
+        let wants_calls = self.wants_calls();
+        let complete = (seen(egress, closed.written) && seen(ingress, closed.read)
+            || self.verdict_hides_socket())
+            && (!wants_calls
+                || seen(calls_egress, closed.calls_written) && seen(calls_ingress, closed.calls_read));
+        let waiting = matches!(&self.wire, Wire::Tls(tls) if tls.waiting_since.is_some());
+        if self.exclusion.whole || (complete && !waiting) {
+            self.finish(cx)
+        } else {
+            Life::Goes
+        }
+    }
+
+    /// Whether the verdict in force leaves socket bytes uncopied, so that positions do not tell completeness.
+    pub(super) fn verdict_hides_socket(&self) -> bool {
+        self.verdict.stream_until == Verdict::COUNT_ONLY.stream_until
+    }
+
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>) -> Life {
+        let Some((closed, _)) = self.closing.clone() else {
+            return Life::Ended;
+        };
+        if self.facts.is_none() {
+            // The open event was lost with the control ring; nothing can be said of the connection.
+            cx.stats.lost_control.add(1);
+            return Life::Ended;
+        }
+        if self.exclusion.whole {
+            return Life::Ended;
+        }
+        self.account_rest(&closed, cx);
+        if let Wire::Tls(tls) = &mut self.wire {
+            tls.tally.secret_missing |= tls.session.is_waiting() && tls.reading == Reading::Secrets;
+            let mut events = Vec::new();
+            tls.session.close(Time(closed.time.0), &mut events);
+            self.tls_events(events, cx);
+        }
+        if !closed.reset {
+            // An orderly end: what runs to the close of the connection is whole.
+            for side in [Side::Client, Side::Server] {
+                self.app_eof(side, Time(closed.time.0), cx);
+            }
+        }
+        if let Some(facts) = &mut self.facts {
+            self.app.close(Time(closed.time.0), facts, cx);
+        }
+        self.report(Some(&closed), cx);
+        Life::Ended
+    }
+
+    /// Everything up to the final positions that did not come is lost, or was not copied on request.
+    pub(super) fn account_rest(&mut self, closed: &Closed, cx: &mut Context<'_>) {
+        let hidden = self.verdict_hides_socket();
+        let ends = [
+            (Layer::Socket, Direction::Egress, closed.written),
+            (Layer::Socket, Direction::Ingress, closed.read),
+            (Layer::Calls, Direction::Egress, closed.calls_written),
+            (Layer::Calls, Direction::Ingress, closed.calls_read),
+        ];
+        for (layer, direction, end) in ends {
+            let mut pieces = Vec::new();
+            let loss = if hidden && layer == Layer::Socket {
+                Loss::Skipped
+            } else {
+                Loss::RingFull
+            };
+            if let Some(stream) = self.stream(layer, direction) {
+                stream.give_up(end, loss, closed.time, &mut pieces);
+            }
+            for piece in pieces {
+                self.piece(direction, layer, piece, cx);
+            }
+        }
+    }
+
+    pub(super) fn report(&mut self, closed: Option<&Closed>, cx: &mut Context<'_>) {
+        let Some(facts) = &mut self.facts else { return };
+        let pid = self
+            .last_pid
+            .or_else(|| facts.process.as_ref().map(|process| process.pid));
+        let tls = pid.and_then(|pid| cx.host.tls(pid));
+        if let Some(found) = &tls
+            && (facts.tls_implementations.is_none() || !found.implementations.is_empty())
+        {
+            facts.tls_implementations = Some(found.implementations.clone());
+        }
+        let facts = (**facts).clone();
+        let health = verdict::Evidence {
+            facts: &facts,
+            tally: &self.tally,
+            wire: &self.wire,
+            app: &self.app,
+            exclusion: &self.exclusion,
+            closed,
+            process_tls: tls.as_ref(),
+        }
+        .health();
+        let position = |streams: &[Reassembler; 2], direction| {
+            streams.get(index(direction)).map_or(0, Reassembler::position)
+        };
+        let opened = self.opened.as_ref().map_or(cx.now, |opened| opened.time);
+        let report = ConnectionReport {
+            part: self.part,
+            finalized: closed.is_some(),
+            closed: closed.map(|closed| cx.clock.at(closed.time)),
+            duration_ns: closed
+                .map_or(cx.now, |closed| closed.time)
+                .0
+                .saturating_sub(opened.0),
+            bytes_sent: closed.map_or_else(
+                || position(&self.socket, Direction::Egress),
+                |closed| closed.written,
+            ),
+            bytes_received: closed.map_or_else(
+                || position(&self.socket, Direction::Ingress),
+                |closed| closed.read,
+            ),
+            transactions: self.app.tally().finished,
+            upgraded_to: self.app.upgraded.clone(),
+            reset: closed.is_some_and(|closed| closed.reset),
+            health,
+            facts,
+        };
+        self.part += 1;
+        cx.stats.reports.add(1);
+        log::report(&report, closed);
+        cx.consumer.connection(&report);
+    }
+}

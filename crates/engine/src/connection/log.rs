@@ -1,0 +1,52 @@
+//! Debug lines of a healthy capture, with the names and fields that runbooks know (capture.md §15).
+
+use qtap_capture::{Closed, Opened, Role};
+
+use crate::{ConnectionFacts, ConnectionReport};
+
+/// `socket open event` and `opening connection` (capture.md §15).
+pub(super) fn open(facts: &ConnectionFacts, opened: &Opened) {
+    let source = match opened.role {
+        Role::Client => "client",
+        Role::Server => "server",
+    };
+    let address_family = if opened.remote.is_ipv4() { "ipv4" } else { "ipv6" };
+    tracing::debug!(
+        conn_id = %facts.public_id, timestamp = opened.time.0, source, conn_pid_id = format_args!("PID:{} TGID:{} FD:{} FUNCTION:{source}", opened.pid.0, opened.tid, opened.fd),
+        pid = opened.pid.0, cookie = opened.cookie, address_family, socket_type = "tcp",
+        local = %opened.local, remote = %opened.remote, is_redirected = false, "socket open event"
+    );
+    let exe = facts.process.as_ref().map_or("", |process| process.exe.as_str());
+    tracing::debug!(conn_id = %facts.public_id, cookie = facts.cookie, exe, "opening connection");
+}
+
+/// `processing tls handshake event` (capture.md §15).
+pub(super) fn hello(facts: &ConnectionFacts) {
+    if let Some(tls) = &facts.tls {
+        let exe = facts.process.as_ref().map_or("", |process| process.exe.as_str());
+        tracing::debug!(
+            conn_id = %facts.public_id, cookie = facts.cookie, exe, sni = tls.sni.as_deref(), version = tls.version,
+            alpns = ?tls.alpn_offered, "processing tls handshake event"
+        );
+    }
+}
+
+/// `connection report` and `socket close event` (capture.md §15).
+pub(super) fn report(report: &ConnectionReport, closed: Option<&Closed>) {
+    let facts = &report.facts;
+    let exe = facts.process.as_ref().map_or("", |process| process.exe.as_str());
+    if let Some(closed) = closed {
+        tracing::debug!(
+            conn_id = %facts.public_id, cookie = facts.cookie, exe, timestamp = closed.time.0,
+            write_bytes = closed.written, read_bytes = closed.read, "socket close event"
+        );
+    }
+    let health = &report.health;
+    tracing::debug!(
+        conn_id = %facts.public_id, cookie = facts.cookie, exe, domain = facts.domain.as_deref(),
+        protocol = facts.protocol.map(|protocol| protocol.name()), is_tls = facts.tls.is_some(), duration_ns = report.duration_ns,
+        got_tls_client_hello_event = health.got_tls_client_hello, got_protocol_event = health.got_protocol,
+        data_event_count = health.data_event_count, health = health.status.name(), gaps = health.gap_bytes, finalized = report.finalized,
+        "connection report"
+    );
+}

@@ -1,0 +1,137 @@
+//! TLS of a connection: where its plaintext comes from, and when that changes.
+
+use qtap_capture::{Pid, Verdict};
+use qtap_protocol::Time;
+use qtap_tls::{Session, Unreadable};
+
+use super::wire::{Reading, TlsWire, Wire};
+use super::{Connection, after, log};
+use crate::TlsFacts;
+use crate::context::Context;
+use crate::settings::TlsMode;
+
+impl Connection {
+    pub(super) fn begin_tls(&mut self, midstream: bool, cx: &mut Context<'_>) {
+        if let Some(facts) = &mut self.facts {
+            facts.tls.get_or_insert_with(TlsFacts::default);
+        }
+        if self.exclusion.tls {
+            self.wire = Wire::Off;
+            self.set_verdict(Verdict::COUNT_ONLY, cx);
+            return;
+        }
+        let reading = match cx.settings.tls {
+            TlsMode::Calls => Reading::Calls,
+            TlsMode::Secrets => Reading::Secrets,
+            TlsMode::Auto if midstream => Reading::Calls,
+            TlsMode::Auto => Reading::Secrets,
+        };
+        let session = Session::new(qtap_tls::Limits::default(), midstream);
+        self.wire = Wire::Tls(Box::new(TlsWire::new(session, reading)));
+        if midstream {
+            self.app.reset_detection(true);
+        }
+        if reading == Reading::Calls {
+            self.read_calls(midstream, cx);
+        }
+    }
+
+    pub(super) fn tls_events(&mut self, events: Vec<qtap_tls::Event>, cx: &mut Context<'_>) {
+        let (Wire::Tls(tls), Some(facts)) = (&mut self.wire, &mut self.facts) else {
+            return;
+        };
+        let output = tls.digest(events, facts, cx.now);
+        if output.hello {
+            log::hello(facts);
+        }
+        if output.newly_bound && self.verdict == Verdict::STREAM {
+            self.set_verdict(
+                Verdict {
+                    calls: false,
+                    ..Verdict::STREAM
+                },
+                cx,
+            );
+        }
+        for (side, piece, time) in output.plain {
+            self.app_piece(side, piece, time, cx);
+        }
+        for (side, time) in output.ended {
+            self.app_eof(side, time, cx);
+        }
+        if let Some(reason) = output.unreadable {
+            self.unreadable(reason, cx);
+        }
+        if output.hello {
+            self.stop_raw_after_hello(cx);
+        }
+    }
+
+    /// Decryption cannot work: the calls may.
+    pub(super) fn unreadable(&mut self, reason: Unreadable, cx: &mut Context<'_>) {
+        cx.stats.tls_unreadable.add(1);
+        if reason == Unreadable::NotTls {
+            self.set_verdict(Verdict::COUNT_ONLY, cx);
+            self.wire = Wire::Off;
+            return;
+        }
+        match cx.settings.tls {
+            TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
+            TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
+        }
+    }
+
+    /// Takes the plaintext from the library's calls from here on. `late`: bytes may have passed already.
+    pub(super) fn read_calls(&mut self, late: bool, cx: &mut Context<'_>) {
+        if let Wire::Tls(tls) = &mut self.wire {
+            tls.reading = Reading::Calls;
+            tls.waiting_since = None;
+            if late {
+                self.tally.calls_late = true;
+                self.app.reset_detection(true);
+            }
+        }
+        if let Some(pid) = self.last_pid {
+            self.want_calls(pid, cx);
+        }
+        self.stop_raw_after_hello(cx);
+    }
+
+    /// When calls give the plaintext, ciphertext is of use only for the hellos.
+    pub(super) fn stop_raw_after_hello(&mut self, cx: &mut Context<'_>) {
+        let hellos = self.facts.as_ref().and_then(|facts| facts.tls.as_ref());
+        let seen = hellos.is_some_and(|tls| tls.client_hello && tls.server_hello);
+        let midstream = self.facts.as_ref().is_some_and(|facts| facts.joined_midstream);
+        if let Wire::Tls(tls) = &self.wire
+            && tls.reading == Reading::Calls
+            && (seen || midstream || tls.tally.unreadable.is_some())
+        {
+            self.set_verdict(Verdict::CALLS_ONLY, cx);
+        }
+    }
+
+    pub(super) fn want_calls(&mut self, pid: Pid, cx: &Context<'_>) {
+        if self.needs_calls.is_none() && cx.settings.tls != TlsMode::Secrets {
+            self.needs_calls = Some(pid);
+            cx.host.need_calls(pid);
+        }
+    }
+
+    /// Ciphertext that waited long enough for its secret: gives up decryption and turns to the calls.
+    pub(super) fn check_secret(&mut self, cx: &mut Context<'_>) {
+        let Wire::Tls(tls) = &mut self.wire else { return };
+        let Some(since) = tls.waiting_since else { return };
+        if after(since, cx.settings.secret_wait) > cx.now || tls.reading == Reading::Calls {
+            return;
+        }
+        tls.tally.secret_missing = true;
+        cx.stats.tls_unreadable.add(1);
+        let mut events = Vec::new();
+        tls.session.give_up(Time(cx.now.0), &mut events);
+        self.tls_events(events, cx);
+        match cx.settings.tls {
+            TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
+            TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What a connection carries at the socket: plaintext or TLS, and where the plaintext of TLS comes from.
+
+use bytes::{Bytes, BytesMut};
+use qtap_capture::KernelTime;
+use qtap_protocol::{Side, Time};
+use qtap_tls::{Event, GapReason, Session, Unreadable};
+
+use crate::application::Plain;
+use crate::{ConnectionFacts, TlsFacts, TlsSource};
+
+/// Plaintext of one side that may wait until the other side can be read too.
+const HELD_BYTES: usize = 1 << 20;
+
+/// Layer above the socket.
+pub(super) enum Wire {
+    /// Too few bytes to tell.
+    Sniffing(Sniffer),
+    /// The socket carries the application's bytes.
+    Plain,
+    /// TLS.
+    Tls(Box<TlsWire>),
+    /// Bytes are only counted.
+    Off,
+}
+
+/// First bytes of both sides, until they tell TLS from plaintext.
+#[derive(Debug, Default)]
+pub(super) struct Sniffer {
+    prefix: [BytesMut; 2],
+    pieces: Vec<(Side, Bytes, Time)>,
+    /// The connection is older than the capture, so records may begin anywhere.
+    pub(super) midstream: bool,
+}
+
+/// What the first bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sniffed {
+    NeedMore,
+    Tls,
+    Plain,
+}
+
+impl Sniffer {
+    pub(super) fn new(midstream: bool) -> Self {
+        Self {
+            midstream,
+            ..Self::default()
+        }
+    }
+
+    /// Adds bytes; tells what the connection carries as soon as either side does.
+    pub(super) fn add(&mut self, side: Side, data: Bytes, time: Time) -> Sniffed {
+        let Some(prefix) = self.prefix.get_mut(side.index()) else {
+            return Sniffed::Plain;
+        };
+        let room = 3usize.saturating_sub(prefix.len()).min(data.len());
+        prefix.extend_from_slice(data.get(..room).unwrap_or_default());
+        let sniffed = sniff(prefix, self.midstream);
+        self.pieces.push((side, data, time));
+        sniffed
+    }
+
+    pub(super) fn into_pieces(self) -> Vec<(Side, Bytes, Time)> {
+        self.pieces
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
+/// A TLS record begins with its type and the major version 3. From its beginning a connection opens with a
+/// handshake record; in the middle any type may come.
+pub(super) fn sniff(prefix: &[u8], midstream: bool) -> Sniffed {
+    let is_type = |byte: u8| byte == 0x16 || (midstream && (0x14..=0x17).contains(&byte));
+    match prefix {
+        [] => Sniffed::NeedMore,
+        [kind, ..] if !is_type(*kind) => Sniffed::Plain,
+        [_, major, ..] if *major != 3 => Sniffed::Plain,
+        [_, _, minor, ..] if *minor > 4 => Sniffed::Plain,
+        [_, _, _, ..] => Sniffed::Tls,
+        _ => Sniffed::NeedMore,
+    }
+}
+
+/// How the plaintext of a TLS connection is obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// By decryption, from secrets that have come or may come.
+    Secrets,
+    /// From the calls of the library.
+    Calls,
+}
+
+/// TLS of one connection.
+pub(super) struct TlsWire {
+    pub(super) session: Session,
+    pub(super) reading: Reading,
+    /// Since when ciphertext waits for a secret.
+    pub(super) waiting_since: Option<KernelTime>,
+    /// Plaintext of one side, held while the other side waits for its secret, so that the two keep their order.
+    held: Vec<(Side, Plain, Time)>,
+    held_bytes: usize,
+    pub(super) tally: TlsTally,
+}
+
+/// What went wrong in the TLS of a connection, for its health.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TlsTally {
+    pub(super) bound: [bool; 2],
+    pub(super) lost_bytes: u64,
+    pub(super) no_secret_bytes: u64,
+    pub(super) unauthenticated_bytes: u64,
+    pub(super) secret_missing: bool,
+    pub(super) unreadable: Option<Unreadable>,
+}
+
+/// What the session's events ask of the connection.
+#[derive(Debug, Default)]
+pub(super) struct TlsOutput {
+    pub(super) plain: Vec<(Side, Plain, Time)>,
+    pub(super) ended: Vec<(Side, Time)>,
+    pub(super) hello: bool,
+    pub(super) newly_bound: bool,
+    pub(super) unreadable: Option<Unreadable>,
+}
+
+impl TlsWire {
+    pub(super) fn new(session: Session, reading: Reading) -> Self {
+        Self {
+            session,
+            reading,
+            waiting_since: None,
+            held: Vec::new(),
+            held_bytes: 0,
+            tally: TlsTally::default(),
+        }
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        self.held_bytes + self.session.buffered()
+    }
+
+    /// Works off the session's events: learns facts, and hands out plaintext in order.
+    pub(super) fn digest(
+        &mut self,
+        events: Vec<Event>,
+        facts: &mut ConnectionFacts,
+        now: KernelTime,
+    ) -> TlsOutput {
+        let mut output = TlsOutput::default();
+        for event in events {
+            self.event(event, facts, &mut output);
+        }
+        if !self.session.is_waiting() {
+            self.waiting_since = None;
+        } else if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
+        if (!self.session.is_waiting() || self.held_bytes > HELD_BYTES) && !self.held.is_empty() {
+            // A stable sort: pieces of one side keep their order, those of both are merged by time.
+            self.held.sort_by_key(|&(_, _, time)| time);
+            self.held_bytes = 0;
+            output.plain.append(&mut self.held);
+        }
+        output
+    }
+
+    fn event(&mut self, event: Event, facts: &mut ConnectionFacts, output: &mut TlsOutput) {
+        let tls = facts.tls.get_or_insert_with(TlsFacts::default);
+        match event {
+            Event::ClientHello(hello, _) => {
+                tls.client_hello = true;
+                tls.sni = hello.sni.or_else(|| tls.sni.take());
+                tls.alpn_offered = hello.alpn;
+                tls.versions_offered = hello.versions;
+                if let (Some(sni), false) = (&tls.sni, facts.domain.is_some()) {
+                    facts.domain = Some(sni.to_ascii_lowercase().into());
+                }
+                output.hello = true;
+            }
+            Event::ServerHello(hello, _) => {
+                tls.server_hello |= !hello.retry;
+                tls.version = Some(hello.version);
+                tls.cipher_suite = Some(hello.cipher_suite);
+                tls.alpn = hello.alpn.or_else(|| tls.alpn.take());
+                output.hello = true;
+            }
+            Event::Alpn(protocol, _) => tls.alpn = Some(protocol),
+            Event::Plaintext { side, data, time } => {
+                if self.reading == Reading::Secrets {
+                    tls.source = Some(TlsSource::Secrets);
+                    self.held_bytes += data.len();
+                    self.held.push((side, Plain::Bytes(data), time));
+                }
+            }
+            Event::Gap {
+                side,
+                length,
+                reason,
+                time,
+            } => {
+                match reason {
+                    GapReason::Lost => self.tally.lost_bytes += length,
+                    GapReason::NoSecret => self.tally.no_secret_bytes += length,
+                    GapReason::Unauthenticated => self.tally.unauthenticated_bytes += length,
+                }
+                if self.reading == Reading::Secrets {
+                    self.held.push((side, Plain::Gap(length), time));
+                }
+            }
+            Event::Bound { side, .. } => {
+                if let Some(bound) = self.tally.bound.get_mut(side.index()) {
+                    *bound = true;
+                }
+                if self.reading == Reading::Secrets {
+                    tls.source = Some(TlsSource::Secrets);
+                }
+                output.newly_bound = true;
+            }
+            Event::CloseNotify { side, time } => output.ended.push((side, time)),
+            Event::Unreadable(reason, _) => {
+                self.tally.unreadable = Some(reason);
+                output.unreadable = Some(reason);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_record_is_tls_and_text_is_not() {
+        assert_eq!(sniff(&[0x16, 3, 1], false), Sniffed::Tls);
+        assert_eq!(sniff(&[0x16, 3], false), Sniffed::NeedMore);
+        assert_eq!(sniff(b"GET", false), Sniffed::Plain);
+        assert_eq!(sniff(&[0x16, 4], false), Sniffed::Plain);
+    }
+
+    #[test]
+    fn application_data_is_tls_only_in_the_middle_of_a_connection() {
+        assert_eq!(sniff(&[0x17, 3, 3], true), Sniffed::Tls);
+        assert_eq!(sniff(&[0x17, 3, 3], false), Sniffed::Plain);
+    }
+
+    #[test]
+    fn single_bytes_are_collected_until_they_tell() {
+        let mut sniffer = Sniffer::new(false);
+        let byte = |byte: u8| Bytes::copy_from_slice(&[byte]);
+        assert_eq!(sniffer.add(Side::Client, byte(0x16), Time(1)), Sniffed::NeedMore);
+        assert_eq!(sniffer.add(Side::Client, byte(3), Time(2)), Sniffed::NeedMore);
+        assert_eq!(sniffer.add(Side::Client, byte(1), Time(3)), Sniffed::Tls);
+        assert_eq!(sniffer.into_pieces().len(), 3);
+    }
+}

@@ -1,0 +1,82 @@
+//! What the engine asks of the rest of the agent, and tells back to the kernel.
+
+use std::sync::Arc;
+
+use qtap_capture::{ConnectionId, KernelTime, Pid, Verdict};
+use qtap_process::Process;
+
+use crate::ReasonCode;
+
+/// Answer to a look-up of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessLookup {
+    /// Events up to the ticket are not worked off yet: ask again.
+    Pending,
+    /// Known.
+    Known(Arc<Process>),
+    /// Gone before anything could be learned.
+    Unknown,
+}
+
+/// Layers of a process that the configuration leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Everything: nothing of it is reported.
+    pub whole: bool,
+    /// Payload.
+    pub data: bool,
+    /// TLS is not decrypted.
+    pub tls: bool,
+    /// HTTP is not parsed.
+    pub http: bool,
+    /// It is the process' own `QPOINT_STRATEGY` that asks for it.
+    pub by_strategy: bool,
+}
+
+impl Exclusion {
+    /// Whether anything is left out.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.whole || self.data || self.tls || self.http
+    }
+}
+
+/// TLS in one process, as far as its mappings were looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessTls {
+    /// Names for `tlsProbeTypesDetected`.
+    pub implementations: Vec<&'static str>,
+    /// Since when key derivation is probed; `None` when it is not.
+    pub secrets_since: Option<KernelTime>,
+    /// Since when the calls are probed in this process; `None` when they are not.
+    pub calls_since: Option<KernelTime>,
+    /// Why something cannot be read.
+    pub problem: Option<(ReasonCode, String)>,
+}
+
+/// The agent around the engine. Every method returns at once; none may block a worker.
+pub trait Host: Send + Sync {
+    /// How many process events were handed on so far.
+    fn ticket(&self) -> u64;
+
+    /// The process `pid` as of `ticket`.
+    fn process(&self, pid: Pid, ticket: u64) -> ProcessLookup;
+
+    /// What the configuration leaves out of `process`.
+    fn exclusion(&self, process: &Process) -> Exclusion;
+
+    /// TLS implementations of `pid`; `None` while they were not looked at.
+    fn tls(&self, pid: Pid) -> Option<ProcessTls>;
+
+    /// Tells the kernel what to copy of a connection.
+    fn verdict(&self, id: ConnectionId, verdict: Verdict);
+
+    /// Tells the kernel to leave out the process' further connections.
+    fn ignore(&self, pid: Pid);
+
+    /// A connection of `pid` can be read in the calls of its TLS library only. Balanced by [`Host::calls_done`].
+    fn need_calls(&self, pid: Pid);
+
+    /// That connection is over.
+    fn calls_done(&self, pid: Pid);
+}

@@ -1,0 +1,302 @@
+//! One direction of one layer, put in order by position (P-L1).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use qtap_capture::{KernelTime, Loss};
+
+/// Bytes that may wait for the piece before them.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// A piece of a stream, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Captured bytes.
+    Bytes {
+        data: Bytes,
+        time: KernelTime,
+        /// They begin where a call began.
+        call_start: bool,
+    },
+    /// Bytes that were not captured.
+    Gap {
+        length: u64,
+        loss: Loss,
+        time: KernelTime,
+    },
+}
+
+/// What came out of order.
+#[derive(Debug)]
+struct Early {
+    data: Bytes,
+    missing: Option<(u32, Loss)>,
+    time: KernelTime,
+    call_start: bool,
+}
+
+/// Puts records in order: drops what was seen before, holds what came early, and says what is missing.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembler {
+    next: u64,
+    early: BTreeMap<u64, Early>,
+    early_bytes: usize,
+    duplicate_bytes: u64,
+}
+
+impl Reassembler {
+    /// Position of the next byte expected: all before it came out as a piece.
+    pub(crate) fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether records wait for one before them.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// Bytes held.
+    pub(crate) fn held(&self) -> usize {
+        self.early_bytes
+    }
+
+    /// Takes the record at `position`. Appends what is in order now to `out`.
+    pub(crate) fn push(
+        &mut self,
+        position: u64,
+        data: Bytes,
+        missing: Option<(u32, Loss)>,
+        time: KernelTime,
+        call_start: bool,
+        out: &mut Vec<Piece>,
+    ) {
+        let record = Early {
+            data,
+            missing,
+            time,
+            call_start,
+        };
+        if position > self.next {
+            self.keep(position, record);
+            if self.early_bytes > WINDOW_BYTES {
+                self.skip_to_early(Loss::RingFull, out);
+            }
+            return;
+        }
+        self.emit(position, record, out);
+        self.drain(out);
+    }
+
+    /// Holds a record that came early; of two at one position, the longer.
+    fn keep(&mut self, position: u64, record: Early) {
+        let length = record.data.len();
+        match self.early.get(&position).map(|held| held.data.len()) {
+            Some(held) if held >= length => self.duplicate_bytes += length as u64,
+            held => {
+                self.early_bytes += length - held.unwrap_or(0);
+                self.duplicate_bytes += held.unwrap_or(0) as u64;
+                self.early.insert(position, record);
+            }
+        }
+    }
+
+    /// Declares everything before `end`, and before the records that wait, lost for `loss`.
+    pub(crate) fn give_up(&mut self, end: u64, loss: Loss, time: KernelTime, out: &mut Vec<Piece>) {
+        while self.is_waiting() {
+            self.skip_to_early(loss, out);
+        }
+        if end > self.next {
+            out.push(Piece::Gap {
+                length: end - self.next,
+                loss,
+                time,
+            });
+            self.next = end;
+        }
+    }
+
+    /// Gives up what is missing before the first record that waits.
+    pub(crate) fn skip_to_early(&mut self, loss: Loss, out: &mut Vec<Piece>) {
+        if let Some((&position, record)) = self.early.first_key_value() {
+            if position > self.next {
+                out.push(Piece::Gap {
+                    length: position - self.next,
+                    loss,
+                    time: record.time,
+                });
+                self.next = position;
+            }
+            self.drain(out);
+        }
+    }
+
+    fn drain(&mut self, out: &mut Vec<Piece>) {
+        while let Some(entry) = self.early.first_entry() {
+            if *entry.key() > self.next {
+                return;
+            }
+            let (position, record) = entry.remove_entry();
+            self.early_bytes -= record.data.len();
+            self.emit(position, record, out);
+        }
+    }
+
+    /// Emits a record that begins at or before `next`, without what was emitted already.
+    fn emit(&mut self, position: u64, record: Early, out: &mut Vec<Piece>) {
+        let Early {
+            mut data,
+            missing,
+            time,
+            mut call_start,
+        } = record;
+        let seen = self.next.saturating_sub(position);
+        let data_end = position + data.len() as u64;
+        if seen > 0 {
+            self.duplicate_bytes += seen.min(data.len() as u64);
+            call_start = false;
+        }
+        if data_end > self.next {
+            let fresh = data.split_off(usize::try_from(seen).unwrap_or(usize::MAX).min(data.len()));
+            self.next = data_end;
+            out.push(Piece::Bytes {
+                data: fresh,
+                time,
+                call_start,
+            });
+        }
+        if let Some((length, loss)) = missing {
+            let end = data_end + u64::from(length);
+            if end > self.next {
+                out.push(Piece::Gap {
+                    length: end - self.next,
+                    loss,
+                    time,
+                });
+                self.next = end;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn push(reassembler: &mut Reassembler, position: u64, text: &'static str, out: &mut Vec<Piece>) {
+        reassembler.push(
+            position,
+            Bytes::from_static(text.as_bytes()),
+            None,
+            KernelTime(1),
+            true,
+            out,
+        );
+    }
+
+    /// The pieces as text, with `_` for each missing byte.
+    fn render(pieces: &[Piece]) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Bytes { data, .. } => String::from_utf8_lossy(data).into_owned(),
+            Piece::Gap { length, .. } => "_".repeat(usize::try_from(*length).unwrap()),
+        };
+        pieces.iter().map(piece).collect()
+    }
+
+    #[test]
+    fn records_out_of_order_come_out_in_order() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        push(&mut reassembler, 3, "def", &mut out);
+        assert!(out.is_empty() && reassembler.is_waiting() && reassembler.held() == 3);
+        push(&mut reassembler, 0, "abc", &mut out);
+        assert_eq!(render(&out), "abcdef");
+        assert_eq!((reassembler.position(), reassembler.held()), (6, 0));
+    }
+
+    #[test]
+    fn bytes_seen_before_are_dropped() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        push(&mut reassembler, 0, "abcd", &mut out);
+        push(&mut reassembler, 2, "cdef", &mut out);
+        push(&mut reassembler, 0, "abc", &mut out);
+        assert_eq!(render(&out), "abcdef");
+        assert_eq!(reassembler.duplicate_bytes, 5);
+    }
+
+    #[test]
+    fn a_record_tells_what_is_missing_after_it() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        reassembler.push(
+            0,
+            Bytes::from_static(b"ab"),
+            Some((3, Loss::CallCap)),
+            KernelTime(1),
+            true,
+            &mut out,
+        );
+        push(&mut reassembler, 5, "f", &mut out);
+        assert_eq!(render(&out), "ab___f");
+    }
+
+    #[test]
+    fn what_never_came_is_a_gap_once_given_up() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        push(&mut reassembler, 2, "cd", &mut out);
+        push(&mut reassembler, 6, "g", &mut out);
+        reassembler.give_up(9, Loss::RingFull, KernelTime(2), &mut out);
+        assert_eq!(render(&out), "__cd__g__");
+    }
+
+    #[test]
+    fn the_window_is_bounded() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        let block = Bytes::from(vec![b'x'; 64 << 10]);
+        for index in 0..40u64 {
+            reassembler.push(
+                1 + index * (64 << 10),
+                block.clone(),
+                None,
+                KernelTime(1),
+                true,
+                &mut out,
+            );
+            assert!(reassembler.held() <= WINDOW_BYTES + (64 << 10));
+        }
+        assert!(matches!(out.first(), Some(Piece::Gap { length: 1, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_overlap_gives_the_stream(
+            cuts in proptest::collection::vec((0usize..200, 1usize..40), 1..60),
+            seed in any::<u64>(),
+        ) {
+            let stream: Vec<u8> = (0..240u32).map(|byte| byte as u8).collect();
+            let mut records: Vec<(usize, usize)> = cuts.iter().map(|&(at, length)| (at, (at + length).min(240))).collect();
+            let rotate = usize::try_from(seed % records.len() as u64).unwrap();
+            records.rotate_left(rotate);
+            let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+            for &(from, to) in &records {
+                let data = Bytes::copy_from_slice(&stream[from..to]);
+                reassembler.push(from as u64, data, None, KernelTime(1), true, &mut out);
+            }
+            reassembler.give_up(240, Loss::RingFull, KernelTime(1), &mut out);
+            let mut position = 0usize;
+            for piece in &out {
+                match piece {
+                    Piece::Bytes { data, .. } => {
+                        prop_assert_eq!(&data[..], &stream[position..position + data.len()]);
+                        position += data.len();
+                    }
+                    Piece::Gap { length, .. } => {
+                        let gap = usize::try_from(*length).unwrap();
+                        let covered = records.iter().any(|&(from, to)| (position..position + gap).any(|at| from <= at && at < to));
+                        prop_assert!(!covered, "a captured byte was declared lost");
+                        position += gap;
+                    }
+                }
+            }
+            prop_assert_eq!(position, 240);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Counters of the engine, for every stage: received, emitted, lost by reason.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A counter that many threads add to.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A level that goes up and down.
+#[derive(Debug, Default)]
+pub struct Level(AtomicI64);
+
+impl Level {
+    /// Adds `amount`, which may be negative.
+    pub fn add(&self, amount: i64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Its value; never below 0 for users.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed).max(0).unsigned_abs()
+    }
+}
+
+macro_rules! stats {
+    ($($kind:ident $name:ident $metric:literal $labels:expr, $help:literal;)*) => {
+        /// Everything that the engine counts.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $(#[doc = $help] pub $name: $kind,)*
+        }
+
+        impl Stats {
+            /// Every counter and level as (metric name, help, labels, value, is a counter).
+            pub fn each(&self, mut visit: impl FnMut(&'static str, &'static str, &[(&'static str, &'static str)], u64, bool)) {
+                $(visit($metric, $help, &$labels, self.$name.get(), stringify!($kind) == "Counter");)*
+            }
+        }
+    };
+}
+
+stats! {
+    Counter events "qtap_engine_received_total" [], "Kernel events that reached a worker.";
+    Counter transactions "qtap_engine_emitted_total" [("kind", "transaction")], "What was handed to the plugins.";
+    Counter reports "qtap_engine_emitted_total" [("kind", "connection")], "What was handed to the plugins.";
+    Counter opened "qtap_engine_connections_opened_total" [], "Connections that began, or were found.";
+    Counter excluded "qtap_engine_connections_excluded_total" [], "Connections left out by filters or strategy.";
+    Level open "qtap_engine_connections" [], "Connections open now.";
+    Level queued "qtap_engine_queue_depth" [], "Kernel events waiting for a worker.";
+    Level held_bytes "qtap_engine_held_bytes" [], "Payload held in memory.";
+    Counter lost_queue "qtap_engine_lost_total" [("stage", "engine"), ("reason", "queue_full")], "Bytes or events lost, by reason.";
+    Counter lost_control "qtap_engine_lost_total" [("stage", "engine"), ("reason", "control_queue_full")], "Bytes or events lost, by reason.";
+    Counter lost_backlog "qtap_engine_lost_total" [("stage", "engine"), ("reason", "backlog_full")], "Bytes or events lost, by reason.";
+    Counter lost_memory "qtap_engine_lost_total" [("stage", "engine"), ("reason", "memory_budget")], "Bytes or events lost, by reason.";
+    Counter lost_unattributed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "unattributed")], "Bytes or events lost, by reason.";
+    Counter lost_stalled "qtap_engine_lost_total" [("stage", "engine"), ("reason", "stalled")], "Bytes or events lost, by reason.";
+    Counter gap_bytes "qtap_engine_gap_bytes_total" [], "Socket bytes that were to be captured and were not.";
+    Counter bytes "qtap_engine_bytes_total" [], "Socket bytes that reached the engine.";
+    Counter plaintext_bytes "qtap_engine_plaintext_bytes_total" [], "Bytes handed to detection and parsers.";
+    Counter resyncs "qtap_engine_resyncs_total" [], "Messages passed over because they could not be understood.";
+    Counter orphans "qtap_engine_orphans_total" [], "Responses without a known request.";
+    Counter partial_heads "qtap_engine_partial_heads_total" [], "Heads with fields that could not be decoded.";
+    Counter parser_errors "qtap_engine_parser_errors_total" [], "Connections on which a parser gave up.";
+    Counter parser_panics "qtap_engine_panics_total" [], "Panics caught in parsers.";
+    Counter secrets "qtap_engine_tls_secrets_total" [("outcome", "received")], "TLS secrets by what became of them.";
+    Counter secrets_bound "qtap_engine_tls_secrets_total" [("outcome", "bound")], "TLS secrets by what became of them.";
+    Counter secrets_expired "qtap_engine_tls_secrets_total" [("outcome", "expired")], "TLS secrets by what became of them.";
+    Counter tls_unreadable "qtap_engine_tls_unreadable_total" [], "TLS connections that could not be decrypted.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_named_once_per_label_set() {
+        let mut seen = std::collections::BTreeSet::new();
+        Stats::default().each(|name, help, labels, value, _| {
+            assert!(name.starts_with("qtap_") && help.ends_with('.') && value == 0);
+            assert!(seen.insert((name, labels.to_vec())), "{name} {labels:?} twice");
+        });
+    }
+}

@@ -1,0 +1,262 @@
+//! A worker: the connections of one shard, their timers, and the secrets of their processes.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use qtap_capture::{ConnectionId, Data, Event, KernelTime, Layer, Pid, TlsSecret, Unattributed, WallClock};
+
+use crate::connection::{Connection, Life};
+use crate::context::Context;
+use crate::id::IdSource;
+use crate::secrets::{SecretPool, from_event};
+use crate::settings::{Budget, Settings};
+use crate::{Consumer, Host, Stats};
+
+/// Connections of one worker; one more is left out and counted. The kernel's own table is smaller.
+const CONNECTIONS: usize = 1 << 18;
+/// Objects of TLS libraries whose connection was found in user space.
+const OBJECTS: usize = 4096;
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The agent around.
+    pub host: Arc<dyn Host>,
+    /// Settings.
+    pub settings: Settings,
+    /// Wall clock.
+    pub clock: WallClock,
+    /// Ids.
+    pub ids: Arc<IdSource>,
+    /// Counters.
+    pub stats: Arc<Stats>,
+    /// Memory.
+    pub budget: Arc<Budget>,
+}
+
+/// The connections of one shard. Single-threaded; the caller gives it events and the time.
+pub struct Worker {
+    shared: Shared,
+    consumer: Box<dyn Consumer>,
+    connections: HashMap<ConnectionId, Connection>,
+    /// Connections whose TLS may still want a secret or a call of the process, by process. Filled when bytes
+    /// arrive and thinned when it is walked, so that a server's many settled connections cost nothing.
+    seeking: HashMap<Pid, BTreeSet<ConnectionId>>,
+    timers: BinaryHeap<Reverse<(KernelTime, ConnectionId)>>,
+    secrets: SecretPool,
+    objects: HashMap<(Pid, u64), ConnectionId>,
+    next_sweep: KernelTime,
+}
+
+impl Worker {
+    /// A worker without connections.
+    #[must_use]
+    pub fn new(shared: Shared, consumer: Box<dyn Consumer>) -> Self {
+        Self {
+            shared,
+            consumer,
+            connections: HashMap::new(),
+            seeking: HashMap::new(),
+            timers: BinaryHeap::new(),
+            secrets: SecretPool::default(),
+            objects: HashMap::new(),
+            next_sweep: KernelTime(0),
+        }
+    }
+
+    /// Connections it keeps.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Bytes held for all of them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.connections.values().map(Connection::held).sum()
+    }
+
+    /// Takes one event of the kernel.
+    pub fn event(&mut self, event: Event, now: KernelTime) {
+        self.shared.stats.events.add(1);
+        match event {
+            Event::Opened(opened) => self.with(opened.id, now, |connection, cx| {
+                connection.open(opened, cx);
+                Life::Goes
+            }),
+            Event::Data(data) => self.data(data, now),
+            Event::Closed(closed) => {
+                // A connection that nothing was ever seen of has nothing to report.
+                if self.connections.contains_key(&closed.id) {
+                    self.with(closed.id, now, |connection, cx| connection.close(closed, cx));
+                }
+            }
+            Event::Secret(secret) => self.secret(&secret, now),
+            Event::Unattributed(call) => self.unattributed(*call, now),
+            _ => {}
+        }
+    }
+
+    /// Wakes the connections whose time has come. Returns when the next one wants to be woken.
+    pub fn tick(&mut self, now: KernelTime) -> Option<KernelTime> {
+        if now >= self.next_sweep {
+            self.next_sweep = KernelTime(now.0 + 1_000_000_000);
+            self.shared.stats.secrets_expired.add(self.secrets.expire(now));
+        }
+        while let Some(&Reverse((deadline, id))) = self.timers.peek() {
+            if deadline > now {
+                return Some(deadline);
+            }
+            self.timers.pop();
+            if let Some(connection) = self.connections.get_mut(&id)
+                && connection.scheduled == Some(deadline)
+            {
+                connection.scheduled = None;
+                self.with(id, now, Connection::tick);
+            }
+        }
+        None
+    }
+
+    /// The agent stops: every connection says what is known of it.
+    pub fn shut_down(&mut self, now: KernelTime) {
+        self.tick(now);
+        let ids: Vec<_> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.with(id, now, |connection, cx| {
+                connection.shut_down(cx);
+                Life::Ended
+            });
+        }
+    }
+
+    fn data(&mut self, data: Data, now: KernelTime) {
+        let (id, pid) = (data.id, data.pid);
+        self.with(id, now, |connection, cx| connection.data(data, cx));
+        self.offer_pool(id, pid, now);
+    }
+
+    /// Offers the waiting secrets of `pid` to a connection that just got bytes.
+    fn offer_pool(&mut self, id: ConnectionId, pid: Pid, now: KernelTime) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.wants_secrets() || connection.wants_calls() {
+            self.seeking.entry(pid).or_default().insert(id);
+        }
+        if connection.wants_secrets() {
+            let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+            let claimed = self.secrets.offer(pid, |secret| connection.offer(secret, &mut cx));
+            self.shared.stats.secrets_bound.add(claimed);
+        }
+    }
+
+    fn secret(&mut self, event: &TlsSecret, now: KernelTime) {
+        self.shared.stats.secrets.add(1);
+        let Some(secret) = from_event(event) else { return };
+        let mut claimed = false;
+        if let Some(ids) = self.seeking.get_mut(&event.pid) {
+            let connections = &mut self.connections;
+            let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+            ids.retain(|id| {
+                let Some(connection) = connections.get_mut(id) else { return false };
+                claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, &mut cx));
+                connection.wants_secrets() || connection.wants_calls()
+            });
+            if ids.is_empty() {
+                self.seeking.remove(&event.pid);
+            }
+        }
+        if claimed {
+            self.shared.stats.secrets_bound.add(1);
+        } else {
+            self.shared.stats.secrets_expired.add(self.secrets.insert(event.pid, secret));
+        }
+    }
+
+    /// Plaintext of a call without a socket inside: the one connection of the process that is read by calls.
+    fn unattributed(&mut self, call: Unattributed, now: KernelTime) {
+        let key = (call.pid, call.object);
+        let known = self.objects.get(&key).copied().filter(|id| self.connections.contains_key(id));
+        let Some(id) = known.or_else(|| self.only_candidate(call.pid)) else {
+            self.shared.stats.lost_unattributed.add(call.data.bytes.len() as u64);
+            return;
+        };
+        if self.objects.len() < OBJECTS || self.objects.contains_key(&key) {
+            self.objects.insert(key, id);
+        }
+        let data = Data { id, layer: Layer::Calls, ..call.data };
+        self.with(id, now, |connection, cx| connection.data(data, cx));
+    }
+
+    /// The connection of `pid` that is read by calls and has no object yet, if there is just one.
+    fn only_candidate(&self, pid: Pid) -> Option<ConnectionId> {
+        let is_free = |id: &ConnectionId| {
+            self.connections.get(id).is_some_and(Connection::wants_calls)
+                && !self.objects.values().any(|taken| taken == id)
+        };
+        let mut candidates = self.seeking.get(&pid)?.iter().copied().filter(is_free);
+        let only = candidates.next()?;
+        candidates.next().is_none().then_some(only)
+    }
+
+    /// Runs `step` on the connection, which is made if it is new, and sees to its timer and its end.
+    fn with(
+        &mut self,
+        id: ConnectionId,
+        now: KernelTime,
+        step: impl FnOnce(&mut Connection, &mut Context<'_>) -> Life,
+    ) {
+        if !self.connections.contains_key(&id) {
+            if self.connections.len() >= CONNECTIONS {
+                self.shared.stats.lost_control.add(1);
+                return;
+            }
+            self.shared.stats.open.add(1);
+            self.connections.insert(id, Connection::new(id, now));
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let life = step(connection, &mut cx);
+        if life == Life::Ended {
+            connection.release(&cx);
+            self.forget(id);
+            return;
+        }
+        let deadline = connection.deadline(&cx);
+        if connection.scheduled.is_none_or(|scheduled| deadline < scheduled) {
+            connection.scheduled = Some(deadline);
+            self.timers.push(Reverse((deadline, id)));
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        self.shared.stats.open.add(-1);
+        if let Some(pid) = connection.pid()
+            && let Some(ids) = self.seeking.get_mut(&pid)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.seeking.remove(&pid);
+            }
+        }
+        if !self.objects.is_empty() {
+            self.objects.retain(|_, other| *other != id);
+        }
+    }
+}
+
+fn context<'a>(shared: &'a Shared, consumer: &'a mut dyn Consumer, now: KernelTime) -> Context<'a> {
+    Context {
+        consumer,
+        host: shared.host.as_ref(),
+        settings: &shared.settings,
+        clock: shared.clock,
+        ids: &shared.ids,
+        stats: &shared.stats,
+        budget: &shared.budget,
+        now,
+    }
+}

@@ -1,0 +1,285 @@
+//! Connections from kernel events to transactions and verdicts, on one worker.
+
+mod support;
+
+use qtap_capture::{Direction, Event, Layer, Loss, Role, Verdict};
+use qtap_engine::{CheckName, CheckState, Exclusion, HealthStatus, Interest, ReasonCode};
+use qtap_protocol::{Outcome, Upgrade};
+use support::Bench;
+
+const REQUEST: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+#[test]
+fn a_plain_exchange_is_one_transaction_and_a_healthy_connection() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    let transactions = bench.transactions();
+    assert_eq!(transactions.len(), 1);
+    assert_eq!(transactions[0].outcome, Outcome::Complete);
+    assert_eq!(&transactions[0].response_half.body.data[..], b"hello");
+    let report = bench.final_report();
+    assert_eq!(report.health.status, HealthStatus::Healthy, "{:?}", report.health);
+    assert_eq!(report.facts.domain.as_deref(), Some("example.com"));
+    assert_eq!((report.bytes_sent, report.bytes_received), (REQUEST.len() as u64, RESPONSE.len() as u64));
+    assert_eq!(report.transactions, 1);
+    assert_eq!(bench.worker.connections(), 0);
+}
+
+#[test]
+fn a_server_reads_requests_and_writes_responses() {
+    let mut bench = Bench::new();
+    bench.open(Role::Server, false);
+    bench.reads(REQUEST);
+    bench.writes(RESPONSE);
+    bench.close();
+    assert_eq!(bench.transactions().len(), 1);
+    assert_eq!(bench.final_report().facts.direction.name(), "ingress");
+}
+
+#[test]
+fn bytes_that_come_before_the_open_event_are_kept() {
+    let mut bench = Bench::new();
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.open(Role::Client, false);
+    bench.close();
+    assert_eq!(bench.transactions().len(), 1);
+    assert_eq!(bench.final_report().health.status, HealthStatus::Healthy);
+}
+
+#[test]
+fn a_close_that_overtakes_the_last_bytes_waits_for_them() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    let last = bench.record(Direction::Ingress, Layer::Socket, RESPONSE, None);
+    bench.close();
+    assert!(bench.received.lock().unwrap().reports.iter().all(|report| !report.finalized));
+    bench.send(Event::Data(last));
+    assert_eq!(bench.transactions()[0].outcome, Outcome::Complete);
+    assert_eq!(bench.final_report().health.status, HealthStatus::Healthy);
+}
+
+#[test]
+fn nothing_is_handed_out_before_the_process_is_known() {
+    let mut bench = Bench::new();
+    let process = bench.host.0.lock().unwrap().process.take();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.wait_ms(50);
+    assert!(bench.transactions().is_empty());
+    bench.host.0.lock().unwrap().process = process;
+    bench.wait_ms(20);
+    assert_eq!(bench.transactions().len(), 1);
+}
+
+#[test]
+fn a_process_that_never_becomes_known_delays_its_connection_only_so_long() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().process = None;
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.wait_ms(600);
+    bench.close();
+    assert_eq!(bench.transactions().len(), 1);
+    let report = bench.final_report();
+    assert_eq!(report.health.status, HealthStatus::Degraded);
+    assert_eq!(bench.codes(), [ReasonCode::ProcessUnknown]);
+}
+
+#[test]
+fn an_excluded_process_leaves_no_trace_and_the_kernel_is_told() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().exclusion = Exclusion { whole: true, ..Exclusion::default() };
+    bench.writes(REQUEST);
+    bench.open(Role::Client, false);
+    bench.reads(RESPONSE);
+    bench.wait_ms(1000);
+    bench.close();
+    assert!(bench.received.lock().unwrap().reports.is_empty() && bench.transactions().is_empty());
+    assert_eq!(bench.host.0.lock().unwrap().ignored, [support::PID]);
+    assert_eq!(bench.worker.connections(), 0);
+}
+
+#[test]
+fn payload_left_out_by_a_filter_is_an_ignored_connection() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().exclusion = Exclusion { http: true, ..Exclusion::default() };
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    assert!(bench.transactions().is_empty());
+    assert_eq!(bench.final_report().health.status, HealthStatus::Ignored);
+}
+
+#[test]
+fn lost_body_bytes_make_the_transaction_incomplete_and_say_why() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789");
+    bench.loses(Direction::Ingress, 80);
+    bench.reads(b"abcdefghij");
+    bench.wait_ms(300);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    let transactions = bench.transactions();
+    assert_eq!(transactions.len(), 2);
+    assert_eq!(transactions[0].response_half.body.gap_bytes, 80);
+    assert_eq!(&transactions[0].response_half.body.data[..], b"0123456789abcdefghij");
+    assert_eq!(transactions[1].gap_bytes(), 0);
+    let report = bench.final_report();
+    assert_eq!(report.health.status, HealthStatus::Degraded);
+    assert_eq!(report.health.gap_bytes, 80);
+    assert!(bench.codes().contains(&ReasonCode::RingFull) && bench.codes().contains(&ReasonCode::TransactionIncomplete));
+}
+
+#[test]
+fn bytes_sent_from_a_file_are_a_gap_of_known_length() {
+    let mut bench = Bench::new();
+    bench.open(Role::Server, false);
+    bench.reads(REQUEST);
+    bench.writes(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    let file = bench.record(Direction::Egress, Layer::Socket, b"", Some((5000, Loss::Unreadable)));
+    bench.send(Event::Data(file));
+    bench.close();
+    assert_eq!(bench.transactions()[0].response_half.body.total, 5000);
+    assert!(bench.codes().contains(&ReasonCode::UnreadableBytes));
+}
+
+#[test]
+fn records_lost_at_the_very_end_are_counted_at_close() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+    bench.loses(Direction::Ingress, 100);
+    bench.close();
+    bench.wait_ms(400);
+    assert_eq!(bench.final_report().health.gap_bytes, 100);
+    assert_eq!(bench.transactions()[0].gap_bytes(), 100);
+}
+
+#[test]
+fn a_connection_joined_in_the_middle_says_so_and_finds_the_next_request() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, true);
+    bench.reads(b"tail of some body");
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    assert_eq!(bench.transactions().len(), 1);
+    let report = bench.final_report();
+    assert!(report.facts.joined_midstream);
+    assert_eq!(report.health.status, HealthStatus::Degraded);
+    assert!(bench.codes().contains(&ReasonCode::JoinedMidstream));
+}
+
+#[test]
+fn an_unknown_protocol_is_blind_and_is_copied_no_longer() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    for _ in 0..40 {
+        bench.writes(&[0x80, 1, 2, 3, 0xff, 0, 0, 9].repeat(16));
+        bench.reads(&[0x90, 0xfe, 7, 7].repeat(32));
+    }
+    bench.close();
+    assert_eq!(bench.final_report().health.status, HealthStatus::Blind);
+    assert_eq!(bench.codes(), [ReasonCode::ProtocolUnknown]);
+    let verdicts = bench.host.0.lock().unwrap().verdicts.clone();
+    assert_eq!(verdicts.last().map(|&(_, verdict)| verdict), Some(Verdict::COUNT_ONLY));
+}
+
+#[test]
+fn without_a_stack_nothing_is_parsed_and_the_report_says_so() {
+    let mut bench = Bench::with(false, Interest::None);
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    assert!(bench.transactions().is_empty());
+    assert_eq!(bench.codes(), [ReasonCode::NoStack]);
+}
+
+#[test]
+fn a_websocket_upgrade_is_one_transaction_and_ends_parsing() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    bench.reads(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    bench.writes(&[0x81, 0x85, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    bench.reads(&[0x81, 0x02, b'o', b'k']);
+    bench.close();
+    let transactions = bench.transactions();
+    assert_eq!(transactions.len(), 1);
+    assert_eq!((transactions[0].outcome, transactions[0].upgraded_to.clone()), (Outcome::Upgraded, Some(Upgrade::WebSocket)));
+    assert_eq!(bench.final_report().health.status, HealthStatus::Healthy, "{:?}", bench.final_report().health);
+}
+
+#[test]
+fn a_connect_tunnel_is_detected_anew() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(b"CONNECT inner.example:80 HTTP/1.1\r\nHost: inner.example:80\r\n\r\n");
+    bench.reads(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    let outcomes: Vec<_> = bench.transactions().iter().map(|transaction| transaction.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Upgraded, Outcome::Complete]);
+}
+
+#[test]
+fn tls_without_a_known_library_is_blind_with_its_reason() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls::default());
+    bench.open(Role::Client, false);
+    let mut record = vec![0x17, 3, 3, 0, 100];
+    record.extend_from_slice(&[7; 100]);
+    let mut hello = vec![0x16, 3, 1, 0, 50];
+    hello.extend_from_slice(&[1; 50]);
+    bench.writes(&hello);
+    bench.reads(&hello);
+    bench.writes(&record);
+    bench.reads(&record);
+    bench.wait_ms(2500);
+    bench.close();
+    let report = bench.final_report();
+    assert_eq!(report.health.status, HealthStatus::Blind, "{:?}", report.health);
+    assert!(bench.codes().contains(&ReasonCode::TlsLibraryUnsupported));
+    let probe = report.health.checks.iter().find(|check| check.name == CheckName::TlsProbe).unwrap();
+    assert_eq!(probe.state, CheckState::Missing);
+    assert_eq!(bench.host.0.lock().unwrap().calls, 0, "every need of calls is taken back");
+}
+
+#[test]
+fn a_long_connection_reports_early_and_at_intervals() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.wait_ms(11_000);
+    bench.reads(RESPONSE);
+    bench.close();
+    let parts: Vec<_> = bench.received.lock().unwrap().reports.iter().map(|report| (report.part, report.finalized)).collect();
+    assert_eq!(parts, [(0, false), (1, false), (2, true)]);
+}
+
+#[test]
+fn body_bytes_that_nobody_wants_are_skipped_in_the_kernel() {
+    let mut bench = Bench::with(true, Interest::Head);
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n0123456789");
+    let verdict = bench.host.0.lock().unwrap().verdicts.last().map(|&(_, verdict)| verdict).unwrap();
+    let head = 45;
+    assert!(verdict.skip_until[1] > 900_000 && verdict.skip_until[1] <= 1_000_000 + head, "{verdict:?}");
+    assert_eq!(verdict.skip_until[0], 0);
+}

@@ -1,0 +1,255 @@
+//! A worker with a host and a consumer that record, and connections made of kernel events.
+#![allow(dead_code, unreachable_pub)] // each test file uses its own part
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use qtap_capture::{
+    Closed, ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss, Opened, Pid, Role, Verdict, WallClock,
+};
+use qtap_engine::{
+    Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, ProcessLookup, ProcessTls,
+    ReasonCode, Settings, Shared, Stats, Transaction, Worker,
+};
+use qtap_process::{Process, Strategy, User};
+use qtap_protocol::detect::Protocol;
+use qtap_protocol::{RequestHead, StreamKey};
+
+pub const PID: Pid = Pid(4242);
+pub const MS: u64 = 1_000_000;
+
+pub fn process() -> Arc<Process> {
+    Arc::new(Process {
+        pid: PID,
+        parent: None,
+        start_ns: 1,
+        exe: "/usr/bin/curl".to_owned(),
+        args: vec!["curl".to_owned()],
+        user: User { id: 0, name: Some("root".to_owned()) },
+        hostname: None,
+        cgroup: "/".to_owned(),
+        container: None,
+        strategy: Strategy::Observe,
+        tags: Vec::new(),
+        predates_agent: false,
+    })
+}
+
+/// What the host answers, and what it was told.
+#[derive(Default)]
+pub struct HostState {
+    pub process: Option<Arc<Process>>,
+    pub exclusion: Exclusion,
+    pub tls: Option<ProcessTls>,
+    pub verdicts: Vec<(ConnectionId, Verdict)>,
+    pub ignored: Vec<Pid>,
+    pub calls: i32,
+}
+
+#[derive(Clone, Default)]
+pub struct TestHost(pub Arc<Mutex<HostState>>);
+
+impl Host for TestHost {
+    fn ticket(&self) -> u64 {
+        0
+    }
+    fn process(&self, _: Pid, _: u64) -> ProcessLookup {
+        self.0.lock().unwrap().process.clone().map_or(ProcessLookup::Pending, ProcessLookup::Known)
+    }
+    fn exclusion(&self, _: &Process) -> Exclusion {
+        self.0.lock().unwrap().exclusion.clone()
+    }
+    fn tls(&self, _: Pid) -> Option<ProcessTls> {
+        self.0.lock().unwrap().tls.clone()
+    }
+    fn verdict(&self, id: ConnectionId, verdict: Verdict) {
+        self.0.lock().unwrap().verdicts.push((id, verdict));
+    }
+    fn ignore(&self, pid: Pid) {
+        self.0.lock().unwrap().ignored.push(pid);
+    }
+    fn need_calls(&self, _: Pid) {
+        self.0.lock().unwrap().calls += 1;
+    }
+    fn calls_done(&self, _: Pid) {
+        self.0.lock().unwrap().calls -= 1;
+    }
+}
+
+/// What the consumer received.
+#[derive(Default)]
+pub struct Received {
+    pub transactions: Vec<Transaction>,
+    pub reports: Vec<ConnectionReport>,
+}
+
+#[derive(Clone)]
+pub struct Recorder {
+    pub received: Arc<Mutex<Received>>,
+    pub wants: bool,
+    pub interest: Interest,
+}
+
+impl Consumer for Recorder {
+    fn wants(&mut self, _: &ConnectionFacts, _: Protocol) -> bool {
+        self.wants
+    }
+    fn interest(&mut self, _: &ConnectionFacts, _: StreamKey, _: &RequestHead) -> Interest {
+        self.interest
+    }
+    fn transaction(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
+        self.received.lock().unwrap().transactions.push(transaction.clone());
+    }
+    fn connection(&mut self, report: &ConnectionReport) {
+        self.received.lock().unwrap().reports.push(report.clone());
+    }
+}
+
+/// A worker, the time, and one connection's positions.
+pub struct Bench {
+    pub worker: Worker,
+    pub host: TestHost,
+    pub received: Arc<Mutex<Received>>,
+    pub stats: Arc<Stats>,
+    pub now: u64,
+    positions: [[u64; 2]; 2],
+    pub id: ConnectionId,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(true, Interest::Body(1 << 20))
+    }
+
+    pub fn with(wants: bool, interest: Interest) -> Self {
+        let host = TestHost::default();
+        host.0.lock().unwrap().process = Some(process());
+        let received = Arc::new(Mutex::new(Received::default()));
+        let stats = Arc::new(Stats::default());
+        let shared = Shared {
+            host: Arc::new(host.clone()),
+            settings: Settings::default(),
+            clock: WallClock::new(SystemTime::UNIX_EPOCH),
+            ids: Arc::new(IdSource::new(7)),
+            stats: Arc::clone(&stats),
+            budget: Arc::new(Budget::new(64 << 20)),
+        };
+        let recorder = Recorder { received: Arc::clone(&received), wants, interest };
+        Self {
+            worker: Worker::new(shared, Box::new(recorder)),
+            host,
+            received,
+            stats,
+            now: MS,
+            positions: [[0; 2]; 2],
+            id: ConnectionId(1),
+        }
+    }
+
+    pub fn open(&mut self, role: Role, midstream: bool) {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let opened = Opened {
+            id: self.id,
+            time: KernelTime(self.now),
+            pid: PID,
+            tid: PID.0,
+            fd: 3,
+            role,
+            local: address("127.0.0.1:40000"),
+            remote: address("127.0.0.1:8080"),
+            ipv6_socket: false,
+            cookie: 0,
+            midstream,
+        };
+        self.send(Event::Opened(opened));
+    }
+
+    pub fn send(&mut self, event: Event) {
+        self.now += 1000;
+        self.worker.event(event, KernelTime(self.now));
+    }
+
+    pub fn wait_ms(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds {
+            self.now += MS;
+            self.worker.tick(KernelTime(self.now));
+        }
+    }
+
+    pub fn record(&mut self, direction: Direction, layer: Layer, bytes: &[u8], missing: Option<(u32, Loss)>) -> Data {
+        let position = &mut self.positions[layer as usize][direction as usize];
+        let data = Data {
+            id: self.id,
+            time: KernelTime(self.now),
+            pid: PID,
+            tid: PID.0,
+            direction,
+            layer,
+            position: *position,
+            bytes: Bytes::copy_from_slice(bytes),
+            missing,
+            call_start: true,
+        };
+        *position += bytes.len() as u64 + missing.map_or(0, |(length, _)| u64::from(length));
+        data
+    }
+
+    pub fn writes(&mut self, bytes: &[u8]) {
+        let data = self.record(Direction::Egress, Layer::Socket, bytes, None);
+        self.send(Event::Data(data));
+    }
+
+    pub fn reads(&mut self, bytes: &[u8]) {
+        let data = self.record(Direction::Ingress, Layer::Socket, bytes, None);
+        self.send(Event::Data(data));
+    }
+
+    /// Bytes that the kernel side could not hand on.
+    pub fn loses(&mut self, direction: Direction, length: u64) {
+        self.positions[Layer::Socket as usize][direction as usize] += length;
+    }
+
+    pub fn end(&self, layer: Layer, direction: Direction) -> u64 {
+        self.positions[layer as usize][direction as usize]
+    }
+
+    pub fn closed(&self) -> Closed {
+        let written = self.end(Layer::Socket, Direction::Egress);
+        let read = self.end(Layer::Socket, Direction::Ingress);
+        Closed {
+            id: self.id,
+            time: KernelTime(self.now),
+            written,
+            read,
+            calls_written: self.end(Layer::Calls, Direction::Egress),
+            calls_read: self.end(Layer::Calls, Direction::Ingress),
+            kernel_sent: written,
+            kernel_received: read,
+            lost_ring_full: 0,
+            reset: false,
+        }
+    }
+
+    pub fn close(&mut self) {
+        let closed = self.closed();
+        self.send(Event::Closed(closed));
+    }
+
+    pub fn transactions(&self) -> Vec<Transaction> {
+        self.received.lock().unwrap().transactions.clone()
+    }
+
+    pub fn final_report(&self) -> ConnectionReport {
+        let received = self.received.lock().unwrap();
+        let mut finals = received.reports.iter().filter(|report| report.finalized);
+        let report = finals.next().expect("a final report").clone();
+        assert!(finals.next().is_none(), "one final report");
+        report
+    }
+
+    pub fn codes(&self) -> Vec<ReasonCode> {
+        self.final_report().health.reasons.iter().map(|reason| reason.code).collect()
+    }
+}

@@ -1,0 +1,57 @@
+//! Lets the probe tracker attach through the kernel side.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use qtap_capture::{Capture, Hook, Pid, ProbeLinks};
+use qtap_probe::Attacher;
+
+use crate::cli::{TlsProbe, TlsProbes};
+
+/// Attaches to the loaded programs.
+pub(super) struct KernelAttacher {
+    capture: Arc<Capture>,
+    allowed: TlsProbes,
+}
+
+impl KernelAttacher {
+    pub(super) fn new(capture: Arc<Capture>, allowed: TlsProbes) -> Self {
+        Self { capture, allowed }
+    }
+
+    fn is_allowed(&self, hook: Hook) -> bool {
+        let probe = match hook {
+            Hook::NettleHkdfExpand | Hook::GnutlsPrfRaw | Hook::GnutlsRecv | Hook::GnutlsSend | Hook::GnutlsDeinit => {
+                TlsProbe::GnuTls
+            }
+            _ => TlsProbe::OpenSsl,
+        };
+        // The key-log function looks the same in both families.
+        self.allowed.includes(probe) || (hook == Hook::LogSecret && !self.allowed.is_none())
+    }
+}
+
+impl Attacher for KernelAttacher {
+    type Links = ProbeLinks;
+
+    fn attach(&self, file: &Path, pid: Option<Pid>, points: &[(Hook, u64)]) -> Result<ProbeLinks, String> {
+        let points: Vec<_> = points.iter().copied().filter(|&(hook, _)| self.is_allowed(hook)).collect();
+        if points.is_empty() {
+            return Err("left out by --tls-probes".to_owned());
+        }
+        self.capture.attach_uprobe(file, pid, &points).map_err(|error| error.to_string())
+    }
+
+    fn mark_known(&self, device: u64, inode: u64) {
+        // A full map only means that the file's mappings are told again.
+        if let Err(error) = self.capture.control().mark_known(device, inode) {
+            tracing::debug!(device, inode, %error, "file is not marked as known");
+        }
+    }
+
+    fn forget(&self, device: u64, inode: u64) {
+        if let Err(error) = self.capture.control().forget_known(device, inode) {
+            tracing::debug!(device, inode, %error, "file stays marked as known");
+        }
+    }
+}

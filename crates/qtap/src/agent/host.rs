@@ -1,0 +1,181 @@
+//! What the engine sees of the rest of the agent.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crossbeam_channel::Sender;
+use qtap_capture::{ConnectionId, Control, Pid, ProcessVerdict, Verdict};
+use qtap_config::{FilterLayer, Filters};
+use qtap_engine::{Counter, Exclusion, Host, ProcessLookup, ProcessTls, ReasonCode};
+use qtap_probe::{Implementations, Input};
+use qtap_process::{Decision, IgnoreReason, Layers, Process, Table, decide};
+
+/// Which processes are looked at at all.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Scope {
+    /// Every process of the host.
+    #[default]
+    Host,
+    /// These processes and whatever they start.
+    Family(Arc<RwLock<HashSet<Pid>>>),
+}
+
+impl Scope {
+    /// A scope of `root` and its descendants.
+    pub(crate) fn family(root: Pid) -> Self {
+        Self::Family(Arc::new(RwLock::new(HashSet::from([root]))))
+    }
+
+    /// A child belongs to the scope if its parent does.
+    pub(crate) fn forked(&self, parent: Pid, child: Pid) {
+        if let Self::Family(members) = self
+            && self.contains(parent)
+        {
+            members.write().unwrap_or_else(PoisonError::into_inner).insert(child);
+        }
+    }
+
+    fn contains(&self, pid: Pid) -> bool {
+        match self {
+            Self::Host => true,
+            Self::Family(members) => members.read().unwrap_or_else(PoisonError::into_inner).contains(&pid),
+        }
+    }
+}
+
+/// Process events handed on, and those worked off.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) sent: AtomicU64,
+    pub(crate) done: AtomicU64,
+}
+
+/// Joins the rooms for the engine.
+pub(crate) struct AgentHost {
+    pub(crate) table: Table,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) control: Control,
+    pub(crate) implementations: Implementations,
+    pub(crate) tracker: Sender<Input>,
+    pub(crate) filters: RwLock<Arc<Filters>>,
+    pub(crate) scope: Scope,
+    pub(crate) own_pid: Pid,
+    /// Connections of each process that need its calls.
+    pub(crate) callers: Mutex<HashMap<Pid, u32>>,
+    /// Requests to the kernel or the tracker that could not be handed on.
+    pub(crate) refused: Counter,
+}
+
+impl AgentHost {
+    fn decision(&self, process: &Process) -> Decision {
+        let filters = Arc::clone(&self.filters.read().unwrap_or_else(PoisonError::into_inner));
+        if !self.scope.contains(process.pid) {
+            return Decision::Ignore(IgnoreReason::Agent);
+        }
+        decide(process, &filters, self.own_pid)
+    }
+
+    /// Tells the kernel about a process whose record is new or changed, before its first connection if possible.
+    pub(crate) fn judge(&self, process: &Process) {
+        let verdict = match self.decision(process) {
+            Decision::Ignore(_) => ProcessVerdict::Ignore,
+            Decision::Observe | Decision::Partial(_) => ProcessVerdict::Observe,
+        };
+        self.tell(process.pid, verdict);
+    }
+
+    fn tell(&self, pid: Pid, verdict: ProcessVerdict) {
+        if let Err(error) = self.control.process(pid, verdict) {
+            self.refused.add(1);
+            tracing::debug!(pid = pid.0, %error, "process verdict refused");
+        }
+    }
+
+    fn ask(&self, input: Input) {
+        if self.tracker.try_send(input).is_err() {
+            self.refused.add(1);
+        }
+    }
+
+    /// Puts other filters in force and judges every running process again.
+    pub(crate) fn set_filters(&self, filters: Filters) {
+        *self.filters.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(filters);
+        for process in self.table.running() {
+            self.judge(&process);
+        }
+    }
+}
+
+impl Host for AgentHost {
+    fn ticket(&self) -> u64 {
+        self.progress.sent.load(Ordering::Acquire)
+    }
+
+    fn process(&self, pid: Pid, ticket: u64) -> ProcessLookup {
+        if self.progress.done.load(Ordering::Acquire) < ticket {
+            return ProcessLookup::Pending;
+        }
+        // A miss makes the table look in /proc; the engine asks again until its wait is over.
+        self.table.find(pid).map_or(ProcessLookup::Pending, ProcessLookup::Known)
+    }
+
+    fn exclusion(&self, process: &Process) -> Exclusion {
+        match self.decision(process) {
+            Decision::Observe => Exclusion::default(),
+            Decision::Ignore(reason) => Exclusion {
+                whole: true,
+                by_strategy: matches!(reason, IgnoreReason::Strategy),
+                ..Exclusion::default()
+            },
+            Decision::Partial(layers) => Exclusion {
+                whole: false,
+                data: layers.contains(FilterLayer::Data) && layers != Layers::PAYLOAD,
+                tls: layers.contains(FilterLayer::Tls),
+                http: layers.contains(FilterLayer::Http),
+                by_strategy: process.strategy == qtap_process::Strategy::Audit,
+            },
+        }
+    }
+
+    fn tls(&self, pid: Pid) -> Option<ProcessTls> {
+        let Some(found) = self.implementations.of(pid) else { return Some(ProcessTls::default()) };
+        let unsupported = found.libraries.iter().any(|library| !library.implementations.is_empty());
+        let code =
+            if unsupported { ReasonCode::TlsLibraryUnsupported } else { ReasonCode::TlsLibraryStripped };
+        Some(ProcessTls {
+            implementations: found.names(),
+            secrets_since: found.secrets_since(),
+            calls_since: found.calls_since(),
+            problem: found.reason().map(|reason| (code, reason.to_owned())),
+        })
+    }
+
+    fn verdict(&self, id: ConnectionId, verdict: Verdict) {
+        self.control.verdict(id, verdict);
+    }
+
+    fn ignore(&self, pid: Pid) {
+        self.tell(pid, ProcessVerdict::Ignore);
+    }
+
+    fn need_calls(&self, pid: Pid) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = callers.entry(pid).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.ask(Input::NeedCalls(pid));
+        }
+    }
+
+    fn calls_done(&self, pid: Pid) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = callers.get_mut(&pid) {
+            *count -= 1;
+            if *count == 0 {
+                callers.remove(&pid);
+                self.ask(Input::CallsDone(pid));
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The running agent: the rooms, the threads between them, and how they start and stop.
+
+mod attach;
+mod host;
+mod state;
+mod threads;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use crossbeam_channel::bounded;
+use qtap_capture::{Capture, Control, DirectionFilter, GroupReport, KernelTime, Options, Pid, WallClock};
+use qtap_config::{Config, Direction, TlsSource};
+use qtap_engine::{Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, TlsMode};
+use qtap_probe::{Implementations, Source, Tracker};
+use qtap_process::Table;
+
+use crate::cli::TlsProbes;
+use host::{AgentHost, Progress};
+use threads::{Lost, ReaderLoop, keep_processes};
+
+pub(crate) use host::Scope;
+pub(crate) use state::{AgentState, ReloadCounters};
+
+/// Process events between the reader and the process table.
+const PROCESS_QUEUE: usize = 1 << 16;
+/// Requests to the probe tracker.
+const TRACKER_QUEUE: usize = 1 << 16;
+
+/// How long the start waits for the first look at all processes.
+const PROBE_WAIT: Duration = Duration::from_secs(20);
+
+/// What an agent is started with.
+pub(crate) struct AgentOptions {
+    /// What is captured. Stacks and stores in it are the business of the consumers.
+    pub(crate) config: Config,
+    /// Which processes.
+    pub(crate) scope: Scope,
+    /// Which TLS libraries are probed.
+    pub(crate) tls_probes: TlsProbes,
+    /// One for each worker.
+    pub(crate) consumers: Vec<Box<dyn Consumer>>,
+}
+
+/// Counters and handles that outlive the start.
+#[derive(Clone)]
+pub(crate) struct Gauges {
+    pub(crate) engine: Arc<Stats>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) control: Control,
+    pub(crate) implementations: Implementations,
+    pub(crate) table: Table,
+    pub(crate) lost: Arc<Lost>,
+    pub(crate) host: Arc<AgentHost>,
+    pub(crate) groups: Arc<Vec<GroupReport>>,
+}
+
+/// A running agent. Stop it with [`Agent::stop`]; when it is dropped instead, everything detaches but nothing is drained.
+pub(crate) struct Agent {
+    gauges: Gauges,
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+    processes: JoinHandle<()>,
+    /// Kept so that the programs stay loaded until the end.
+    capture: Arc<Capture>,
+}
+
+/// Workers for this host: half of its CPUs, at least one, at most four.
+pub(crate) fn worker_count() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 2).clamp(1, 4))
+}
+
+impl Agent {
+    /// Loads and attaches the kernel side, finds what runs already, and starts the threads. When it returns, events flow
+    /// and the TLS libraries of the loader cache and of every running process are probed.
+    ///
+    /// # Errors
+    /// When not even the socket hooks load, or the system refuses a thread.
+    pub(crate) fn start(options: AgentOptions) -> anyhow::Result<Self> {
+        let AgentOptions { config, scope, tls_probes, consumers } = options;
+        let own_pid = Pid(std::process::id());
+        let mut capture = Capture::load(&kernel_options(&config, own_pid)).context("cannot load the kernel side")?;
+        let control = capture.control();
+        let reader = capture.reader()?;
+        let groups = capture.attach();
+        for report in &groups {
+            if let Some(problem) = &report.problem {
+                tracing::warn!(group = %report.group, problem, "hook group is left out");
+            }
+        }
+
+        let (table, mut writer) = qtap_process::table(qtap_process::Limits::default(), &config.tags);
+        let (tracker_tx, tracker_rx) = bounded(TRACKER_QUEUE);
+        let (process_tx, process_rx) = bounded(PROCESS_QUEUE);
+        let progress = Arc::new(Progress::default());
+        let lost = Arc::new(Lost::default());
+        writer.snapshot().context("cannot read /proc")?;
+        if let Err(error) = capture.scan_existing() {
+            tracing::warn!(%error, "connections older than the agent are not known until they carry data");
+        }
+        let capture = Arc::new(capture);
+        let mut tracker = Tracker::new(attach::KernelAttacher::new(Arc::clone(&capture), tls_probes), source(config.tap.tls_source));
+        let implementations = tracker.implementations();
+        let host = Arc::new(AgentHost {
+            table: table.clone(),
+            progress: Arc::clone(&progress),
+            control: control.clone(),
+            implementations: implementations.clone(),
+            tracker: tracker_tx.clone(),
+            filters: RwLock::new(Arc::new(config.tap.filters.clone())),
+            scope,
+            own_pid,
+            callers: Mutex::new(HashMap::new()),
+            refused: Counter::default(),
+        });
+        for process in table.running() {
+            host.judge(&process);
+        }
+
+        let settings = engine_settings(&config);
+        let shared = Shared {
+            host: Arc::clone(&host) as Arc<dyn qtap_engine::Host>,
+            settings,
+            clock: wall_clock(),
+            ids: Arc::new(IdSource::new(seed())),
+            stats: Arc::new(Stats::default()),
+            budget: Arc::new(Budget::new(settings.memory)),
+        };
+        let clock: Clock = Arc::new(qtap_capture::now);
+        let engine = Engine::start(&shared, &clock, consumers)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, probed) = bounded::<()>(1);
+        spawn("qtap-tracker", move || {
+            tracker.start();
+            // The agent may have given up waiting; the tracker goes on all the same.
+            let _ = ready.try_send(());
+            tracker.run(&tracker_rx);
+        })?;
+        let keeper = Arc::clone(&host);
+        let processes = spawn("qtap-process", move || keep_processes(writer, &process_rx, &keeper))?;
+        let reader_loop = ReaderLoop {
+            reader,
+            engine,
+            processes: process_tx,
+            tracker: tracker_tx,
+            progress,
+            lost: Arc::clone(&lost),
+            stop: Arc::clone(&stop),
+            drain: Duration::from_secs(4),
+        };
+        let reader = spawn("qtap-reader", move || reader_loop.run())?;
+        if probed.recv_timeout(PROBE_WAIT).is_err() {
+            tracing::warn!(seconds = PROBE_WAIT.as_secs(), "still looking for TLS libraries; capture begins without them");
+        }
+        let gauges = Gauges {
+            engine: shared.stats,
+            budget: shared.budget,
+            control,
+            implementations,
+            table,
+            lost,
+            host,
+            groups: Arc::new(groups),
+        };
+        Ok(Self { gauges, stop, reader: Some(reader), processes, capture })
+    }
+
+    /// Counters and handles.
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// Puts what can change at run time in force: direction, loopback, filters, call cap.
+    pub(crate) fn apply(&self, config: &Config) {
+        self.gauges.control.settings(kernel_settings(config));
+        self.gauges.host.set_filters(config.tap.filters.clone());
+    }
+
+    /// Detaches, drains what was captured within five seconds, and reports every open connection.
+    pub(crate) fn stop(mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Release);
+        if let Some(reader) = self.reader.take()
+            && reader.join().is_err()
+        {
+            tracing::error!("the ring reader ended by a panic");
+        }
+        if self.processes.join().is_err() {
+            tracing::error!("the process table's thread ended by a panic");
+        }
+        drop(self.capture);
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("cannot start thread {name}"))
+}
+
+fn kernel_options(config: &Config, own_pid: Pid) -> Options {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Options {
+        data_ring: size(config.tap.limits.data_ring),
+        control_ring: size(config.tap.limits.control_ring),
+        own_pid: Some(own_pid),
+        settings: kernel_settings(config),
+        ..Options::default()
+    }
+}
+
+fn kernel_settings(config: &Config) -> qtap_capture::Settings {
+    qtap_capture::Settings {
+        direction: match config.tap.direction {
+            Direction::All => DirectionFilter::All,
+            Direction::Ingress => DirectionFilter::Ingress,
+            Direction::Egress => DirectionFilter::Egress,
+            Direction::EgressInternal => DirectionFilter::EgressInternal,
+            Direction::EgressExternal => DirectionFilter::EgressExternal,
+        },
+        ignore_loopback: config.tap.ignore_loopback,
+        call_cap: u32::try_from(config.tap.limits.call).unwrap_or(u32::MAX),
+        calls: config.tap.tls_source != TlsSource::Secrets,
+    }
+}
+
+fn engine_settings(config: &Config) -> Settings {
+    Settings {
+        tls: match config.tap.tls_source {
+            TlsSource::Auto => TlsMode::Auto,
+            TlsSource::Calls => TlsMode::Calls,
+            TlsSource::Secrets => TlsMode::Secrets,
+        },
+        memory: config.tap.limits.memory,
+        ..Settings::default()
+    }
+}
+
+const fn source(source: TlsSource) -> Source {
+    match source {
+        TlsSource::Auto => Source::Auto,
+        TlsSource::Calls => Source::Calls,
+        TlsSource::Secrets => Source::Secrets,
+    }
+}
+
+/// Wall time of the monotonic clock's zero, taken once.
+fn wall_clock() -> WallClock {
+    let KernelTime(since_boot) = qtap_capture::now();
+    WallClock::new(SystemTime::now() - Duration::from_nanos(since_boot))
+}
+
+/// Differs between runs and hosts: pid and start, and the host's name.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}

@@ -1,0 +1,117 @@
+//! The agent's own threads: the ring reader, the process table's and the probe tracker's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use qtap_capture::{Event, ProcessEvent, Reader};
+use qtap_engine::{Counter, Engine};
+use qtap_probe::Input;
+use qtap_process::Writer;
+
+use super::host::{AgentHost, Progress};
+
+/// How long the reader sleeps when the rings are empty.
+const POLL: Duration = Duration::from_millis(10);
+/// How often the process table is looked after when no event comes.
+const TABLE_TICK: Duration = Duration::from_millis(5);
+
+/// Events that found no room on their way to a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    pub(crate) process: Counter,
+    pub(crate) tracker: Counter,
+}
+
+/// Reads the rings and hands each event to its room. Never blocks on anything but the rings.
+pub(crate) struct ReaderLoop {
+    pub(crate) reader: Reader,
+    pub(crate) engine: Engine,
+    pub(crate) processes: Sender<ProcessEvent>,
+    pub(crate) tracker: Sender<Input>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) lost: Arc<Lost>,
+    pub(crate) stop: Arc<AtomicBool>,
+    /// When the stop was asked for, the rings are drained for at most so long.
+    pub(crate) drain: Duration,
+}
+
+impl ReaderLoop {
+    /// Runs until stopped, then drains the rings and stops the engine.
+    pub(crate) fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            self.poll(POLL);
+        }
+        let until = std::time::Instant::now() + self.drain;
+        while std::time::Instant::now() < until && self.poll(Duration::ZERO) > 0 {}
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        self.engine.stop(left.max(Duration::from_millis(500)));
+    }
+
+    fn poll(&mut self, timeout: Duration) -> usize {
+        let Self { reader, engine, processes, tracker, progress, lost, .. } = self;
+        let mut hand_on = |event: Event| match event {
+            Event::Process(event) => {
+                if let Some(input) = tracker_input(&event)
+                    && tracker.try_send(input).is_err()
+                {
+                    lost.tracker.add(1);
+                }
+                match processes.try_send(event) {
+                    Ok(()) => {
+                        progress.sent.fetch_add(1, Ordering::Release);
+                    }
+                    Err(_) => lost.process.add(1),
+                }
+            }
+            Event::Mapped(mapped) => {
+                if tracker.try_send(Input::Mapped(mapped)).is_err() {
+                    lost.tracker.add(1);
+                }
+            }
+            other => engine.dispatch(other),
+        };
+        match reader.poll(timeout, &mut hand_on) {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the rings");
+                std::thread::park_timeout(Duration::from_millis(100));
+                0
+            }
+        }
+    }
+}
+
+fn tracker_input(event: &ProcessEvent) -> Option<Input> {
+    match event {
+        ProcessEvent::Forked { pid, parent, .. } => Some(Input::Forked { parent: *parent, child: *pid }),
+        ProcessEvent::Exec(exec) => Some(Input::Exec(exec.pid)),
+        ProcessEvent::Exited { pid, .. } => Some(Input::Exited(*pid)),
+    }
+}
+
+/// Keeps the process table, until the reader is gone.
+pub(crate) fn keep_processes(mut writer: Writer, events: &Receiver<ProcessEvent>, host: &AgentHost) {
+    loop {
+        match events.recv_timeout(TABLE_TICK) {
+            Ok(event) => {
+                if let ProcessEvent::Forked { pid, parent, .. } = &event {
+                    host.scope.forked(*parent, *pid);
+                }
+                if let Some(process) = writer.handle(event) {
+                    host.judge(&process);
+                }
+                host.progress.done.fetch_add(1, Ordering::Release);
+                if !events.is_empty() {
+                    continue;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        for process in writer.tick() {
+            host.judge(&process);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `qtap doctor`: can this host capture at all, and what is missing?
+
+use std::process::ExitCode;
+
+use qtap_capture::{Capture, HostFacts, LEAST_KERNEL, Options};
+use serde::Serialize;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    name: String,
+    ok: bool,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn new(name: impl Into<String>, ok: bool, found: impl Into<String>, remedy: &str) -> Self {
+        Self { name: name.into(), ok, found: found.into(), remedy: (!ok).then(|| remedy.to_owned()) }
+    }
+}
+
+/// Looks, and prints. Exit code 0: everything works; 1: with limits, or not at all.
+///
+/// # Errors
+/// When the result cannot be printed.
+pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
+    let findings = examine();
+    let can_capture = findings.iter().any(|finding| finding.name == "hooks: sockets" && finding.ok);
+    let all_well = findings.iter().all(|finding| finding.ok);
+    let verdict = match (can_capture, all_well) {
+        (_, true) => "this host can capture",
+        (true, false) => "this host can capture, with limits",
+        (false, false) => "this host cannot capture",
+    };
+    if json {
+        let document = serde_json::json!({ "verdict": verdict, "ok": all_well, "canCapture": can_capture, "findings": findings });
+        println!("{document:#}");
+    } else {
+        for finding in &findings {
+            println!("{} {:<22} {}", if finding.ok { "✓" } else { "✗" }, finding.name, finding.found);
+            if let Some(remedy) = &finding.remedy {
+                println!("    what to do: {remedy}");
+            }
+        }
+        println!("verdict: {verdict}");
+    }
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn examine() -> Vec<Finding> {
+    let facts = HostFacts::gather();
+    let kernel = facts.kernel.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
+    let mut findings = vec![
+        Finding::new(
+            "kernel",
+            facts.kernel.is_some_and(|version| version >= LEAST_KERNEL),
+            kernel,
+            &format!("qtap needs Linux {LEAST_KERNEL} or newer"),
+        ),
+        Finding::new(
+            "kernel types (BTF)",
+            facts.btf,
+            if facts.btf { "/sys/kernel/btf/vmlinux" } else { "not there" },
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF, as those of Debian 11, Ubuntu 20.10, RHEL 8.2 and newer are",
+        ),
+        Finding::new(
+            "privileges",
+            facts.missing_capabilities.is_empty(),
+            if facts.missing_capabilities.is_empty() {
+                "sufficient".to_owned()
+            } else {
+                format!("missing {}", facts.missing_capabilities.join(", "))
+            },
+            "run qtap as root, or in a privileged container",
+        ),
+        Finding::new(
+            "kernel lockdown",
+            facts.lockdown.as_deref() != Some("confidentiality"),
+            facts.lockdown.clone().unwrap_or_else(|| "none".to_owned()),
+            "lockdown in confidentiality mode forbids eBPF to read memory: boot without it",
+        ),
+        Finding::new(
+            "process ids",
+            facts.host_pid_namespace,
+            if facts.host_pid_namespace { "the host's" } else { "a namespace of their own" },
+            "run the agent in the host's pid namespace (docker: --pid=host)",
+        ),
+    ];
+    findings.extend(hooks());
+    findings.push(tls_libraries());
+    findings
+}
+
+/// Loads and attaches everything for a moment.
+fn hooks() -> Vec<Finding> {
+    let options = Options { data_ring: 64 << 10, control_ring: 64 << 10, max_connections: 1024, ..Options::default() };
+    match Capture::load(&options) {
+        Ok(mut capture) => capture
+            .attach()
+            .into_iter()
+            .map(|report| {
+                let ok = report.problem.is_none();
+                let found = report.problem.unwrap_or_else(|| "load and attach".to_owned());
+                Finding::new(format!("hooks: {}", report.group), ok, found, "the kernel refuses this group; the others work without it")
+            })
+            .collect(),
+        Err(error) => {
+            let mut found = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                found = format!("{found}: {cause}");
+                source = cause.source();
+            }
+            vec![Finding::new("hooks: sockets", false, found, "see the lines above; without this group nothing can be captured")]
+        }
+    }
+}
+
+/// The TLS libraries that every program of this host finds first.
+fn tls_libraries() -> Finding {
+    let readable = |path: &std::path::PathBuf| {
+        let file = std::fs::File::open(path).ok()?;
+        let found = qtap_probe::classify(&file).ok()?;
+        (!found.secrets.is_empty() || !found.fallback.is_empty() || !found.calls.is_empty()).then(|| path.display().to_string())
+    };
+    match qtap_probe::tls_libraries() {
+        Ok(paths) => {
+            let names: Vec<String> = paths.iter().filter_map(readable).collect();
+            let found = if names.is_empty() { "none installed".to_owned() } else { names.join(", ") };
+            // A host without TLS libraries captures plain traffic and static programs.
+            Finding::new("TLS libraries", true, found, "")
+        }
+        Err(error) => Finding::new("TLS libraries", false, error.to_string(), "run ldconfig"),
+    }
+}

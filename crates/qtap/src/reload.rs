@@ -1,0 +1,204 @@
+//! `qtap reload-config`: asks the running agent over a socket of its own and prints its answer.
+//!
+//! Each agent listens on `qtap-PID.sock` in its data folder, which only root may enter. A request is one line, the
+//! answer is text until the end; its first word is `ok` or `error`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// How long either end waits for the other.
+const PATIENCE: Duration = Duration::from_secs(15);
+const RELOAD: &str = "reload";
+
+/// A request that waits for its answer.
+pub(crate) struct ReloadRequest {
+    answer: Sender<String>,
+}
+
+impl ReloadRequest {
+    /// Says what came of it.
+    pub(crate) fn answer(self, text: String) {
+        // The asker may have gone away; the reload happened all the same and is in the log.
+        let _ = self.answer.try_send(text);
+    }
+}
+
+/// The agent's end. The socket goes with it.
+pub(crate) struct ReloadSocket {
+    path: PathBuf,
+    requests: Receiver<ReloadRequest>,
+}
+
+impl ReloadSocket {
+    /// Listens in `data_dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder is not root's own, or the socket cannot be made.
+    pub(crate) fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        own_folder(data_dir)?;
+        let path = data_dir.join(format!("qtap-{}.sock", std::process::id()));
+        if path.exists() {
+            // The former process with this pid is gone: it is our own pid.
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove the stale socket {}", path.display()))?;
+        }
+        let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let (sender, requests) = bounded(4);
+        std::thread::Builder::new()
+            .name("qtap-control".to_owned())
+            .spawn(move || serve(&listener, &sender))
+            .context("cannot start a thread")?;
+        Ok(Self { path, requests })
+    }
+
+    /// A request that waits, if there is one.
+    pub(crate) fn next(&self) -> Option<ReloadRequest> {
+        self.requests.try_recv().ok()
+    }
+}
+
+impl Drop for ReloadSocket {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "socket is not removed");
+        }
+    }
+}
+
+/// Makes `folder` with mode 0700, or checks that it belongs to this user and is no link: it may lie in /tmp.
+fn own_folder(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot make the data folder {}", folder.display())),
+    }
+    let found = std::fs::symlink_metadata(folder)?;
+    let mine = std::fs::metadata("/proc/self")?.uid();
+    if !found.is_dir() || found.uid() != mine || found.mode() & 0o022 != 0 {
+        bail!(
+            "the data folder {} is a link, not this user's own, or writable by others; remove it or give another with --data-dir",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+fn serve(listener: &UnixListener, requests: &Sender<ReloadRequest>) {
+    for stream in listener.incoming() {
+        let served = stream.and_then(|stream| serve_one(stream, requests));
+        if let Err(error) = served {
+            tracing::debug!(%error, "control connection failed");
+        }
+    }
+}
+
+fn serve_one(mut stream: UnixStream, requests: &Sender<ReloadRequest>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new((&stream).take(64)).read_line(&mut line)?;
+    if line.trim() != RELOAD {
+        return stream.write_all(b"error: unknown request\n");
+    }
+    let (answer, answered) = bounded(1);
+    if requests.try_send(ReloadRequest { answer }).is_err() {
+        return stream.write_all(b"error: the agent is busy with other reloads\n");
+    }
+    let text = answered.recv_timeout(PATIENCE).unwrap_or_else(|_| "error: the agent did not answer in time\n".to_owned());
+    stream.write_all(text.as_bytes())
+}
+
+/// `qtap reload-config`.
+///
+/// # Errors
+/// When there is no agent, or several and none was named, or it does not answer.
+pub(crate) fn request(data_dir: &Path, pid: Option<u32>) -> anyhow::Result<ExitCode> {
+    let path = match pid {
+        Some(pid) => data_dir.join(format!("qtap-{pid}.sock")),
+        None => only_agent(data_dir)?,
+    };
+    let mut stream = UnixStream::connect(&path)
+        .with_context(|| format!("no agent answers on {}; is it running, with the same --data-dir?", path.display()))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{RELOAD}\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("the agent did not answer")?;
+    print!("{answer}");
+    Ok(if answer.starts_with("ok") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The socket of the only agent that answers.
+fn only_agent(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let is_socket = |name: &str| name.starts_with("qtap-") && name.ends_with(".sock");
+    let entries = std::fs::read_dir(data_dir)
+        .with_context(|| format!("no agent is running: its folder {} cannot be read", data_dir.display()))?;
+    let sockets: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_socket))
+        .map(|entry| entry.path())
+        .filter(|path| UnixStream::connect(path).is_ok())
+        .collect();
+    match sockets.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => bail!("no agent is running with --data-dir {}", data_dir.display()),
+        several => {
+            let pids: Vec<String> = several.iter().filter_map(|path| path.file_stem()?.to_str()?.strip_prefix("qtap-").map(str::to_owned)).collect();
+            bail!("several agents are running: name one with --pid ({})", pids.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("qtap-reload-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    }
+
+    #[test]
+    fn a_request_is_answered_with_the_agents_words() {
+        let folder = scratch("answer");
+        let socket = ReloadSocket::open(&folder).unwrap();
+        let asker = std::thread::spawn({
+            let path = socket.path.clone();
+            move || {
+                let mut stream = UnixStream::connect(path).unwrap();
+                stream.write_all(b"reload\n").unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            }
+        });
+        let request = std::iter::repeat_with(|| socket.next()).flatten().next().unwrap();
+        request.answer("ok: done\n".to_owned());
+        assert_eq!(asker.join().unwrap(), "ok: done\n");
+        drop(socket);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        std::fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused() {
+        let folder = scratch("writable");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(ReloadSocket::open(&folder).is_err());
+        std::fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn without_an_agent_the_request_says_so() {
+        let folder = scratch("none");
+        assert!(request(&folder, None).unwrap_err().to_string().contains("no agent is running"));
+    }
+}

@@ -1,0 +1,268 @@
+//! `qtap`: captures until a signal.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use qtap_config::{Config, ConfigFile, Diagnostics};
+use qtap_engine::Consumer;
+use qtap_plugin::{Context, Deployment, Generation, Metrics, Stacks, Terminal};
+use qtap_server::Server;
+use qtap_store::{Output, OutputLimits};
+
+use crate::agent::{Agent, AgentOptions, AgentState, ReloadCounters, Scope, worker_count};
+use crate::cli::{ConfigSource, Settings};
+use crate::reload::ReloadSocket;
+use crate::signals::{Request, SignalInbox};
+
+/// How often the configuration file is looked at.
+const FILE_TICK: Duration = Duration::from_millis(500);
+/// After so long without traffic, a line says what is watched.
+const SILENCE: Duration = Duration::from_secs(10);
+/// What the stores get to write what they hold.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// The parts of the agent that a reload touches.
+struct Running {
+    agent: Agent,
+    deployment: Arc<Deployment>,
+    context: ContextSource,
+    file: Option<ConfigFile>,
+    config: Config,
+    overrides: Overrides,
+    reloads: Arc<ReloadCounters>,
+    next_look: Instant,
+}
+
+/// Flags that win over the configuration.
+#[derive(Clone, Copy)]
+struct Overrides {
+    body: Option<u64>,
+}
+
+impl Overrides {
+    fn apply(self, mut config: Config) -> Config {
+        if let Some(bytes) = self.body {
+            config.tap.limits.body = bytes;
+        }
+        config
+    }
+}
+
+/// What plugins are made with, for each configuration anew.
+struct ContextSource {
+    plugin_agent: Arc<qtap_plugin::Agent>,
+    output: Output,
+    terminal: Terminal,
+    metrics: Arc<Metrics>,
+}
+
+impl ContextSource {
+    fn generation(&self, config: &Config) -> anyhow::Result<Generation> {
+        let context = Context {
+            agent: Arc::clone(&self.plugin_agent),
+            stores: qtap_store::build(&config.services, &self.output),
+            output: Arc::new(self.output.clone()),
+            terminal: self.terminal,
+        };
+        Ok(Generation::new(config, &context, &self.metrics)?)
+    }
+}
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the agent cannot start.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let signals = SignalInbox::install()?;
+    let (file, config) = load(&settings.config)?;
+    let overrides = Overrides { body: settings.http_buffer_bytes };
+    let config = overrides.apply(config);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting qtap");
+
+    let output = Output::stdout(OutputLimits::for_bodies(config.tap.limits.body)).context("cannot write to standard output")?;
+    let tags = settings.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+    let context = ContextSource {
+        plugin_agent: Arc::new(qtap_plugin::Agent::new(hostname(), instance(), tags)?),
+        output: output.clone(),
+        terminal: Terminal::detect(),
+        metrics: Arc::new(Metrics::default()),
+    };
+    let deployment = Deployment::new(context.generation(&config)?);
+    let consumers = (0..worker_count()).map(|_| Box::new(Stacks::new(Arc::clone(&deployment))) as Box<dyn Consumer>);
+    let consumers = consumers.collect();
+    let socket = ReloadSocket::open(&settings.data_dir).map_err(|error| tracing::warn!("`qtap reload-config` will not work: {error:#}")).ok();
+    let agent = Agent::start(AgentOptions {
+        config: config.clone(),
+        scope: Scope::Host,
+        tls_probes: settings.tls_probes.clone(),
+        consumers,
+    })?;
+    let reloads = Arc::new(ReloadCounters::default());
+    let stopping = Arc::new(AtomicBool::new(false));
+    let state = AgentState {
+        gauges: agent.gauges().clone(),
+        plugins: Arc::clone(&context.metrics),
+        output: output.clone(),
+        reloads: Arc::clone(&reloads),
+        stopping: Arc::clone(&stopping),
+    };
+    let server = Server::start(settings.listen, Arc::new(state)).context("cannot start the status server")?;
+    tracing::info!(listen = %server.address(), "eBPF program loaded and listening");
+
+    let mut running = Running {
+        agent,
+        deployment,
+        context,
+        file,
+        config,
+        overrides,
+        reloads,
+        next_look: Instant::now(),
+    };
+    serve(&mut running, &signals, socket.as_ref());
+
+    tracing::info!("stopping");
+    stopping.store(true, Ordering::Relaxed);
+    running.agent.stop();
+    if !output.flush(FLUSH) {
+        tracing::warn!(seconds = FLUSH.as_secs(), "standard output did not take everything in time");
+    }
+    server.stop().context("cannot stop the status server")?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ReloadSocket>) {
+    let started = Instant::now();
+    let mut silence_told = false;
+    loop {
+        match signals.wait(Duration::from_millis(100)) {
+            Some(Request::Stop) => return,
+            Some(Request::Reload) => {
+                running.reload("SIGHUP");
+            }
+            None => {}
+        }
+        if let Some(request) = socket.and_then(ReloadSocket::next) {
+            request.answer(running.reload("reload-config"));
+        }
+        if running.file_changed() {
+            running.reload("file change");
+        }
+        if !silence_told && started.elapsed() >= SILENCE {
+            silence_told = true;
+            running.tell_silence();
+        }
+    }
+}
+
+impl Running {
+    /// Whether the file changed; looks at it at most every [`FILE_TICK`].
+    fn file_changed(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.next_look {
+            return false;
+        }
+        self.next_look = now + FILE_TICK;
+        self.file.as_mut().is_some_and(ConfigFile::changed)
+    }
+
+    /// Loads the configuration again, all or nothing. Returns what is said to `reload-config`.
+    fn reload(&mut self, cause: &str) -> String {
+        let Some(file) = &mut self.file else {
+            return "ok: the built-in configuration is in force, there is no file to load\n".to_owned();
+        };
+        let path = file.path().display().to_string();
+        match file.reload() {
+            Ok(None) => {
+                self.reloads.unchanged.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(cause, path, "configuration is unchanged");
+                format!("ok: {path} is unchanged\n")
+            }
+            Ok(Some((config, warnings))) => self.put_in_force(&path, config, &warnings, cause),
+            Err(error) => {
+                self.reloads.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(cause, path, "configuration is refused, the former one stays in force\n{error}");
+                format!("error: {path} is refused, the former configuration stays in force\n{error}\n")
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, path: &str, config: Config, warnings: &Diagnostics, cause: &str) -> String {
+        let config = self.overrides.apply(config);
+        let generation = match self.context.generation(&config) {
+            Ok(generation) => generation,
+            Err(error) => {
+                self.reloads.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(cause, path, %error, "configuration is refused, the former one stays in force");
+                return format!("error: {path} is refused, the former configuration stays in force\n{error:#}\n");
+            }
+        };
+        self.agent.apply(&config);
+        self.deployment.replace(generation);
+        self.reloads.applied.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(cause, path, "configuration loaded");
+        let mut answer = format!("ok: {path} is in force\n");
+        let (new, old) = (&config.tap, &self.config.tap);
+        let ring = |config: &qtap_config::Limits| (config.data_ring, config.control_ring, config.memory);
+        if ring(&new.limits) != ring(&old.limits) || new.tls_source != old.tls_source || config.tags != self.config.tags {
+            let note = "tags, tap.tls.source and the rings and memory of tap.limits take effect at the next start";
+            tracing::warn!("{note}");
+            answer.push_str(&format!("warning: {note}\n"));
+        }
+        if !warnings.is_empty() {
+            answer.push_str(&warnings.render(false));
+        }
+        self.config = config;
+        answer
+    }
+
+    /// The commonest question of all: why do I see nothing?
+    fn tell_silence(&self) {
+        let stats = &self.agent.gauges().engine;
+        if stats.opened.get() > 0 {
+            return;
+        }
+        let tap = &self.config.tap;
+        let direction = format!("{:?}", tap.direction).to_lowercase();
+        let filtered = self.agent.gauges().control.counters().map_or(0, |counters| {
+            counters.iter().filter(|(name, _)| name.starts_with("connections_filtered")).map(|(_, count)| count).sum()
+        });
+        tracing::info!(
+            direction, ignore_loopback = tap.ignore_loopback, filters = tap.filters.rules.len(), stack = tap.http.as_deref().unwrap_or("none"),
+            connections_left_out = filtered, "no traffic seen yet; this is what is watched"
+        );
+    }
+}
+
+fn load(source: &ConfigSource) -> anyhow::Result<(Option<ConfigFile>, Config)> {
+    match source {
+        ConfigSource::BuiltIn => {
+            tracing::info!("no configuration is given: everything this host sends and receives goes to the access log");
+            Ok((None, Config::built_in()))
+        }
+        ConfigSource::File(path) => {
+            let (file, config, warnings) = ConfigFile::open(path)?;
+            if !warnings.is_empty() {
+                tracing::warn!("{}", warnings.render(false));
+            }
+            Ok((Some(file), config))
+        }
+    }
+}
+
+/// This host's name, as the kernel has it.
+pub(crate) fn hostname() -> String {
+    let text = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// Unique for this run.
+fn instance() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    boot.trim().to_owned()
+}
