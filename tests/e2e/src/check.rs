@@ -38,6 +38,12 @@ pub fn check(options: &[&str], target: &Command) -> Verdict {
         .arg("--")
         .arg(target.get_program())
         .args(target.get_args());
+    for (name, value) in target.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let finished = run(&mut command);
     Verdict {
         code: finished.status.code(),
