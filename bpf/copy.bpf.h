@@ -7,6 +7,9 @@ enum {
 	/* Per call: 1,024 iovecs or messages at two steps each, and 1 MiB or more in chunks. */
 	COPY_STEPS = 4096,
 	MESSAGES = 1024,
+	/* Pieces above this get a record of their own, without the detour over the scratch buffer.
+	 */
+	LARGE_BYTES = 8192,
 };
 
 static __always_inline u64 data_wake_flags(void)
@@ -38,6 +41,13 @@ static __always_inline void count_missing(u32 loss, u64 missing)
 	}
 }
 
+static __always_inline void lose(struct scratch *s, u64 bytes)
+{
+	s->lost += bytes;
+	count(COUNT_DATA_RECORDS_LOST, 1);
+	count(COUNT_DATA_BYTES_LOST, bytes);
+}
+
 /* Sends what is in the payload; `missing` bytes behind it could not be copied. */
 static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 {
@@ -58,18 +68,64 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 	flags = data_wake_flags();
 	if (missing)
 		count_missing(loss, missing);
-	if (bpf_ringbuf_output(&data_ring, &s->event, size, flags)) {
-		s->lost += fill + missing;
-		count(COUNT_DATA_RECORDS_LOST, 1);
-		count(COUNT_DATA_BYTES_LOST, fill + missing);
-	} else {
-		count(COUNT_DATA_RECORDS, 1);
-		count(COUNT_DATA_BYTES, fill);
-	}
+	if (bpf_ringbuf_output(&data_ring, &s->event, size, flags))
+		lose(s, fill + missing);
 	wake_after(&data_ring, flags);
 	s->event.position += fill + missing;
 	s->event.call_start = 0;
 	s->fill = 0;
+}
+
+/* A record of a size that is known when the program is loaded, filled in the ring: one copy less.
+ */
+#define SEND_SIZED(size)                                                                           \
+	if (length <= (size)) {                                                                    \
+		struct {                                                                           \
+			struct event_data event;                                                   \
+			u8 payload[size];                                                          \
+		} *record = bpf_ringbuf_reserve(&data_ring, sizeof(*record), 0);                   \
+                                                                                                   \
+		if (!record)                                                                       \
+			return false;                                                              \
+		record->event = s->event;                                                          \
+		if (bpf_probe_read_user(record->payload, length, (void *)s->segment)) {            \
+			record->event.length = 0;                                                  \
+			record->event.missing = length;                                            \
+			record->event.loss = LOSS_FAULT;                                           \
+			count_missing(LOSS_FAULT, length);                                         \
+		}                                                                                  \
+		bpf_ringbuf_submit(record, flags);                                                 \
+		return true;                                                                       \
+	}
+
+/* At most a third of the room is wasted; the odd size is a TLS record with what is around it. */
+static __always_inline bool send_large(struct scratch *s, u32 length, u64 flags)
+{
+	SEND_SIZED(12288)
+	SEND_SIZED(16896)
+	SEND_SIZED(20480)
+	SEND_SIZED(24576)
+	SEND_SIZED(28672)
+	SEND_SIZED(CHUNK_BYTES)
+	return false;
+}
+
+/* Sends one large piece by itself. */
+static __noinline void flush_large(struct scratch *s, u32 length)
+{
+	u64 flags;
+
+	if (!s)
+		return;
+	s->event.length = length;
+	s->event.missing = 0;
+	s->event.loss = LOSS_NONE;
+	flags = data_wake_flags();
+	if (!send_large(s, length, flags))
+		lose(s, length);
+	wake_after(&data_ring, flags);
+	s->event.position += length;
+	s->event.call_start = 0;
 }
 
 /* The next message of recvmmsg or sendmmsg. */
@@ -140,6 +196,10 @@ __noinline int copy_step(u32 cpu)
 		flush(s, 0, 0);
 		fill = 0;
 	}
+	if (piece > LARGE_BYTES) {
+		flush_large(s, piece);
+		goto done;
+	}
 	if (fill) {
 		barrier_var(piece);
 		barrier_var(fill);
@@ -148,7 +208,7 @@ __noinline int copy_step(u32 cpu)
 		error = bpf_probe_read_user(s->payload + fill, piece, (void *)s->segment);
 	} else {
 		barrier_var(piece);
-		if (piece > CHUNK_BYTES)
+		if (piece > LARGE_BYTES)
 			return 0;
 		error = bpf_probe_read_user(s->payload, piece, (void *)s->segment);
 	}
@@ -156,6 +216,7 @@ __noinline int copy_step(u32 cpu)
 		flush(s, piece, LOSS_FAULT);
 	else
 		s->fill = fill + piece;
+done:
 	s->segment += piece;
 	s->segment_left -= piece;
 	s->message_left -= piece;

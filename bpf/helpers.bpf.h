@@ -90,6 +90,22 @@ static __always_inline bool first_to(u32 *flag)
 }
 #endif
 
+/*
+ * Reading kernel memory by plain loads instead of a call per pointer. The verifier knows the type
+ * of some pointers (the current task and what it leads to); for others bpf_rdonly_cast tells it,
+ * from 6.2 on.
+ */
+extern void *bpf_rdonly_cast(const void *object, u32 type) __ksym __weak;
+
+#ifdef QTAP_LEGACY
+#define CAN_CAST false
+#else
+#define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
+#endif
+
+#define CAST(pointer, type)                                                                        \
+	((struct type *)bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct type)))
+
 static __always_inline struct task_struct *current_task(void)
 {
 #ifdef QTAP_LEGACY

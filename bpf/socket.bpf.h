@@ -5,34 +5,67 @@
 
 static __always_inline struct file *file_of(struct task_struct *task, u32 fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files, *file = NULL;
+	struct fdtable *table;
 
+#ifdef QTAP_LEGACY
+	table = BPF_CORE_READ(task, files, fdt);
 	if (!table || fd >= BPF_CORE_READ(table, max_fds))
 		return NULL;
 	files = BPF_CORE_READ(table, fd);
+#else
+	struct files_struct *holder = task->files;
+
+	if (!holder)
+		return NULL;
+	table = holder->fdt;
+	if (fd >= table->max_fds)
+		return NULL;
+	files = table->fd;
+#endif
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
+}
+
+static __always_inline bool is_socket(u16 mode)
+{
+	return (mode & S_IFMT) == S_IFSOCK;
+}
+
+static __always_inline bool is_internet(u16 family)
+{
+	return family == AF_INET || family == AF_INET6;
 }
 
 /* The TCP sock behind a descriptor; NULL for all other files. Most calls end here, with the mode.
  */
 static __always_inline struct sock *tcp_sock_of(struct file *file)
 {
-	struct socket *socket;
+	u16 protocol;
 	struct sock *sk;
-	u16 family, protocol;
 
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!file)
 		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	if (!sk)
-		return NULL;
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (family != AF_INET && family != AF_INET6)
-		return NULL;
-	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (CAN_CAST) {
+		struct file *f = CAST(file, file);
+
+		if (!is_socket(f->f_inode->i_mode))
+			return NULL;
+		sk = CAST(f->private_data, socket)->sk;
+		if (!sk || !is_internet(sk->__sk_common.skc_family))
+			return NULL;
+		protocol = sk->sk_protocol;
+	} else {
+		struct socket *socket;
+
+		if (!is_socket(BPF_CORE_READ(file, f_inode, i_mode)))
+			return NULL;
+		socket = BPF_CORE_READ(file, private_data);
+		sk = BPF_CORE_READ(socket, sk);
+		if (!sk || !is_internet(BPF_CORE_READ(sk, __sk_common.skc_family)))
+			return NULL;
+		protocol = BPF_CORE_READ(sk, sk_protocol);
+	}
 	if (protocol != IPPROTO_TCP) {
 		if (protocol == IPPROTO_MPTCP)
 			count(COUNT_UNSUPPORTED_PROTOCOL, 1);

@@ -38,7 +38,8 @@ enum { SYSCALL_TABLE = 512 };
 #define SYSCALL_SENDTO	44
 
 /* TS_COMPAT: the number is one of the 32-bit table. */
-#define IS_COMPAT(task) (BPF_CORE_READ(task, thread_info.status) & 2)
+#define COMPAT_WORD thread_info.status
+#define COMPAT_BIT  2
 
 static const u8 syscall_calls[SYSCALL_TABLE] SEC(".rodata.calls") = {
 	[0] = CALL_READ,       [1] = CALL_WRITE,     [9] = CALL_MMAP,	  [19] = CALL_READV,
@@ -62,7 +63,8 @@ static const u8 syscall_calls[SYSCALL_TABLE] SEC(".rodata.calls") = {
 #define SYSCALL_SENDTO	206
 
 /* TIF_32BIT */
-#define IS_COMPAT(task) (BPF_CORE_READ(task, thread_info.flags) & (1 << 22))
+#define COMPAT_WORD	thread_info.flags
+#define COMPAT_BIT	(1 << 22)
 
 static const u8 syscall_calls[SYSCALL_TABLE] SEC(".rodata.calls") = {
 	[63] = CALL_READ,      [64] = CALL_WRITE,   [65] = CALL_READV,	   [66] = CALL_WRITEV,
@@ -72,6 +74,12 @@ static const u8 syscall_calls[SYSCALL_TABLE] SEC(".rodata.calls") = {
 	[269] = CALL_SENDMMSG, [286] = CALL_READV,  [287] = CALL_WRITEV,
 };
 
+#endif
+
+#ifdef QTAP_LEGACY
+#define IS_COMPAT(task) (BPF_CORE_READ(task, COMPAT_WORD) & COMPAT_BIT)
+#else
+#define IS_COMPAT(task) ((task)->COMPAT_WORD & COMPAT_BIT)
 #endif
 
 /* What user programs pass; the same on all 64-bit architectures. */

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::bindings::counter;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
-const NAMES: [(counter, &str); 31] = [
+const NAMES: [(counter, &str); 29] = [
     (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
     (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
     (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
@@ -43,8 +43,6 @@ const NAMES: [(counter, &str); 31] = [
     (counter::COUNT_FRAMES_FULL, "tls_calls_lost_table_full"),
     (counter::COUNT_FRAMES_DEPTH, "tls_calls_lost_nesting"),
     (counter::COUNT_TRACES_LOST, "traces_lost"),
-    (counter::COUNT_DATA_RECORDS, "data_records"),
-    (counter::COUNT_DATA_BYTES, "data_bytes"),
     (counter::COUNT_OPENED, "opened"),
     (counter::COUNT_CLOSED, "closed"),
 ];
