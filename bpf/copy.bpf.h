@@ -98,9 +98,12 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 		return true;                                                                       \
 	}
 
-/* At most a third of the room is wasted; the odd size is a TLS record with what is around it. */
+/* At most a third of the room is wasted; the odd sizes are usual buffers with what is around them.
+ */
 static __always_inline bool send_large(struct scratch *s, u32 length, u64 flags)
 {
+	SEND_SIZED(6144)
+	SEND_SIZED(8448)
 	SEND_SIZED(12288)
 	SEND_SIZED(16896)
 	SEND_SIZED(20480)
@@ -171,7 +174,6 @@ __noinline int copy_step(u32 cpu)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratches, &cpu);
 	u32 fill, piece;
-	long error;
 
 	if (!s || !s->copy)
 		return 0;
@@ -196,32 +198,24 @@ __noinline int copy_step(u32 cpu)
 		flush(s, 0, 0);
 		fill = 0;
 	}
-	if (piece > LARGE_BYTES) {
+	if (piece > PIECE_BYTES) {
 		flush_large(s, piece);
-		goto done;
-	}
-	if (fill) {
+	} else {
+		/* What was compared is what is used, also after the compiler is done with it. */
 		barrier_var(piece);
 		barrier_var(fill);
 		if (piece > PIECE_BYTES || fill > CHUNK_BYTES)
 			return 0;
-		error = bpf_probe_read_user(s->payload + fill, piece, (void *)s->segment);
-	} else {
-		barrier_var(piece);
-		if (piece > LARGE_BYTES)
-			return 0;
-		error = bpf_probe_read_user(s->payload, piece, (void *)s->segment);
+		if (bpf_probe_read_user(s->payload + fill, piece, (void *)s->segment))
+			flush(s, piece, LOSS_FAULT);
+		else
+			s->fill = fill + piece;
 	}
-	if (error)
-		flush(s, piece, LOSS_FAULT);
-	else
-		s->fill = fill + piece;
-done:
 	s->segment += piece;
 	s->segment_left -= piece;
 	s->message_left -= piece;
 	s->copy -= piece;
-	return 1;
+	return s->copy != 0;
 }
 
 /* Bytes moved by the first `messages` of an array of mmsghdr. */

@@ -46,7 +46,7 @@ enum loss {
 enum {
 	/* Payload of one record. */
 	CHUNK_BYTES = 32768,
-	/* Pieces gathered behind the first in one record. */
+	/* Larger pieces get a record of their own; smaller ones are gathered. */
 	PIECE_BYTES = 4096,
 	FILENAME_BYTES = 1024,
 	ARGUMENT_BYTES = 4096,
