@@ -352,7 +352,9 @@ impl Application {
         }
         let mut step = Step::Continue;
         for event in events.drain(..) {
-            if let Event::RequestHead { head, started, time, .. } = &event
+            if let Event::RequestHead {
+                head, started, time, ..
+            } = &event
                 && head
                     .field("upgrade")
                     .is_some_and(|token| token.eq_ignore_ascii_case(b"h2c"))
@@ -418,7 +420,11 @@ impl Application {
                 After::TurnedOff
             }
             (Upgrade::H2c, Some((request, [started, requested]))) => {
-                let start = http2::Start::UpgradedFrom { request, started, time: requested };
+                let start = http2::Start::UpgradedFrom {
+                    request,
+                    started,
+                    time: requested,
+                };
                 let assembler = Assembler::succeed(Protocol::Http2, &parsing.assembler);
                 self.begin(
                     Box::new(http2::Parser::new(Limits::default(), start)),

@@ -7,30 +7,62 @@ impl ReasonCode {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::JoinedMidstream => "start qtap before the program connects, or restart the program's connection; what follows from here on is captured",
-            Self::ProcessUnknown => "nothing to do for this connection; if it happens often, look at qtap_process_… counters in /system/metrics for lost events",
+            Self::JoinedMidstream => {
+                "start qtap before the program connects, or restart the program's connection; what follows from here on is captured"
+            }
+            Self::ProcessUnknown => {
+                "nothing to do for this connection; if it happens often, look at qtap_process_… counters in /system/metrics for lost events"
+            }
             Self::FilteredProcess => "remove the matching entry of tap.filters from the configuration",
             Self::FilteredDirection => "set tap.direction: all and tap.ignore_loopback: false",
-            Self::FilteredStrategy => "remove QPOINT_STRATEGY from the environment of the process and restart it",
+            Self::FilteredStrategy => {
+                "remove QPOINT_STRATEGY from the environment of the process and restart it"
+            }
             Self::NoStack => "name a stack for this protocol under tap in the configuration",
-            Self::TlsLibraryUnsupported => "see docs/tls.md for the libraries that can be read; the connection is still counted",
-            Self::TlsLibraryStripped => "install the library with its symbols, or the distribution's build of it",
-            Self::TlsProbeLate => "nothing to do for this connection; the next one of the same program is read from its start",
-            Self::TlsSecretMissing => "check with `qtap doctor` that the tls probes attach; report the library's version if they do",
-            Self::TlsCipherUnsupported => "plaintext is taken from the library's calls where it can be; prefer an AEAD cipher suite (AES-GCM, ChaCha20-Poly1305)",
-            Self::TlsHelloMissing => "raise tap.limits.data_ring if records were lost; otherwise the peers did not complete a handshake",
-            Self::TlsUnauthenticated => "report it with the library's version: records were seen that the secrets of this connection do not open",
+            Self::TlsLibraryUnsupported => {
+                "see docs/tls.md for the libraries that can be read; the connection is still counted"
+            }
+            Self::TlsLibraryStripped => {
+                "install the library with its symbols, or the distribution's build of it"
+            }
+            Self::TlsProbeLate => {
+                "nothing to do for this connection; the next one of the same program is read from its start"
+            }
+            Self::TlsSecretMissing => {
+                "check with `qtap doctor` that the tls probes attach; report the library's version if they do"
+            }
+            Self::TlsCipherUnsupported => {
+                "plaintext is taken from the library's calls where it can be; prefer an AEAD cipher suite (AES-GCM, ChaCha20-Poly1305)"
+            }
+            Self::TlsHelloMissing => {
+                "raise tap.limits.data_ring if records were lost; otherwise the peers did not complete a handshake"
+            }
+            Self::TlsUnauthenticated => {
+                "report it with the library's version: records were seen that the secrets of this connection do not open"
+            }
             Self::ProtocolUnknown => "qtap parses HTTP/1 and HTTP/2; other protocols are counted, not parsed",
             Self::ParserGaveUp => "report it with a capture if the peer speaks the protocol correctly",
-            Self::Resynchronised => "look at the bytes check: lost bytes are the usual cause; otherwise a peer sent malformed messages",
-            Self::NoData => "the program may use io_uring, sendfile or a kernel TLS path that shows no bytes to system calls",
-            Self::RingFull => "raise tap.limits.data_ring, or capture less (tap.direction, filters, a lower level)",
+            Self::Resynchronised => {
+                "look at the bytes check: lost bytes are the usual cause; otherwise a peer sent malformed messages"
+            }
+            Self::NoData => {
+                "the program may use io_uring, sendfile or a kernel TLS path that shows no bytes to system calls"
+            }
+            Self::RingFull => {
+                "raise tap.limits.data_ring, or capture less (tap.direction, filters, a lower level)"
+            }
             Self::QueueFull => "raise tap.limits.memory, give the agent more CPU, or capture less",
             Self::CallCap => "raise tap.limits.call",
             Self::MemoryFault => "nothing to do: the program's memory was not resident when it was read",
-            Self::UnreadableBytes => "bytes went by sendfile or splice and never were in the program's memory; turn it off in the server (nginx: sendfile off) to see them",
-            Self::BytesUnaccounted => "the program may use io_uring or close with unread data; compare the numbers",
-            Self::HpackUnsynced => "restart the connection to see all header fields; fields that are shown are right",
+            Self::UnreadableBytes => {
+                "bytes went by sendfile or splice and never were in the program's memory; turn it off in the server (nginx: sendfile off) to see them"
+            }
+            Self::BytesUnaccounted => {
+                "the program may use io_uring or close with unread data; compare the numbers"
+            }
+            Self::HpackUnsynced => {
+                "restart the connection to see all header fields; fields that are shown are right"
+            }
             Self::BodyTruncated => "raise tap.limits.body (or --http-buffer-size)",
             Self::TransactionIncomplete => "look at the bytes check for the cause of the loss",
             Self::MemoryBudget => "raise tap.limits.memory, or lower tap.limits.body",

@@ -15,6 +15,8 @@ use crate::{Consumer, Host, Stats};
 
 /// Connections of one worker; one more is left out and counted. The kernel's own table is smaller.
 const CONNECTIONS: usize = 1 << 18;
+/// Least time between two wake-ups of one connection.
+const LEAST_WAIT_NS: u64 = 1_000_000;
 /// Objects of TLS libraries whose connection was found in user space.
 const OBJECTS: usize = 4096;
 
@@ -86,11 +88,9 @@ impl Worker {
                 Life::Goes
             }),
             Event::Data(data) => self.data(data, now),
-            Event::Closed(closed) => {
-                // A connection that nothing was ever seen of has nothing to report.
-                if self.connections.contains_key(&closed.id) {
-                    self.with(closed.id, now, |connection, cx| connection.close(closed, cx));
-                }
+            // A connection that nothing was ever seen of has nothing to report.
+            Event::Closed(closed) if self.connections.contains_key(&closed.id) => {
+                self.with(closed.id, now, |connection, cx| connection.close(closed, cx));
             }
             Event::Secret(secret) => self.secret(&secret, now),
             Event::Unattributed(call) => self.unattributed(*call, now),
@@ -139,13 +139,17 @@ impl Worker {
 
     /// Offers the waiting secrets of `pid` to a connection that just got bytes.
     fn offer_pool(&mut self, id: ConnectionId, pid: Pid, now: KernelTime) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.wants_secrets() || connection.wants_calls() {
             self.seeking.entry(pid).or_default().insert(id);
         }
         if connection.wants_secrets() {
             let mut cx = context(&self.shared, self.consumer.as_mut(), now);
-            let claimed = self.secrets.offer(pid, |secret| connection.offer(secret, &mut cx));
+            let claimed = self
+                .secrets
+                .offer(pid, |secret| connection.offer(secret, &mut cx));
             self.shared.stats.secrets_bound.add(claimed);
         }
     }
@@ -158,7 +162,9 @@ impl Worker {
             let connections = &mut self.connections;
             let mut cx = context(&self.shared, self.consumer.as_mut(), now);
             ids.retain(|id| {
-                let Some(connection) = connections.get_mut(id) else { return false };
+                let Some(connection) = connections.get_mut(id) else {
+                    return false;
+                };
                 claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, &mut cx));
                 connection.wants_secrets() || connection.wants_calls()
             });
@@ -169,22 +175,36 @@ impl Worker {
         if claimed {
             self.shared.stats.secrets_bound.add(1);
         } else {
-            self.shared.stats.secrets_expired.add(self.secrets.insert(event.pid, secret));
+            self.shared
+                .stats
+                .secrets_expired
+                .add(self.secrets.insert(event.pid, secret));
         }
     }
 
     /// Plaintext of a call without a socket inside: the one connection of the process that is read by calls.
     fn unattributed(&mut self, call: Unattributed, now: KernelTime) {
         let key = (call.pid, call.object);
-        let known = self.objects.get(&key).copied().filter(|id| self.connections.contains_key(id));
+        let known = self
+            .objects
+            .get(&key)
+            .copied()
+            .filter(|id| self.connections.contains_key(id));
         let Some(id) = known.or_else(|| self.only_candidate(call.pid)) else {
-            self.shared.stats.lost_unattributed.add(call.data.bytes.len() as u64);
+            self.shared
+                .stats
+                .lost_unattributed
+                .add(call.data.bytes.len() as u64);
             return;
         };
         if self.objects.len() < OBJECTS || self.objects.contains_key(&key) {
             self.objects.insert(key, id);
         }
-        let data = Data { id, layer: Layer::Calls, ..call.data };
+        let data = Data {
+            id,
+            layer: Layer::Calls,
+            ..call.data
+        };
         self.with(id, now, |connection, cx| connection.data(data, cx));
     }
 
@@ -224,7 +244,8 @@ impl Worker {
             self.forget(id);
             return;
         }
-        let deadline = connection.deadline(&cx);
+        // Never at once again: what a wake-up could not settle waits for time to pass.
+        let deadline = connection.deadline(&cx).max(KernelTime(now.0 + LEAST_WAIT_NS));
         if connection.scheduled.is_none_or(|scheduled| deadline < scheduled) {
             connection.scheduled = Some(deadline);
             self.timers.push(Reverse((deadline, id)));
@@ -232,7 +253,9 @@ impl Worker {
     }
 
     fn forget(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
         self.shared.stats.open.add(-1);
         if let Some(pid) = connection.pid()
             && let Some(ids) = self.seeking.get_mut(&pid)

@@ -24,7 +24,10 @@ fn a_plain_exchange_is_one_transaction_and_a_healthy_connection() {
     let report = bench.final_report();
     assert_eq!(report.health.status, HealthStatus::Healthy, "{:?}", report.health);
     assert_eq!(report.facts.domain.as_deref(), Some("example.com"));
-    assert_eq!((report.bytes_sent, report.bytes_received), (REQUEST.len() as u64, RESPONSE.len() as u64));
+    assert_eq!(
+        (report.bytes_sent, report.bytes_received),
+        (REQUEST.len() as u64, RESPONSE.len() as u64)
+    );
     assert_eq!(report.transactions, 1);
     assert_eq!(bench.worker.connections(), 0);
 }
@@ -58,7 +61,15 @@ fn a_close_that_overtakes_the_last_bytes_waits_for_them() {
     bench.writes(REQUEST);
     let last = bench.record(Direction::Ingress, Layer::Socket, RESPONSE, None);
     bench.close();
-    assert!(bench.received.lock().unwrap().reports.iter().all(|report| !report.finalized));
+    assert!(
+        bench
+            .received
+            .lock()
+            .unwrap()
+            .reports
+            .iter()
+            .all(|report| !report.finalized)
+    );
     bench.send(Event::Data(last));
     assert_eq!(bench.transactions()[0].outcome, Outcome::Complete);
     assert_eq!(bench.final_report().health.status, HealthStatus::Healthy);
@@ -96,7 +107,10 @@ fn a_process_that_never_becomes_known_delays_its_connection_only_so_long() {
 #[test]
 fn an_excluded_process_leaves_no_trace_and_the_kernel_is_told() {
     let mut bench = Bench::new();
-    bench.host.0.lock().unwrap().exclusion = Exclusion { whole: true, ..Exclusion::default() };
+    bench.host.0.lock().unwrap().exclusion = Exclusion {
+        whole: true,
+        ..Exclusion::default()
+    };
     bench.writes(REQUEST);
     bench.open(Role::Client, false);
     bench.reads(RESPONSE);
@@ -110,7 +124,10 @@ fn an_excluded_process_leaves_no_trace_and_the_kernel_is_told() {
 #[test]
 fn payload_left_out_by_a_filter_is_an_ignored_connection() {
     let mut bench = Bench::new();
-    bench.host.0.lock().unwrap().exclusion = Exclusion { http: true, ..Exclusion::default() };
+    bench.host.0.lock().unwrap().exclusion = Exclusion {
+        http: true,
+        ..Exclusion::default()
+    };
     bench.open(Role::Client, false);
     bench.writes(REQUEST);
     bench.reads(RESPONSE);
@@ -134,12 +151,18 @@ fn lost_body_bytes_make_the_transaction_incomplete_and_say_why() {
     let transactions = bench.transactions();
     assert_eq!(transactions.len(), 2);
     assert_eq!(transactions[0].response_half.body.gap_bytes, 80);
-    assert_eq!(&transactions[0].response_half.body.data[..], b"0123456789abcdefghij");
+    assert_eq!(
+        &transactions[0].response_half.body.data[..],
+        b"0123456789abcdefghij"
+    );
     assert_eq!(transactions[1].gap_bytes(), 0);
     let report = bench.final_report();
     assert_eq!(report.health.status, HealthStatus::Degraded);
     assert_eq!(report.health.gap_bytes, 80);
-    assert!(bench.codes().contains(&ReasonCode::RingFull) && bench.codes().contains(&ReasonCode::TransactionIncomplete));
+    assert!(
+        bench.codes().contains(&ReasonCode::RingFull)
+            && bench.codes().contains(&ReasonCode::TransactionIncomplete)
+    );
 }
 
 #[test]
@@ -148,7 +171,12 @@ fn bytes_sent_from_a_file_are_a_gap_of_known_length() {
     bench.open(Role::Server, false);
     bench.reads(REQUEST);
     bench.writes(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
-    let file = bench.record(Direction::Egress, Layer::Socket, b"", Some((5000, Loss::Unreadable)));
+    let file = bench.record(
+        Direction::Egress,
+        Layer::Socket,
+        b"",
+        Some((5000, Loss::Unreadable)),
+    );
     bench.send(Event::Data(file));
     bench.close();
     assert_eq!(bench.transactions()[0].response_half.body.total, 5000);
@@ -195,7 +223,10 @@ fn an_unknown_protocol_is_blind_and_is_copied_no_longer() {
     assert_eq!(bench.final_report().health.status, HealthStatus::Blind);
     assert_eq!(bench.codes(), [ReasonCode::ProtocolUnknown]);
     let verdicts = bench.host.0.lock().unwrap().verdicts.clone();
-    assert_eq!(verdicts.last().map(|&(_, verdict)| verdict), Some(Verdict::COUNT_ONLY));
+    assert_eq!(
+        verdicts.last().map(|&(_, verdict)| verdict),
+        Some(Verdict::COUNT_ONLY)
+    );
 }
 
 #[test]
@@ -220,8 +251,16 @@ fn a_websocket_upgrade_is_one_transaction_and_ends_parsing() {
     bench.close();
     let transactions = bench.transactions();
     assert_eq!(transactions.len(), 1);
-    assert_eq!((transactions[0].outcome, transactions[0].upgraded_to.clone()), (Outcome::Upgraded, Some(Upgrade::WebSocket)));
-    assert_eq!(bench.final_report().health.status, HealthStatus::Healthy, "{:?}", bench.final_report().health);
+    assert_eq!(
+        (transactions[0].outcome, transactions[0].upgraded_to.clone()),
+        (Outcome::Upgraded, Some(Upgrade::WebSocket))
+    );
+    assert_eq!(
+        bench.final_report().health.status,
+        HealthStatus::Healthy,
+        "{:?}",
+        bench.final_report().health
+    );
 }
 
 #[test]
@@ -233,7 +272,11 @@ fn a_connect_tunnel_is_detected_anew() {
     bench.writes(REQUEST);
     bench.reads(RESPONSE);
     bench.close();
-    let outcomes: Vec<_> = bench.transactions().iter().map(|transaction| transaction.outcome).collect();
+    let outcomes: Vec<_> = bench
+        .transactions()
+        .iter()
+        .map(|transaction| transaction.outcome)
+        .collect();
     assert_eq!(outcomes, [Outcome::Upgraded, Outcome::Complete]);
 }
 
@@ -255,9 +298,18 @@ fn tls_without_a_known_library_is_blind_with_its_reason() {
     let report = bench.final_report();
     assert_eq!(report.health.status, HealthStatus::Blind, "{:?}", report.health);
     assert!(bench.codes().contains(&ReasonCode::TlsLibraryUnsupported));
-    let probe = report.health.checks.iter().find(|check| check.name == CheckName::TlsProbe).unwrap();
+    let probe = report
+        .health
+        .checks
+        .iter()
+        .find(|check| check.name == CheckName::TlsProbe)
+        .unwrap();
     assert_eq!(probe.state, CheckState::Missing);
-    assert_eq!(bench.host.0.lock().unwrap().calls, 0, "every need of calls is taken back");
+    assert_eq!(
+        bench.host.0.lock().unwrap().calls,
+        0,
+        "every need of calls is taken back"
+    );
 }
 
 #[test]
@@ -268,7 +320,14 @@ fn a_long_connection_reports_early_and_at_intervals() {
     bench.wait_ms(11_000);
     bench.reads(RESPONSE);
     bench.close();
-    let parts: Vec<_> = bench.received.lock().unwrap().reports.iter().map(|report| (report.part, report.finalized)).collect();
+    let parts: Vec<_> = bench
+        .received
+        .lock()
+        .unwrap()
+        .reports
+        .iter()
+        .map(|report| (report.part, report.finalized))
+        .collect();
     assert_eq!(parts, [(0, false), (1, false), (2, true)]);
 }
 
@@ -278,8 +337,19 @@ fn body_bytes_that_nobody_wants_are_skipped_in_the_kernel() {
     bench.open(Role::Client, false);
     bench.writes(REQUEST);
     bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n0123456789");
-    let verdict = bench.host.0.lock().unwrap().verdicts.last().map(|&(_, verdict)| verdict).unwrap();
+    let verdict = bench
+        .host
+        .0
+        .lock()
+        .unwrap()
+        .verdicts
+        .last()
+        .map(|&(_, verdict)| verdict)
+        .unwrap();
     let head = 45;
-    assert!(verdict.skip_until[1] > 900_000 && verdict.skip_until[1] <= 1_000_000 + head, "{verdict:?}");
+    assert!(
+        verdict.skip_until[1] > 900_000 && verdict.skip_until[1] <= 1_000_000 + head,
+        "{verdict:?}"
+    );
     assert_eq!(verdict.skip_until[0], 0);
 }

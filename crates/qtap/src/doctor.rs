@@ -17,7 +17,12 @@ struct Finding {
 
 impl Finding {
     fn new(name: impl Into<String>, ok: bool, found: impl Into<String>, remedy: &str) -> Self {
-        Self { name: name.into(), ok, found: found.into(), remedy: (!ok).then(|| remedy.to_owned()) }
+        Self {
+            name: name.into(),
+            ok,
+            found: found.into(),
+            remedy: (!ok).then(|| remedy.to_owned()),
+        }
     }
 }
 
@@ -27,7 +32,9 @@ impl Finding {
 /// When the result cannot be printed.
 pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
     let findings = examine();
-    let can_capture = findings.iter().any(|finding| finding.name == "hooks: sockets" && finding.ok);
+    let can_capture = findings
+        .iter()
+        .any(|finding| finding.name == "hooks: sockets" && finding.ok);
     let all_well = findings.iter().all(|finding| finding.ok);
     let verdict = match (can_capture, all_well) {
         (_, true) => "this host can capture",
@@ -39,19 +46,30 @@ pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
         println!("{document:#}");
     } else {
         for finding in &findings {
-            println!("{} {:<22} {}", if finding.ok { "✓" } else { "✗" }, finding.name, finding.found);
+            println!(
+                "{} {:<22} {}",
+                if finding.ok { "✓" } else { "✗" },
+                finding.name,
+                finding.found
+            );
             if let Some(remedy) = &finding.remedy {
                 println!("    what to do: {remedy}");
             }
         }
         println!("verdict: {verdict}");
     }
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 fn examine() -> Vec<Finding> {
     let facts = HostFacts::gather();
-    let kernel = facts.kernel.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
+    let kernel = facts
+        .kernel
+        .map_or_else(|| "unknown".to_owned(), |version| version.to_string());
     let mut findings = vec![
         Finding::new(
             "kernel",
@@ -62,7 +80,11 @@ fn examine() -> Vec<Finding> {
         Finding::new(
             "kernel types (BTF)",
             facts.btf,
-            if facts.btf { "/sys/kernel/btf/vmlinux" } else { "not there" },
+            if facts.btf {
+                "/sys/kernel/btf/vmlinux"
+            } else {
+                "not there"
+            },
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as those of Debian 11, Ubuntu 20.10, RHEL 8.2 and newer are",
         ),
         Finding::new(
@@ -84,7 +106,11 @@ fn examine() -> Vec<Finding> {
         Finding::new(
             "process ids",
             facts.host_pid_namespace,
-            if facts.host_pid_namespace { "the host's" } else { "a namespace of their own" },
+            if facts.host_pid_namespace {
+                "the host's"
+            } else {
+                "a namespace of their own"
+            },
             "run the agent in the host's pid namespace (docker: --pid=host)",
         ),
     ];
@@ -95,7 +121,12 @@ fn examine() -> Vec<Finding> {
 
 /// Loads and attaches everything for a moment.
 fn hooks() -> Vec<Finding> {
-    let options = Options { data_ring: 64 << 10, control_ring: 64 << 10, max_connections: 1024, ..Options::default() };
+    let options = Options {
+        data_ring: 64 << 10,
+        control_ring: 64 << 10,
+        max_connections: 1024,
+        ..Options::default()
+    };
     match Capture::load(&options) {
         Ok(mut capture) => capture
             .attach()
@@ -103,7 +134,12 @@ fn hooks() -> Vec<Finding> {
             .map(|report| {
                 let ok = report.problem.is_none();
                 let found = report.problem.unwrap_or_else(|| "load and attach".to_owned());
-                Finding::new(format!("hooks: {}", report.group), ok, found, "the kernel refuses this group; the others work without it")
+                Finding::new(
+                    format!("hooks: {}", report.group),
+                    ok,
+                    found,
+                    "the kernel refuses this group; the others work without it",
+                )
             })
             .collect(),
         Err(error) => {
@@ -113,7 +149,12 @@ fn hooks() -> Vec<Finding> {
                 found = format!("{found}: {cause}");
                 source = cause.source();
             }
-            vec![Finding::new("hooks: sockets", false, found, "see the lines above; without this group nothing can be captured")]
+            vec![Finding::new(
+                "hooks: sockets",
+                false,
+                found,
+                "see the lines above; without this group nothing can be captured",
+            )]
         }
     }
 }
@@ -123,12 +164,17 @@ fn tls_libraries() -> Finding {
     let readable = |path: &std::path::PathBuf| {
         let file = std::fs::File::open(path).ok()?;
         let found = qtap_probe::classify(&file).ok()?;
-        (!found.secrets.is_empty() || !found.fallback.is_empty() || !found.calls.is_empty()).then(|| path.display().to_string())
+        (!found.secrets.is_empty() || !found.fallback.is_empty() || !found.calls.is_empty())
+            .then(|| path.display().to_string())
     };
     match qtap_probe::tls_libraries() {
         Ok(paths) => {
             let names: Vec<String> = paths.iter().filter_map(readable).collect();
-            let found = if names.is_empty() { "none installed".to_owned() } else { names.join(", ") };
+            let found = if names.is_empty() {
+                "none installed".to_owned()
+            } else {
+                names.join(", ")
+            };
             // A host without TLS libraries captures plain traffic and static programs.
             Finding::new("TLS libraries", true, found, "")
         }

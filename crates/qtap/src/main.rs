@@ -6,6 +6,7 @@
 mod agent;
 mod check;
 mod cli;
+mod console;
 mod doctor;
 mod logging;
 mod reload;
@@ -37,7 +38,9 @@ fn main() -> ExitCode {
         Action::ReloadConfig { pid } => (reload::request(&settings.data_dir, pid), ExitCode::FAILURE),
         Action::Check(request) => (check::run(&settings, &request), ExitCode::from(2)),
         Action::Doctor { json } => (doctor::run(json), ExitCode::from(2)),
-        Action::Validate(_) | Action::Man(_) | Action::Completions(_) => (Ok(ExitCode::SUCCESS), ExitCode::SUCCESS),
+        Action::Validate(_) | Action::Man(_) | Action::Completions(_) => {
+            (Ok(ExitCode::SUCCESS), ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("qtap: {error:#}");

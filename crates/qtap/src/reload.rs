@@ -46,9 +46,11 @@ impl ReloadSocket {
         let path = data_dir.join(format!("qtap-{}.sock", std::process::id()));
         if path.exists() {
             // The former process with this pid is gone: it is our own pid.
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove the stale socket {}", path.display()))?;
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove the stale socket {}", path.display()))?;
         }
-        let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let (sender, requests) = bounded(4);
         std::thread::Builder::new()
@@ -77,7 +79,9 @@ fn own_folder(folder: &Path) -> anyhow::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot make the data folder {}", folder.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot make the data folder {}", folder.display()));
+        }
     }
     let found = std::fs::symlink_metadata(folder)?;
     let mine = std::fs::metadata("/proc/self")?.uid();
@@ -111,7 +115,9 @@ fn serve_one(mut stream: UnixStream, requests: &Sender<ReloadRequest>) -> std::i
     if requests.try_send(ReloadRequest { answer }).is_err() {
         return stream.write_all(b"error: the agent is busy with other reloads\n");
     }
-    let text = answered.recv_timeout(PATIENCE).unwrap_or_else(|_| "error: the agent did not answer in time\n".to_owned());
+    let text = answered
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| "error: the agent did not answer in time\n".to_owned());
     stream.write_all(text.as_bytes())
 }
 
@@ -124,21 +130,35 @@ pub(crate) fn request(data_dir: &Path, pid: Option<u32>) -> anyhow::Result<ExitC
         Some(pid) => data_dir.join(format!("qtap-{pid}.sock")),
         None => only_agent(data_dir)?,
     };
-    let mut stream = UnixStream::connect(&path)
-        .with_context(|| format!("no agent answers on {}; is it running, with the same --data-dir?", path.display()))?;
+    let mut stream = UnixStream::connect(&path).with_context(|| {
+        format!(
+            "no agent answers on {}; is it running, with the same --data-dir?",
+            path.display()
+        )
+    })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{RELOAD}\n").as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("the agent did not answer")?;
+    stream
+        .read_to_string(&mut answer)
+        .context("the agent did not answer")?;
     print!("{answer}");
-    Ok(if answer.starts_with("ok") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if answer.starts_with("ok") {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The socket of the only agent that answers.
 fn only_agent(data_dir: &Path) -> anyhow::Result<PathBuf> {
     let is_socket = |name: &str| name.starts_with("qtap-") && name.ends_with(".sock");
-    let entries = std::fs::read_dir(data_dir)
-        .with_context(|| format!("no agent is running: its folder {} cannot be read", data_dir.display()))?;
+    let entries = std::fs::read_dir(data_dir).with_context(|| {
+        format!(
+            "no agent is running: its folder {} cannot be read",
+            data_dir.display()
+        )
+    })?;
     let sockets: Vec<PathBuf> = entries
         .filter_map(Result::ok)
         .filter(|entry| entry.file_name().to_str().is_some_and(is_socket))
@@ -149,8 +169,19 @@ fn only_agent(data_dir: &Path) -> anyhow::Result<PathBuf> {
         [only] => Ok(only.clone()),
         [] => bail!("no agent is running with --data-dir {}", data_dir.display()),
         several => {
-            let pids: Vec<String> = several.iter().filter_map(|path| path.file_stem()?.to_str()?.strip_prefix("qtap-").map(str::to_owned)).collect();
-            bail!("several agents are running: name one with --pid ({})", pids.join(", "))
+            let pids: Vec<String> = several
+                .iter()
+                .filter_map(|path| {
+                    path.file_stem()?
+                        .to_str()?
+                        .strip_prefix("qtap-")
+                        .map(str::to_owned)
+                })
+                .collect();
+            bail!(
+                "several agents are running: name one with --pid ({})",
+                pids.join(", ")
+            )
         }
     }
 }
@@ -199,6 +230,11 @@ mod tests {
     #[test]
     fn without_an_agent_the_request_says_so() {
         let folder = scratch("none");
-        assert!(request(&folder, None).unwrap_err().to_string().contains("no agent is running"));
+        assert!(
+            request(&folder, None)
+                .unwrap_err()
+                .to_string()
+                .contains("no agent is running")
+        );
     }
 }

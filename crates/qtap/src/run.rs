@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use qtap_config::{Config, ConfigFile, Diagnostics};
 use qtap_engine::Consumer;
-use qtap_plugin::{Context, Deployment, Generation, Metrics, Stacks, Terminal};
+use qtap_plugin::{Context, Deployment, Generation, LineSink, Metrics, Stacks, Terminal};
 use qtap_server::Server;
 use qtap_store::{Output, OutputLimits};
 
 use crate::agent::{Agent, AgentOptions, AgentState, ReloadCounters, Scope, worker_count};
 use crate::cli::{ConfigSource, Settings};
+use crate::console::ConsoleVerdicts;
 use crate::reload::ReloadSocket;
 use crate::signals::{Request, SignalInbox};
 
@@ -58,14 +59,21 @@ struct ContextSource {
     output: Output,
     terminal: Terminal,
     metrics: Arc<Metrics>,
+    /// No configuration was given: on a terminal, what is printed is for a person.
+    built_in: bool,
 }
 
 impl ContextSource {
     fn generation(&self, config: &Config) -> anyhow::Result<Generation> {
+        let output: Arc<dyn LineSink> = Arc::new(self.output.clone());
+        let mut stores = qtap_store::build(&config.services, &self.output);
+        if self.built_in && self.terminal.is_terminal {
+            stores.events = vec![Arc::new(ConsoleVerdicts::new(Arc::clone(&output), self.terminal))];
+        }
         let context = Context {
             agent: Arc::clone(&self.plugin_agent),
-            stores: qtap_store::build(&config.services, &self.output),
-            output: Arc::new(self.output.clone()),
+            stores,
+            output,
             terminal: self.terminal,
         };
         Ok(Generation::new(config, &context, &self.metrics)?)
@@ -79,26 +87,42 @@ impl ContextSource {
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let signals = SignalInbox::install()?;
     let (file, config) = load(&settings.config)?;
-    let overrides = Overrides { body: settings.http_buffer_bytes };
+    let overrides = Overrides {
+        body: settings.http_buffer_bytes,
+    };
     let config = overrides.apply(config);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting qtap");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        "starting qtap"
+    );
 
-    let output = Output::stdout(OutputLimits::for_bodies(config.tap.limits.body)).context("cannot write to standard output")?;
-    let tags = settings.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+    let output = Output::stdout(OutputLimits::for_bodies(config.tap.limits.body))
+        .context("cannot write to standard output")?;
+    let tags = settings
+        .tags
+        .iter()
+        .map(|tag| (tag.key.clone(), tag.value.clone()))
+        .collect();
     let context = ContextSource {
         plugin_agent: Arc::new(qtap_plugin::Agent::new(hostname(), instance(), tags)?),
         output: output.clone(),
         terminal: Terminal::detect(),
         metrics: Arc::new(Metrics::default()),
+        built_in: file.is_none(),
     };
     let deployment = Deployment::new(context.generation(&config)?);
-    let consumers = (0..worker_count()).map(|_| Box::new(Stacks::new(Arc::clone(&deployment))) as Box<dyn Consumer>);
+    let consumers =
+        (0..worker_count()).map(|_| Box::new(Stacks::new(Arc::clone(&deployment))) as Box<dyn Consumer>);
     let consumers = consumers.collect();
-    let socket = ReloadSocket::open(&settings.data_dir).map_err(|error| tracing::warn!("`qtap reload-config` will not work: {error:#}")).ok();
+    let socket = ReloadSocket::open(&settings.data_dir)
+        .map_err(|error| tracing::warn!("`qtap reload-config` will not work: {error:#}"))
+        .ok();
     let agent = Agent::start(AgentOptions {
         config: config.clone(),
         scope: Scope::Host,
         tls_probes: settings.tls_probes.clone(),
+        trace: settings.trace.clone(),
         consumers,
     })?;
     let reloads = Arc::new(ReloadCounters::default());
@@ -129,7 +153,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     stopping.store(true, Ordering::Relaxed);
     running.agent.stop();
     if !output.flush(FLUSH) {
-        tracing::warn!(seconds = FLUSH.as_secs(), "standard output did not take everything in time");
+        tracing::warn!(
+            seconds = FLUSH.as_secs(),
+            "standard output did not take everything in time"
+        );
     }
     server.stop().context("cannot stop the status server")?;
     tracing::info!("stopped");
@@ -186,7 +213,11 @@ impl Running {
             Ok(Some((config, warnings))) => self.put_in_force(&path, config, &warnings, cause),
             Err(error) => {
                 self.reloads.refused.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(cause, path, "configuration is refused, the former one stays in force\n{error}");
+                tracing::error!(
+                    cause,
+                    path,
+                    "configuration is refused, the former one stays in force\n{error}"
+                );
                 format!("error: {path} is refused, the former configuration stays in force\n{error}\n")
             }
         }
@@ -199,7 +230,9 @@ impl Running {
             Err(error) => {
                 self.reloads.refused.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(cause, path, %error, "configuration is refused, the former one stays in force");
-                return format!("error: {path} is refused, the former configuration stays in force\n{error:#}\n");
+                return format!(
+                    "error: {path} is refused, the former configuration stays in force\n{error:#}\n"
+                );
             }
         };
         self.agent.apply(&config);
@@ -209,8 +242,12 @@ impl Running {
         let mut answer = format!("ok: {path} is in force\n");
         let (new, old) = (&config.tap, &self.config.tap);
         let ring = |config: &qtap_config::Limits| (config.data_ring, config.control_ring, config.memory);
-        if ring(&new.limits) != ring(&old.limits) || new.tls_source != old.tls_source || config.tags != self.config.tags {
-            let note = "tags, tap.tls.source and the rings and memory of tap.limits take effect at the next start";
+        if ring(&new.limits) != ring(&old.limits)
+            || new.tls_source != old.tls_source
+            || config.tags != self.config.tags
+        {
+            let note =
+                "tags, tap.tls.source and the rings and memory of tap.limits take effect at the next start";
             tracing::warn!("{note}");
             answer.push_str(&format!("warning: {note}\n"));
         }
@@ -230,11 +267,19 @@ impl Running {
         let tap = &self.config.tap;
         let direction = format!("{:?}", tap.direction).to_lowercase();
         let filtered = self.agent.gauges().control.counters().map_or(0, |counters| {
-            counters.iter().filter(|(name, _)| name.starts_with("connections_filtered")).map(|(_, count)| count).sum()
+            counters
+                .iter()
+                .filter(|(name, _)| name.starts_with("connections_filtered"))
+                .map(|(_, count)| count)
+                .sum()
         });
         tracing::info!(
-            direction, ignore_loopback = tap.ignore_loopback, filters = tap.filters.rules.len(), stack = tap.http.as_deref().unwrap_or("none"),
-            connections_left_out = filtered, "no traffic seen yet; this is what is watched"
+            direction,
+            ignore_loopback = tap.ignore_loopback,
+            filters = tap.filters.rules.len(),
+            stack = tap.http.as_deref().unwrap_or("none"),
+            connections_left_out = filtered,
+            "no traffic seen yet; this is what is watched"
         );
     }
 }
@@ -242,7 +287,9 @@ impl Running {
 fn load(source: &ConfigSource) -> anyhow::Result<(Option<ConfigFile>, Config)> {
     match source {
         ConfigSource::BuiltIn => {
-            tracing::info!("no configuration is given: everything this host sends and receives goes to the access log");
+            tracing::info!(
+                "no configuration is given: everything this host sends and receives goes to the access log"
+            );
             Ok((None, Config::built_in()))
         }
         ConfigSource::File(path) => {

@@ -29,12 +29,19 @@ impl SignalInbox {
         let (sender, receiver) = bounded(16);
         let forward = move || {
             for signal in signals.forever() {
-                let request = if signal == SIGHUP { Request::Reload } else { Request::Stop };
+                let request = if signal == SIGHUP {
+                    Request::Reload
+                } else {
+                    Request::Stop
+                };
                 // A full queue already holds the same requests.
                 let _ = sender.try_send(request);
             }
         };
-        std::thread::Builder::new().name("qtap-signals".to_owned()).spawn(forward).context("cannot start a thread")?;
+        std::thread::Builder::new()
+            .name("qtap-signals".to_owned())
+            .spawn(forward)
+            .context("cannot start a thread")?;
         Ok(Self(receiver))
     }
 

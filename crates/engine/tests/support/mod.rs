@@ -7,11 +7,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use qtap_capture::{
-    Closed, ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss, Opened, Pid, Role, Verdict, WallClock,
+    Closed, ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss, Opened, Pid, Role, Verdict,
+    WallClock,
 };
 use qtap_engine::{
-    Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, ProcessLookup, ProcessTls,
-    ReasonCode, Settings, Shared, Stats, Transaction, Worker,
+    Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, ProcessLookup,
+    ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
 };
 use qtap_process::{Process, Strategy, User};
 use qtap_protocol::detect::Protocol;
@@ -27,7 +28,10 @@ pub fn process() -> Arc<Process> {
         start_ns: 1,
         exe: "/usr/bin/curl".to_owned(),
         args: vec!["curl".to_owned()],
-        user: User { id: 0, name: Some("root".to_owned()) },
+        user: User {
+            id: 0,
+            name: Some("root".to_owned()),
+        },
         hostname: None,
         cgroup: "/".to_owned(),
         container: None,
@@ -56,7 +60,12 @@ impl Host for TestHost {
         0
     }
     fn process(&self, _: Pid, _: u64) -> ProcessLookup {
-        self.0.lock().unwrap().process.clone().map_or(ProcessLookup::Pending, ProcessLookup::Known)
+        self.0
+            .lock()
+            .unwrap()
+            .process
+            .clone()
+            .map_or(ProcessLookup::Pending, ProcessLookup::Known)
     }
     fn exclusion(&self, _: &Process) -> Exclusion {
         self.0.lock().unwrap().exclusion.clone()
@@ -100,7 +109,11 @@ impl Consumer for Recorder {
         self.interest
     }
     fn transaction(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
-        self.received.lock().unwrap().transactions.push(transaction.clone());
+        self.received
+            .lock()
+            .unwrap()
+            .transactions
+            .push(transaction.clone());
     }
     fn connection(&mut self, report: &ConnectionReport) {
         self.received.lock().unwrap().reports.push(report.clone());
@@ -136,7 +149,11 @@ impl Bench {
             stats: Arc::clone(&stats),
             budget: Arc::new(Budget::new(64 << 20)),
         };
-        let recorder = Recorder { received: Arc::clone(&received), wants, interest };
+        let recorder = Recorder {
+            received: Arc::clone(&received),
+            wants,
+            interest,
+        };
         Self {
             worker: Worker::new(shared, Box::new(recorder)),
             host,
@@ -178,7 +195,13 @@ impl Bench {
         }
     }
 
-    pub fn record(&mut self, direction: Direction, layer: Layer, bytes: &[u8], missing: Option<(u32, Loss)>) -> Data {
+    pub fn record(
+        &mut self,
+        direction: Direction,
+        layer: Layer,
+        bytes: &[u8],
+        missing: Option<(u32, Loss)>,
+    ) -> Data {
         let position = &mut self.positions[layer as usize][direction as usize];
         let data = Data {
             id: self.id,
@@ -250,6 +273,11 @@ impl Bench {
     }
 
     pub fn codes(&self) -> Vec<ReasonCode> {
-        self.final_report().health.reasons.iter().map(|reason| reason.code).collect()
+        self.final_report()
+            .health
+            .reasons
+            .iter()
+            .map(|reason| reason.code)
+            .collect()
     }
 }

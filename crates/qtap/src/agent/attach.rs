@@ -21,9 +21,11 @@ impl KernelAttacher {
 
     fn is_allowed(&self, hook: Hook) -> bool {
         let probe = match hook {
-            Hook::NettleHkdfExpand | Hook::GnutlsPrfRaw | Hook::GnutlsRecv | Hook::GnutlsSend | Hook::GnutlsDeinit => {
-                TlsProbe::GnuTls
-            }
+            Hook::NettleHkdfExpand
+            | Hook::GnutlsPrfRaw
+            | Hook::GnutlsRecv
+            | Hook::GnutlsSend
+            | Hook::GnutlsDeinit => TlsProbe::GnuTls,
             _ => TlsProbe::OpenSsl,
         };
         // The key-log function looks the same in both families.
@@ -35,11 +37,17 @@ impl Attacher for KernelAttacher {
     type Links = ProbeLinks;
 
     fn attach(&self, file: &Path, pid: Option<Pid>, points: &[(Hook, u64)]) -> Result<ProbeLinks, String> {
-        let points: Vec<_> = points.iter().copied().filter(|&(hook, _)| self.is_allowed(hook)).collect();
+        let points: Vec<_> = points
+            .iter()
+            .copied()
+            .filter(|&(hook, _)| self.is_allowed(hook))
+            .collect();
         if points.is_empty() {
             return Err("left out by --tls-probes".to_owned());
         }
-        self.capture.attach_uprobe(file, pid, &points).map_err(|error| error.to_string())
+        self.capture
+            .attach_uprobe(file, pid, &points)
+            .map_err(|error| error.to_string())
     }
 
     fn mark_known(&self, device: u64, inode: u64) {

@@ -11,6 +11,8 @@ use qtap_engine::{Counter, Exclusion, Host, ProcessLookup, ProcessTls, ReasonCod
 use qtap_probe::{Implementations, Input};
 use qtap_process::{Decision, IgnoreReason, Layers, Process, Table, decide};
 
+use super::trace::Tracer;
+
 /// Which processes are looked at at all.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Scope {
@@ -32,14 +34,20 @@ impl Scope {
         if let Self::Family(members) = self
             && self.contains(parent)
         {
-            members.write().unwrap_or_else(PoisonError::into_inner).insert(child);
+            members
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(child);
         }
     }
 
     fn contains(&self, pid: Pid) -> bool {
         match self {
             Self::Host => true,
-            Self::Family(members) => members.read().unwrap_or_else(PoisonError::into_inner).contains(&pid),
+            Self::Family(members) => members
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&pid),
         }
     }
 }
@@ -63,6 +71,7 @@ pub(crate) struct AgentHost {
     pub(crate) own_pid: Pid,
     /// Connections of each process that need its calls.
     pub(crate) callers: Mutex<HashMap<Pid, u32>>,
+    pub(crate) tracer: Tracer,
     /// Requests to the kernel or the tracker that could not be handed on.
     pub(crate) refused: Counter,
 }
@@ -83,6 +92,7 @@ impl AgentHost {
             Decision::Observe | Decision::Partial(_) => ProcessVerdict::Observe,
         };
         self.tell(process.pid, verdict);
+        self.tracer.consider(process);
     }
 
     fn tell(&self, pid: Pid, verdict: ProcessVerdict) {
@@ -117,7 +127,9 @@ impl Host for AgentHost {
             return ProcessLookup::Pending;
         }
         // A miss makes the table look in /proc; the engine asks again until its wait is over.
-        self.table.find(pid).map_or(ProcessLookup::Pending, ProcessLookup::Known)
+        self.table
+            .find(pid)
+            .map_or(ProcessLookup::Pending, ProcessLookup::Known)
     }
 
     fn exclusion(&self, process: &Process) -> Exclusion {
@@ -139,10 +151,18 @@ impl Host for AgentHost {
     }
 
     fn tls(&self, pid: Pid) -> Option<ProcessTls> {
-        let Some(found) = self.implementations.of(pid) else { return Some(ProcessTls::default()) };
-        let unsupported = found.libraries.iter().any(|library| !library.implementations.is_empty());
-        let code =
-            if unsupported { ReasonCode::TlsLibraryUnsupported } else { ReasonCode::TlsLibraryStripped };
+        let Some(found) = self.implementations.of(pid) else {
+            return Some(ProcessTls::default());
+        };
+        let unsupported = found
+            .libraries
+            .iter()
+            .any(|library| !library.implementations.is_empty());
+        let code = if unsupported {
+            ReasonCode::TlsLibraryUnsupported
+        } else {
+            ReasonCode::TlsLibraryStripped
+        };
         Some(ProcessTls {
             implementations: found.names(),
             secrets_since: found.secrets_since(),

@@ -4,6 +4,7 @@ mod attach;
 mod host;
 mod state;
 mod threads;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -19,9 +20,10 @@ use qtap_engine::{Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, 
 use qtap_probe::{Implementations, Source, Tracker};
 use qtap_process::Table;
 
-use crate::cli::TlsProbes;
+use crate::cli::{TlsProbes, TraceQuery};
 use host::{AgentHost, Progress};
 use threads::{Lost, ReaderLoop, keep_processes};
+use trace::Tracer;
 
 pub(crate) use host::Scope;
 pub(crate) use state::{AgentState, ReloadCounters};
@@ -31,6 +33,8 @@ const PROCESS_QUEUE: usize = 1 << 16;
 /// Requests to the probe tracker.
 const TRACKER_QUEUE: usize = 1 << 16;
 
+/// Bytes of the ring for `--bpf-trace`.
+const TRACE_RING: usize = 1 << 20;
 /// How long the start waits for the first look at all processes.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
 
@@ -42,6 +46,8 @@ pub(crate) struct AgentOptions {
     pub(crate) scope: Scope,
     /// Which TLS libraries are probed.
     pub(crate) tls_probes: TlsProbes,
+    /// What the kernel side is to print of its decisions.
+    pub(crate) trace: TraceQuery,
     /// One for each worker.
     pub(crate) consumers: Vec<Box<dyn Consumer>>,
 }
@@ -81,9 +87,16 @@ impl Agent {
     /// # Errors
     /// When not even the socket hooks load, or the system refuses a thread.
     pub(crate) fn start(options: AgentOptions) -> anyhow::Result<Self> {
-        let AgentOptions { config, scope, tls_probes, consumers } = options;
+        let AgentOptions {
+            config,
+            scope,
+            tls_probes,
+            trace,
+            consumers,
+        } = options;
         let own_pid = Pid(std::process::id());
-        let mut capture = Capture::load(&kernel_options(&config, own_pid)).context("cannot load the kernel side")?;
+        let mut capture = Capture::load(&kernel_options(&config, own_pid, !trace.is_empty()))
+            .context("cannot load the kernel side")?;
         let control = capture.control();
         let reader = capture.reader()?;
         let groups = capture.attach();
@@ -103,7 +116,10 @@ impl Agent {
             tracing::warn!(%error, "connections older than the agent are not known until they carry data");
         }
         let capture = Arc::new(capture);
-        let mut tracker = Tracker::new(attach::KernelAttacher::new(Arc::clone(&capture), tls_probes), source(config.tap.tls_source));
+        let mut tracker = Tracker::new(
+            attach::KernelAttacher::new(Arc::clone(&capture), tls_probes),
+            source(config.tap.tls_source),
+        );
         let implementations = tracker.implementations();
         let host = Arc::new(AgentHost {
             table: table.clone(),
@@ -115,6 +131,7 @@ impl Agent {
             scope,
             own_pid,
             callers: Mutex::new(HashMap::new()),
+            tracer: Tracer::new(trace, control.clone(), table.clone()),
             refused: Counter::default(),
         });
         for process in table.running() {
@@ -141,20 +158,26 @@ impl Agent {
             tracker.run(&tracker_rx);
         })?;
         let keeper = Arc::clone(&host);
-        let processes = spawn("qtap-process", move || keep_processes(writer, &process_rx, &keeper))?;
+        let processes = spawn("qtap-process", move || {
+            keep_processes(writer, &process_rx, &keeper)
+        })?;
         let reader_loop = ReaderLoop {
             reader,
             engine,
             processes: process_tx,
             tracker: tracker_tx,
             progress,
+            traces: host.tracer.start_printer()?,
             lost: Arc::clone(&lost),
             stop: Arc::clone(&stop),
             drain: Duration::from_secs(4),
         };
         let reader = spawn("qtap-reader", move || reader_loop.run())?;
         if probed.recv_timeout(PROBE_WAIT).is_err() {
-            tracing::warn!(seconds = PROBE_WAIT.as_secs(), "still looking for TLS libraries; capture begins without them");
+            tracing::warn!(
+                seconds = PROBE_WAIT.as_secs(),
+                "still looking for TLS libraries; capture begins without them"
+            );
         }
         let gauges = Gauges {
             engine: shared.stats,
@@ -166,7 +189,13 @@ impl Agent {
             host,
             groups: Arc::new(groups),
         };
-        Ok(Self { gauges, stop, reader: Some(reader), processes, capture })
+        Ok(Self {
+            gauges,
+            stop,
+            reader: Some(reader),
+            processes,
+            capture,
+        })
     }
 
     /// Counters and handles.
@@ -196,15 +225,19 @@ impl Agent {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("cannot start thread {name}"))
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("cannot start thread {name}"))
 }
 
-fn kernel_options(config: &Config, own_pid: Pid) -> Options {
+fn kernel_options(config: &Config, own_pid: Pid, traced: bool) -> Options {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Options {
         data_ring: size(config.tap.limits.data_ring),
         control_ring: size(config.tap.limits.control_ring),
         own_pid: Some(own_pid),
+        trace_ring: if traced { TRACE_RING } else { 0 },
         settings: kernel_settings(config),
         ..Options::default()
     }

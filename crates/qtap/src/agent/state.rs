@@ -29,7 +29,11 @@ pub(crate) struct AgentState {
 
 impl State for AgentState {
     fn readiness(&self) -> Readiness {
-        let sockets = self.gauges.groups.iter().any(|report| report.group == Group::Sockets && report.problem.is_none());
+        let sockets = self
+            .gauges
+            .groups
+            .iter()
+            .any(|report| report.group == Group::Sockets && report.problem.is_none());
         Readiness::default()
             .require(sockets, "the socket hooks are not attached")
             .require(!self.stopping.load(Ordering::Relaxed), "the agent is stopping")
@@ -38,9 +42,18 @@ impl State for AgentState {
     fn samples(&self, out: &mut Samples) {
         self.kernel(out);
         self.gauges.engine.each(|name, help, labels, value, is_counter| {
-            if is_counter { out.counter(name, help, labels, value) } else { out.gauge(name, help, labels, value as f64) }
+            if is_counter {
+                out.counter(name, help, labels, value)
+            } else {
+                out.gauge(name, help, labels, value as f64)
+            }
         });
-        out.gauge("qtap_engine_budget_bytes", "Payload bytes taken from tap.limits.memory.", &[], self.gauges.budget.used() as f64);
+        out.gauge(
+            "qtap_engine_budget_bytes",
+            "Payload bytes taken from tap.limits.memory.",
+            &[],
+            self.gauges.budget.used() as f64,
+        );
         self.probes(out);
         self.processes(out);
         self.plugins(out);
@@ -50,7 +63,12 @@ impl State for AgentState {
             ("unchanged", &self.reloads.unchanged),
             ("refused", &self.reloads.refused),
         ] {
-            out.counter("qtap_config_reloads_total", "Loads of the configuration after the start.", &[("outcome", outcome)], count.load(Ordering::Relaxed));
+            out.counter(
+                "qtap_config_reloads_total",
+                "Loads of the configuration after the start.",
+                &[("outcome", outcome)],
+                count.load(Ordering::Relaxed),
+            );
         }
     }
 }
@@ -67,45 +85,119 @@ impl AgentState {
         };
         for (name, value) in counters.iter() {
             if name.contains("lost") || name.ends_with("_full") || name.contains("unsupported") {
-                out.counter("qtap_capture_lost_total", "What the kernel side could not hand on, by what and why.", &[("stage", "kernel"), ("reason", name)], value);
+                out.counter(
+                    "qtap_capture_lost_total",
+                    "What the kernel side could not hand on, by what and why.",
+                    &[("stage", "kernel"), ("reason", name)],
+                    value,
+                );
             } else {
-                out.counter("qtap_capture_total", "What the kernel side counted.", &[("what", name)], value);
+                out.counter(
+                    "qtap_capture_total",
+                    "What the kernel side counted.",
+                    &[("what", name)],
+                    value,
+                );
             }
         }
         for report in self.gauges.groups.iter() {
             let attached = f64::from(u8::from(report.problem.is_none()));
-            out.gauge("qtap_capture_group_loaded", "1 if the hook group is loaded.", &[("group", &report.group.to_string())], attached);
+            out.gauge(
+                "qtap_capture_group_loaded",
+                "1 if the hook group is loaded.",
+                &[("group", &report.group.to_string())],
+                attached,
+            );
         }
-        for (what, value) in [("process", self.gauges.lost.process.get()), ("mapping", self.gauges.lost.tracker.get())] {
-            out.counter("qtap_agent_lost_total", "Events that found no room between threads.", &[("stage", "reader"), ("reason", what)], value);
+        for (what, value) in [
+            ("process", self.gauges.lost.process.get()),
+            ("mapping", self.gauges.lost.tracker.get()),
+            ("trace", self.gauges.lost.traces.get()),
+            ("log_line", crate::logging::lost_lines()),
+        ] {
+            out.counter(
+                "qtap_agent_lost_total",
+                "Events that found no room between threads.",
+                &[("stage", "reader"), ("reason", what)],
+                value,
+            );
         }
-        out.counter("qtap_agent_requests_refused_total", "Requests to the kernel or the tracker that were refused.", &[], self.gauges.host.refused.get());
+        out.counter(
+            "qtap_agent_requests_refused_total",
+            "Requests to the kernel or the tracker that were refused.",
+            &[],
+            self.gauges.host.refused.get(),
+        );
     }
 
     fn probes(&self, out: &mut Samples) {
         let counters = self.gauges.implementations.counters();
-        out.gauge("qtap_probe_attached_inodes", "Files with probes attached.", &[], counters.attached_inodes as f64);
+        out.gauge(
+            "qtap_probe_attached_inodes",
+            "Files with probes attached.",
+            &[],
+            counters.attached_inodes as f64,
+        );
         for (reason, count) in &counters.unsupported_inodes {
-            out.gauge("qtap_probe_unsupported_inodes", "Files with TLS code that cannot be read.", &[("reason", reason)], *count as f64);
+            out.gauge(
+                "qtap_probe_unsupported_inodes",
+                "Files with TLS code that cannot be read.",
+                &[("reason", reason)],
+                *count as f64,
+            );
         }
-        out.gauge("qtap_probe_processes", "Processes that have TLS code mapped.", &[], counters.tls_processes as f64);
+        out.gauge(
+            "qtap_probe_processes",
+            "Processes that have TLS code mapped.",
+            &[],
+            counters.tls_processes as f64,
+        );
         out.counter("qtap_probe_scans_total", "Files classified.", &[], counters.scans);
-        out.counter("qtap_probe_scan_microseconds_total", "Time spent on classifying.", &[], u64::try_from(counters.scan_time.as_micros()).unwrap_or(u64::MAX));
+        out.counter(
+            "qtap_probe_scan_microseconds_total",
+            "Time spent on classifying.",
+            &[],
+            u64::try_from(counters.scan_time.as_micros()).unwrap_or(u64::MAX),
+        );
         for (reason, count) in [
             ("scan", counters.scan_failures),
             ("attach", counters.attach_failures),
             ("table_full", counters.table_full),
         ] {
-            out.counter("qtap_probe_lost_total", "Files or processes not probed, by reason; failures are tried again.", &[("stage", "probe"), ("reason", reason)], count);
+            out.counter(
+                "qtap_probe_lost_total",
+                "Files or processes not probed, by reason; failures are tried again.",
+                &[("stage", "probe"), ("reason", reason)],
+                count,
+            );
         }
     }
 
     fn processes(&self, out: &mut Samples) {
         let stats = self.gauges.table.stats();
-        out.gauge("qtap_process_records", "Process records.", &[("state", "running")], stats.running as f64);
-        out.gauge("qtap_process_records", "Process records.", &[("state", "ended")], stats.ended as f64);
-        for (kind, count) in [("fork", stats.forks), ("exec", stats.execs), ("exit", stats.exits)] {
-            out.counter("qtap_process_received_total", "Process events.", &[("kind", kind)], count);
+        out.gauge(
+            "qtap_process_records",
+            "Process records.",
+            &[("state", "running")],
+            stats.running as f64,
+        );
+        out.gauge(
+            "qtap_process_records",
+            "Process records.",
+            &[("state", "ended")],
+            stats.ended as f64,
+        );
+        for (kind, count) in [
+            ("fork", stats.forks),
+            ("exec", stats.execs),
+            ("exit", stats.exits),
+        ] {
+            out.counter(
+                "qtap_process_received_total",
+                "Process events.",
+                &[("kind", kind)],
+                count,
+            );
         }
         for (reason, count) in [
             ("unread", stats.unread),
@@ -114,30 +206,80 @@ impl AgentState {
             ("evicted", stats.evicted),
             ("refused", stats.refused),
         ] {
-            out.counter("qtap_process_lost_total", "Process facts that could not be had, by reason.", &[("stage", "process"), ("reason", reason)], count);
+            out.counter(
+                "qtap_process_lost_total",
+                "Process facts that could not be had, by reason.",
+                &[("stage", "process"), ("reason", reason)],
+                count,
+            );
         }
     }
 
     fn plugins(&self, out: &mut Samples) {
         for counters in self.plugins.plugins() {
             let labels = [("plugin", counters.plugin)];
-            out.counter("qtap_plugin_received_total", "Calls of the plugin.", &labels, counters.calls);
-            out.counter("qtap_plugin_panics_total", "Calls that panicked.", &labels, counters.panics);
-            out.counter("qtap_plugin_over_budget_total", "Calls that took too long.", &labels, counters.over_budget);
-            out.counter("qtap_plugin_busy_microseconds_total", "Time in the plugin.", &labels, counters.busy_ns / 1000);
+            out.counter(
+                "qtap_plugin_received_total",
+                "Calls of the plugin.",
+                &labels,
+                counters.calls,
+            );
+            out.counter(
+                "qtap_plugin_panics_total",
+                "Calls that panicked.",
+                &labels,
+                counters.panics,
+            );
+            out.counter(
+                "qtap_plugin_over_budget_total",
+                "Calls that took too long.",
+                &labels,
+                counters.over_budget,
+            );
+            out.counter(
+                "qtap_plugin_busy_microseconds_total",
+                "Time in the plugin.",
+                &labels,
+                counters.busy_ns / 1000,
+            );
         }
     }
 
     fn stores(&self, out: &mut Samples) {
         let counters = self.output.counters();
         let store = [("store", "stdout")];
-        out.counter("qtap_store_received_total", "Records handed to the store.", &store, counters.received);
-        out.counter("qtap_store_emitted_total", "Records written whole.", &store, counters.emitted);
-        out.gauge("qtap_store_queue_depth", "Records that wait to be written.", &store, counters.waiting_records as f64);
-        out.gauge("qtap_store_queue_bytes", "Bytes that wait to be written.", &store, counters.waiting_bytes as f64);
+        out.counter(
+            "qtap_store_received_total",
+            "Records handed to the store.",
+            &store,
+            counters.received,
+        );
+        out.counter(
+            "qtap_store_emitted_total",
+            "Records written whole.",
+            &store,
+            counters.emitted,
+        );
+        out.gauge(
+            "qtap_store_queue_depth",
+            "Records that wait to be written.",
+            &store,
+            counters.waiting_records as f64,
+        );
+        out.gauge(
+            "qtap_store_queue_bytes",
+            "Bytes that wait to be written.",
+            &store,
+            counters.waiting_bytes as f64,
+        );
         for reason in Lost::ALL {
             let labels = [("stage", "store"), ("reason", reason.reason())];
-            out.counter("qtap_store_lost_total", "Records that could not be written, by reason.", &labels, counters.lost(reason));
+            out.counter(
+                "qtap_store_lost_total",
+                "Records that could not be written, by reason.",
+                &labels,
+                counters.lost(reason),
+            );
         }
     }
 }

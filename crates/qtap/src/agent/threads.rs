@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use qtap_capture::{Event, ProcessEvent, Reader};
+use qtap_capture::{Event, ProcessEvent, Reader, Trace};
 use qtap_engine::{Counter, Engine};
 use qtap_probe::Input;
 use qtap_process::Writer;
@@ -22,6 +22,7 @@ const TABLE_TICK: Duration = Duration::from_millis(5);
 pub(crate) struct Lost {
     pub(crate) process: Counter,
     pub(crate) tracker: Counter,
+    pub(crate) traces: Counter,
 }
 
 /// Reads the rings and hands each event to its room. Never blocks on anything but the rings.
@@ -31,6 +32,7 @@ pub(crate) struct ReaderLoop {
     pub(crate) processes: Sender<ProcessEvent>,
     pub(crate) tracker: Sender<Input>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) traces: Option<Sender<Trace>>,
     pub(crate) lost: Arc<Lost>,
     pub(crate) stop: Arc<AtomicBool>,
     /// When the stop was asked for, the rings are drained for at most so long.
@@ -50,7 +52,16 @@ impl ReaderLoop {
     }
 
     fn poll(&mut self, timeout: Duration) -> usize {
-        let Self { reader, engine, processes, tracker, progress, lost, .. } = self;
+        let Self {
+            reader,
+            engine,
+            processes,
+            tracker,
+            progress,
+            traces,
+            lost,
+            ..
+        } = self;
         let mut hand_on = |event: Event| match event {
             Event::Process(event) => {
                 if let Some(input) = tracker_input(&event)
@@ -70,6 +81,14 @@ impl ReaderLoop {
                     lost.tracker.add(1);
                 }
             }
+            Event::Trace(trace) => {
+                if traces
+                    .as_ref()
+                    .is_none_or(|printer| printer.try_send(trace).is_err())
+                {
+                    lost.traces.add(1);
+                }
+            }
             other => engine.dispatch(other),
         };
         match reader.poll(timeout, &mut hand_on) {
@@ -85,7 +104,10 @@ impl ReaderLoop {
 
 fn tracker_input(event: &ProcessEvent) -> Option<Input> {
     match event {
-        ProcessEvent::Forked { pid, parent, .. } => Some(Input::Forked { parent: *parent, child: *pid }),
+        ProcessEvent::Forked { pid, parent, .. } => Some(Input::Forked {
+            parent: *parent,
+            child: *pid,
+        }),
         ProcessEvent::Exec(exec) => Some(Input::Exec(exec.pid)),
         ProcessEvent::Exited { pid, .. } => Some(Input::Exited(*pid)),
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use qtap_engine::{CheckName, CheckState, ConnectionReport, HealthStatus};
+use qtap_plugin::schema::tls_version_name;
 
 use super::collector::Seen;
 
@@ -17,13 +18,23 @@ impl Checklist {
         let report = &seen.report;
         let facts = &report.facts;
         let process = facts.process.as_ref();
-        let who = process.map_or_else(|| "?".to_owned(), |process| format!("{}[{}]", process.binary(), process.pid.0));
-        let arrow = if facts.role == qtap_capture::Role::Client { "→" } else { "←" };
+        let who = process.map_or_else(
+            || "?".to_owned(),
+            |process| format!("{}[{}]", process.binary(), process.pid.0),
+        );
+        let arrow = if facts.role == qtap_capture::Role::Client {
+            "→"
+        } else {
+            "←"
+        };
         let mut text = format!(
             "{who} {arrow} {} ({})  {}\n",
             facts.endpoint_id(),
             facts.remote,
-            self.paint(status_color(report.health.status), &report.health.status.name().to_uppercase()),
+            self.paint(
+                status_color(report.health.status),
+                &report.health.status.name().to_uppercase()
+            ),
         );
         for check in &report.health.checks {
             let (mark, color) = match check.state {
@@ -33,10 +44,21 @@ impl Checklist {
                 CheckState::NotApplicable => ("-", 90),
             };
             let said = self.detail(check.name, check.state, seen);
-            let _ = writeln!(text, "  {} {:<13} {said}", self.paint(color, mark), check.name.name());
+            let _ = writeln!(
+                text,
+                "  {} {:<13} {said}",
+                self.paint(color, mark),
+                check.name.name()
+            );
         }
         for reason in &report.health.reasons {
-            let _ = writeln!(text, "  {} {}: {}", self.paint(33, "!"), reason.code.code(), reason.detail);
+            let _ = writeln!(
+                text,
+                "  {} {}: {}",
+                self.paint(33, "!"),
+                reason.code.code(),
+                reason.detail
+            );
             let _ = writeln!(text, "    what to do: {}", reason.code.remedy());
         }
         text
@@ -56,7 +78,10 @@ impl Checklist {
             ),
             CheckName::TlsHello => hello(report),
             CheckName::TlsProbe => tls(report),
-            CheckName::Protocol => facts.protocol.map_or("unknown", |protocol| protocol.name()).to_owned(),
+            CheckName::Protocol => facts
+                .protocol
+                .map_or("unknown", |protocol| protocol.name())
+                .to_owned(),
             CheckName::Data => format!("{} records", report.health.data_event_count),
             CheckName::Bytes => bytes(report),
             CheckName::Transactions => transactions(seen),
@@ -64,13 +89,20 @@ impl Checklist {
     }
 
     fn paint(&self, color: u8, text: &str) -> String {
-        if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.color {
+            format!("\x1b[{color}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// The last line: what all connections together came to.
     pub(super) fn summary(&self, status: HealthStatus, connections: usize) -> String {
         let plural = if connections == 1 { "" } else { "s" };
-        format!("verdict: {}, {connections} connection{plural}\n", self.paint(status_color(status), status.name()))
+        format!(
+            "verdict: {}, {connections} connection{plural}\n",
+            self.paint(status_color(status), status.name())
+        )
     }
 }
 
@@ -84,25 +116,34 @@ const fn status_color(status: HealthStatus) -> u8 {
 }
 
 fn hello(report: &ConnectionReport) -> String {
-    let Some(tls) = &report.facts.tls else { return String::new() };
+    let Some(tls) = &report.facts.tls else {
+        return String::new();
+    };
     let version = tls.version.or_else(|| tls.versions_offered.iter().max().copied());
-    let version = version.map_or_else(|| "version unknown".to_owned(), version_name);
-    let alpn = if tls.alpn_offered.is_empty() { "none".to_owned() } else { tls.alpn_offered.join(", ") };
-    format!("SNI {}, {version}, ALPN {alpn}", tls.sni.as_deref().unwrap_or("none"))
-}
-
-/// `TLS 1.3` for `0x0304`.
-pub(super) fn version_name(version: u16) -> String {
-    match version {
-        0x0300 => "SSL 3.0".to_owned(),
-        0x0301..=0x0304 => format!("TLS 1.{}", version - 0x0301),
-        other => format!("{other:#06x}"),
-    }
+    let version = version.map_or_else(|| "version unknown".to_owned(), tls_version_name);
+    let alpn = if tls.alpn_offered.is_empty() {
+        "none".to_owned()
+    } else {
+        tls.alpn_offered.join(", ")
+    };
+    format!(
+        "SNI {}, {version}, ALPN {alpn}",
+        tls.sni.as_deref().unwrap_or("none")
+    )
 }
 
 fn tls(report: &ConnectionReport) -> String {
-    let implementations = report.facts.tls_implementations.as_deref().unwrap_or_default().join(", ");
-    let found = if implementations.is_empty() { "no known library".to_owned() } else { implementations };
+    let implementations = report
+        .facts
+        .tls_implementations
+        .as_deref()
+        .unwrap_or_default()
+        .join(", ");
+    let found = if implementations.is_empty() {
+        "no known library".to_owned()
+    } else {
+        implementations
+    };
     match report.facts.tls.as_ref().and_then(|tls| tls.source) {
         Some(source) => format!("plaintext by {} ({found})", source.name()),
         None => format!("no plaintext ({found})"),
@@ -124,22 +165,16 @@ fn bytes(report: &ConnectionReport) -> String {
 
 fn transactions(seen: &Seen) -> String {
     const SHOWN: usize = 3;
-    let mut text = seen.lines.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    let mut text = seen
+        .lines
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
     let total = usize::try_from(seen.report.transactions).unwrap_or(usize::MAX);
     if total > SHOWN {
         let _ = write!(text, "; and {} more", total - SHOWN);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_have_their_usual_names() {
-        assert_eq!(version_name(0x0304), "TLS 1.3");
-        assert_eq!(version_name(0x0303), "TLS 1.2");
-        assert_eq!(version_name(0x7f12), "0x7f12");
-    }
 }

@@ -35,7 +35,14 @@ impl Collector {
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = |id: &Arc<str>| state.lines.get(id).cloned().unwrap_or_default();
-        state.reports.iter().map(|(id, report)| Seen { report: report.clone(), lines: lines(id) }).collect()
+        state
+            .reports
+            .iter()
+            .map(|(id, report)| Seen {
+                report: report.clone(),
+                lines: lines(id),
+            })
+            .collect()
     }
 
     /// Whether every connection reported so far has ended.
@@ -83,11 +90,23 @@ impl Consumer for Collector {
 
 /// `GET /path 200`, control characters made visible.
 fn line(transaction: &Transaction) -> String {
-    let status = transaction.response.as_ref().map_or_else(|| "no response".to_owned(), |head| head.status.to_string());
+    let status = transaction
+        .response
+        .as_ref()
+        .map_or_else(|| "no response".to_owned(), |head| head.status.to_string());
     let shown = format!(
         "{} {} {status}",
         String::from_utf8_lossy(&transaction.request.method),
         String::from_utf8_lossy(&transaction.request.target),
     );
-    shown.chars().flat_map(|char| if char.is_control() { char.escape_default().collect::<Vec<_>>() } else { vec![char] }).collect()
+    shown
+        .chars()
+        .flat_map(|char| {
+            if char.is_control() {
+                char.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![char]
+            }
+        })
+        .collect()
 }

@@ -29,13 +29,21 @@ impl Held {
         find(program)?;
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(HOLD).arg("qtap-check").arg(program).args(arguments);
+        command
+            .arg("-c")
+            .arg(HOLD)
+            .arg("qtap-check")
+            .arg(program)
+            .args(arguments);
         command.stdin(Stdio::from(reader));
         if quiet_stdout {
             command.stdout(std::io::stderr());
         }
         let child = command.spawn().context("cannot start /bin/sh")?;
-        Ok(Self { child, gate: Some(writer) })
+        Ok(Self {
+            child,
+            gate: Some(writer),
+        })
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -49,7 +57,8 @@ impl Held {
     pub(super) fn release(&mut self) -> anyhow::Result<()> {
         if let Some(mut gate) = self.gate.take() {
             let stdin = format!("/proc/{}/fd/0\n", std::process::id());
-            gate.write_all(stdin.as_bytes()).context("the command ended before it was let go")?;
+            gate.write_all(stdin.as_bytes())
+                .context("the command ended before it was let go")?;
         }
         Ok(())
     }
@@ -73,9 +82,14 @@ fn find(program: &OsStr) -> anyhow::Result<()> {
     let found = if path.components().count() > 1 {
         path.is_file()
     } else {
-        std::env::var_os("PATH").is_some_and(|paths| std::env::split_paths(&paths).any(|folder| folder.join(path).is_file()))
+        std::env::var_os("PATH")
+            .is_some_and(|paths| std::env::split_paths(&paths).any(|folder| folder.join(path).is_file()))
     };
-    if found { Ok(()) } else { bail!("the program {} is not found", path.display()) }
+    if found {
+        Ok(())
+    } else {
+        bail!("the program {} is not found", path.display())
+    }
 }
 
 impl Drop for Held {

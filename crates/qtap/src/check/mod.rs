@@ -47,24 +47,32 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
     };
     let mut config = Config::built_in();
     config.tap.limits.body = 0;
-    let consumers = (0..worker_count()).map(|_| Box::new(collector.clone()) as Box<dyn Consumer>).collect();
+    let consumers = (0..worker_count())
+        .map(|_| Box::new(collector.clone()) as Box<dyn Consumer>)
+        .collect();
     let agent = Agent::start(AgentOptions {
         config,
         scope: Scope::family(root),
         tls_probes: settings.tls_probes.clone(),
+        trace: settings.trace.clone(),
         consumers,
     })?;
     let status = match &mut held {
         Some(held) => Some(watch_command(held, request.timeout, &signals, &collector)?),
         None => {
-            wait(request.timeout.unwrap_or(PID_TIME), &signals, || !std::path::Path::new(&format!("/proc/{}", root.0)).exists());
+            wait(request.timeout.unwrap_or(PID_TIME), &signals, || {
+                !std::path::Path::new(&format!("/proc/{}", root.0)).exists()
+            });
             None
         }
     };
     agent.stop();
     let seen = collector.seen();
     if collector.dropped() > 0 {
-        tracing::warn!(connections = collector.dropped(), "too many connections: these are not judged");
+        tracing::warn!(
+            connections = collector.dropped(),
+            "too many connections: these are not judged"
+        );
     }
     report(&seen, request.json, status).context("cannot print the result")
 }
@@ -87,7 +95,9 @@ fn watch_command(
         ended = held.try_wait();
     }
     let grace = Instant::now();
-    wait(LINGER, signals, || grace.elapsed() > Duration::from_millis(150) && collector.all_finished());
+    wait(LINGER, signals, || {
+        grace.elapsed() > Duration::from_millis(150) && collector.all_finished()
+    });
     Ok(ended.flatten())
 }
 
@@ -127,7 +137,11 @@ fn report(seen: &[Seen], as_json: bool, command_status: Option<Option<i32>>) -> 
             )?,
         }
     }
-    Ok(if status == Some(HealthStatus::Healthy) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if status == Some(HealthStatus::Healthy) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// The worst of all verdicts; `None` without a connection.
@@ -138,15 +152,20 @@ fn overall(seen: &[Seen]) -> Option<HealthStatus> {
         HealthStatus::Degraded => 2,
         HealthStatus::Blind => 3,
     };
-    seen.iter().map(|seen| seen.report.health.status).max_by_key(|&status| severity(status))
+    seen.iter()
+        .map(|seen| seen.report.health.status)
+        .max_by_key(|&status| severity(status))
 }
 
 fn connection_json(seen: &Seen) -> serde_json::Value {
     let report = &seen.report;
     let facts = &report.facts;
     let health = &report.health;
-    let checks: serde_json::Map<String, serde_json::Value> =
-        health.checks.iter().map(|check| (check.name.name().to_owned(), check.state.name().into())).collect();
+    let checks: serde_json::Map<String, serde_json::Value> = health
+        .checks
+        .iter()
+        .map(|check| (check.name.name().to_owned(), check.state.name().into()))
+        .collect();
     let reasons: Vec<_> = health
         .reasons
         .iter()
@@ -161,7 +180,7 @@ fn connection_json(seen: &Seen) -> serde_json::Value {
         "remote": facts.remote.to_string(),
         "direction": facts.direction.name(),
         "l7Protocol": facts.protocol.map_or("other", |protocol| protocol.name()),
-        "tlsVersion": facts.tls.as_ref().and_then(|tls| tls.version).map(checklist::version_name),
+        "tlsVersion": facts.tls.as_ref().and_then(|tls| tls.version).map(qtap_plugin::schema::tls_version_name),
         "sni": facts.tls.as_ref().and_then(|tls| tls.sni.as_deref()),
         "tlsSource": facts.tls.as_ref().and_then(|tls| tls.source).map(qtap_engine::TlsSource::name),
         "finalized": report.finalized,

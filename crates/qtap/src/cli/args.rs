@@ -67,7 +67,7 @@ pub(crate) struct CaptureArgs {
 
     /// Prints the decisions of the kernel side: key:value items separated by commas.
     ///
-    /// Keys: mod (ca, debug, gotls, javassl, nodetls, openssl, process, protocol, redirector, rustls, socket), exe (a
+    /// Keys: mod (ca, debug, gnutls, gotls, javassl, nodetls, openssl, process, protocol, redirector, rustls, socket), exe (a
     /// path, or * for all), exe.contains, exe.startsWith, exe.endsWith, exe.regex, pid, container. Modules add up; a
     /// process is traced if one of the other items matches it, or if there is none. A comma in a value is written `\,`.
     /// Example: mod:socket,exe.endsWith:/curl

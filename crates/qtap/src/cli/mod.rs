@@ -19,6 +19,7 @@ use clap_complete::Shell;
 use args::{Args, Command};
 pub(crate) use probes::{TlsProbe, TlsProbes};
 pub(crate) use settings::{ConfigSource, Settings};
+pub(crate) use trace::{TraceModule, TraceQuery};
 
 /// What the user asked for.
 #[derive(Debug)]

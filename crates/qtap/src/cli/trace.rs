@@ -12,6 +12,7 @@ use thiserror::Error;
 pub(crate) enum TraceModule {
     Ca,
     Debug,
+    GnuTls,
     GoTls,
     JavaSsl,
     NodeTls,
@@ -23,9 +24,10 @@ pub(crate) enum TraceModule {
     Socket,
 }
 
-const MODULES: [(&str, TraceModule); 11] = [
+const MODULES: [(&str, TraceModule); 12] = [
     ("ca", TraceModule::Ca),
     ("debug", TraceModule::Debug),
+    ("gnutls", TraceModule::GnuTls),
     ("gotls", TraceModule::GoTls),
     ("javassl", TraceModule::JavaSsl),
     ("nodetls", TraceModule::NodeTls),
