@@ -55,7 +55,7 @@ pub fn qtap_command() -> Command {
 /// What its outputs held so far.
 #[derive(Default)]
 struct Output {
-    events: Vec<Value>,
+    events: Vec<Arc<Value>>,
     /// Lines of standard output that are not JSON.
     other: Vec<String>,
     log: Vec<String>,
@@ -113,7 +113,7 @@ impl Agent {
         let readers = vec![
             read_lines(stdout, &output, |output, line| {
                 match serde_json::from_str(&line) {
-                    Ok(event) => output.events.push(event),
+                    Ok(event) => output.events.push(Arc::new(event)),
                     Err(_) => output.other.push(line),
                 }
             }),

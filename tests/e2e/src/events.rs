@@ -1,6 +1,7 @@
 //! Selecting what the agent said about one process, port or connection.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -45,21 +46,21 @@ impl Capture {
 
 /// JSON lines of the agent.
 #[derive(Clone, Debug, Default)]
-pub struct Events(Vec<Value>);
+pub struct Events(Vec<Arc<Value>>);
 
 impl Events {
-    pub(crate) fn new(events: Vec<Value>) -> Self {
+    pub(crate) fn new(events: Vec<Arc<Value>>) -> Self {
         Self(events)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter()
+        self.0.iter().map(|event| &**event)
     }
 
     /// Those with this `type`.
     pub fn of_type<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.0.iter().filter(move |event| event["type"] == name)
+        self.iter().filter(move |event| event["type"] == name)
     }
 
     /// Final `connection` events of a process.

@@ -50,7 +50,7 @@ impl Nginx {
         let text = format!(
             "user root; worker_processes {workers}; daemon off; pid nginx.pid; error_log stderr warn;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{\n  default_type application/octet-stream; sendfile off; keepalive_requests 1000000;\n  \
+             http {{\n  default_type application/octet-stream; sendfile off; ssl_protocols TLSv1.2 TLSv1.3; keepalive_requests 1000000;\n  \
              client_max_body_size 0; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n  \
              uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n  log_format truth {log};\n  access_log access.json truth;\n  \
              root www;\n{servers}\n}}\n"

@@ -50,11 +50,14 @@ fn assert_identity(capture: &Capture, side: Side, pid: Option<u32>, exe: &str, n
     }
 }
 
-/// Both ends counted the same bytes on the wire.
+/// Both ends counted the same bytes on the wire, but for a last `close_notify` to an end that has closed already.
 fn assert_ends_agree(client: &Capture, server: &Capture) {
-    let (client, server) = (&client.connection, &server.connection);
-    assert_eq!(client["bytesSent"], server["bytesReceived"], "{client:#}\n{server:#}");
-    assert_eq!(client["bytesReceived"], server["bytesSent"], "{client:#}\n{server:#}");
+    let number = |capture: &Capture, key: &str| capture.connection[key].as_u64().unwrap();
+    for (from, to) in [(client, server), (server, client)] {
+        let (sent, received) = (number(from, "bytesSent"), number(to, "bytesReceived"));
+        let unread = sent.checked_sub(received).unwrap_or_else(|| panic!("{received} received of {sent} sent"));
+        assert!(unread <= 35, "{received} received of {sent} sent: {:#}", from.connection);
+    }
 }
 
 fn fields(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
@@ -217,9 +220,9 @@ fn git_clone_over_gnutls_is_captured() {
     run_ok(
         Command::new("/usr/bin/git")
             .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_SSL_CAINFO", &certificates.authority)
             .env("HOME", folder.path())
-            .args(["-c", &format!("http.curloptResolve=git.qtap.test:{port}:127.0.0.1"), "-c", "http.proxy=", "-c"])
-            .arg(format!("http.sslCAInfo={}", certificates.authority.display()))
+            .args(["-c", &format!("http.curloptResolve=git.qtap.test:{port}:127.0.0.1"), "-c", "http.proxy="])
             .args(["clone", "-q", &format!("https://git.qtap.test:{port}/repository.git")])
             .arg(&clone),
     );

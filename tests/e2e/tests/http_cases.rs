@@ -74,7 +74,7 @@ fn response_bodies_of_every_size_are_exact() {
     let sizes = [0, 1, 511, 512, 16384, 16385, 30719, 30720, 30721, 65535, 65536, 122_880, 1_048_576];
     let paths: Vec<String> = sizes.iter().map(|size| format!("/bytes/{size}")).collect();
     let cases: Vec<(&str, &[&str])> = paths.iter().map(|path| (path.as_str(), &[] as &[&str])).collect();
-    let _ = Site::new().curl_cases(&Config { limits: "body: 4mb".to_owned(), ..Config::default() }, &cases);
+    let _ = Site::new().curl_cases(&Config { limits: "body: 4mb, call: 2mb".to_owned(), ..Config::default() }, &cases);
 }
 
 /// "bodies 0 B to 64 MiB …": requests.
@@ -92,15 +92,16 @@ fn request_bodies_of_every_size_are_exact() {
         .collect();
     let all: Vec<[&str; 4]> = arguments.iter().map(|argument| ["--data-binary", argument.as_str(), "-H", "Expect:"]).collect();
     let cases: Vec<(&str, &[&str])> = all.iter().map(|arguments| ("/echo", &arguments[..])).collect();
-    let _ = site.curl_cases(&Config { limits: "body: 4mb".to_owned(), ..Config::default() }, &cases);
+    let _ = site.curl_cases(&Config { limits: "body: 4mb, call: 2mb".to_owned(), ..Config::default() }, &cases);
 }
 
 /// "bodies 0 B to 64 MiB": the largest, with a limit that lets it through.
 #[test]
 fn a_body_of_64_mib_is_exact() {
     let site = Site::new();
-    let limits = "body: 80mb, memory: 1gb, data_ring: 64mb".to_owned();
-    let _ = site.curl_cases(&Config { limits, ..Config::default() }, &[("/bytes/67108864", &[])]);
+    let limits = "body: 80mb, memory: 1gb, data_ring: 128mb".to_owned();
+    // A single call of 64 MiB would be cut at `tap.limits.call`.
+    let _ = site.curl_cases(&Config { limits, ..Config::default() }, &[("/bytes/67108864?pieces=131072", &[])]);
 }
 
 /// "truncation flags": a body beyond `tap.limits.body` is cut there, says so, and still has its true length.
@@ -279,13 +280,13 @@ fn many_on_one_connection(mode: &str, count: usize, expect: impl Fn(usize, &serd
 }
 
 /// nginx with HTTP/2 in cleartext and over TLS, and documents `f/0` to `f/199` of different lengths.
-fn http2_nginx(folder: &Path, certificates: &Certificates) -> (Nginx, u16, u16) {
+fn http2_nginx(folder: &Path, certificates: &Certificates, upstream: u16) -> (Nginx, u16, u16) {
     let (plain, tls) = (free_port(), free_port());
     let servers = format!(
         "http2_max_concurrent_streams 256; gzip_types *; gzip_min_length 1;\n\
          server {{ listen 127.0.0.1:{plain} http2; }}\n\
          server {{ listen 127.0.0.1:{tls} ssl http2; ssl_certificate {}; ssl_certificate_key {}; \
-         location /zipped/ {{ gzip on; }} location /upload {{ return 204; }} }}",
+         location /zipped/ {{ gzip on; }} location /sink {{ proxy_pass http://127.0.0.1:{upstream}; }} }}",
         certificates.certificate.display(),
         certificates.key.display()
     );
@@ -301,7 +302,7 @@ fn http2_nginx(folder: &Path, certificates: &Certificates) -> (Nginx, u16, u16) 
 fn two_hundred_concurrent_streams_do_not_mix() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
-    let (_nginx, plain, tls) = http2_nginx(folder.path(), &certificates);
+    let (_nginx, plain, tls) = http2_nginx(folder.path(), &certificates, 1);
     let agent = Agent::start(&Config::default());
     for (scheme, port) in [("http", plain), ("https", tls)] {
         let urls: String = (0..200).map(|number| format!("{scheme}://127.0.0.1:{port}/f/{number}\n")).collect();
@@ -339,7 +340,8 @@ fn two_hundred_concurrent_streams_do_not_mix() {
 fn http2_bodies_are_exact() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
-    let (nginx, plain, tls) = http2_nginx(folder.path(), &certificates);
+    let upstream = PythonServer::http(folder.path());
+    let (nginx, plain, tls) = http2_nginx(folder.path(), &certificates, upstream.port);
     let document = deterministic_bytes(3_000_000);
     let text = "a text that compresses well\n".repeat(3000);
     nginx.put("large", &document);
@@ -348,12 +350,13 @@ fn http2_bodies_are_exact() {
     std::fs::write(&upload, &document).unwrap();
     let agent = Agent::start(&Config { limits: "body: 4mb".to_owned(), ..Config::default() });
     let data = format!("@{}", upload.display());
+    let answer = hex_sha256(hex_sha256(&document).as_bytes());
     let (large, zipped) = (hex_sha256(&document), hex_sha256(text.as_bytes()));
     let cases: [(String, Vec<&str>, u16, Option<&str>, Option<&str>); 4] = [
         (format!("http://h2.qtap.test:{plain}/large"), vec!["--http2-prior-knowledge"], plain, None, Some(&large)),
         (format!("https://h2.qtap.test:{tls}/large"), vec!["--http2"], tls, None, Some(&large)),
         (format!("https://h2.qtap.test:{tls}/zipped/text"), vec!["--http2", "--compressed"], tls, None, Some(&zipped)),
-        (format!("https://h2.qtap.test:{tls}/upload"), vec!["--http2", "--data-binary", &data], tls, Some(&large), None),
+        (format!("https://h2.qtap.test:{tls}/sink"), vec!["--http2", "--data-binary", &data], tls, Some(&large), Some(&answer)),
     ];
     let mut pids = Vec::new();
     for (url, arguments, ..) in &cases {
@@ -375,27 +378,33 @@ fn http2_bodies_are_exact() {
 #[test]
 fn upgrade_to_h2c_is_followed() {
     let folder = scratch();
-    let document = deterministic_bytes(20_000);
-    std::fs::write(folder.path().join("document"), &document).unwrap();
+    let upstream = PythonServer::http(folder.path());
     let port = free_port();
-    let mut server = Command::new("nghttpd");
-    server.args(["--no-tls", "--trailer=x-end: yes", "-a", "127.0.0.1", "-d"]).arg(folder.path()).arg(port.to_string());
-    let server = Program::start(server.stdin(std::process::Stdio::null()));
+    let mut proxy = Command::new("nghttpx");
+    proxy.args(["--single-process", "--workers=1", "--conf=/dev/null", "--no-server-rewrite"]);
+    proxy.arg(format!("--frontend=127.0.0.1,{port};no-tls")).arg(format!("--backend=127.0.0.1,{}", upstream.port));
+    let proxy = Program::start(proxy.stdin(std::process::Stdio::null()));
     wait_for_listener(port);
     let agent = Agent::start(&Config::default());
-    let (curl, _) = Curl::new(folder.path(), &format!("http://h2c.qtap.test:{port}/document")).args(&["--http2"]).run();
-    assert!(curl.stdout == document);
+    let url = format!("http://h2c.qtap.test:{port}/trailers/20000");
+    let (curl, _) = Curl::new(folder.path(), &url).args(&["--http2"]).run();
     wait_for_both_ends(&agent, port, 1);
+    let truth = upstream.truths("transaction", 1);
+    let digest = truth[0].text("response_body_sha256").unwrap();
+    assert_eq!(hex_sha256(&curl.stdout), digest);
     let events = agent.stop();
-    for pid in [curl.pid, server.pid()] {
-        let captures = events.of_pid(pid);
-        let capture = one(&captures);
-        assert_healthy(capture, Transport::Plain);
-        let answered: Vec<_> = capture.transactions.iter().filter(|transaction| transaction["response"]["status"] == 200).collect();
-        assert_eq!(answered.len(), 1, "{:#?}", capture.transactions);
-        assert_complete(answered[0], None, Some(&hex_sha256(&document)));
-        assert_eq!(answered[0]["request"]["path"], "/document");
-        assert_eq!(answered[0]["response"]["trailers"], json!({"x-end": "yes"}));
+    for (pid, side) in [(curl.pid, Side::Client), (proxy.pid(), Side::Server)] {
+        let capture = single_on_port(&events, port, side);
+        let local = if side == Side::Client { "source" } else { "destination" };
+        assert_eq!(capture.connection[local]["pid"], pid);
+        assert_healthy(&capture, Transport::Plain);
+        let transaction = &capture.transactions[0];
+        assert_complete(transaction, None, Some(digest));
+        assert_eq!(transaction["request"]["path"], "/trailers/20000");
+        assert_eq!(transaction["response"]["status"], 200);
+        assert_eq!(transaction["response"]["trailers"], json!({"x-digest": digest, "x-end": "yes"}));
+        assert_eq!(capture.connection["l7Protocol"], "http2");
+        assert_eq!(capture.connection["upgraded_to"], "h2c");
     }
 }
 
