@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, ProgramMut};
+use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, Program, ProgramMut};
 
 use crate::control::SettingsMemory;
 use crate::group::{Group, GroupReport};
@@ -45,6 +46,7 @@ impl Capture {
             handle(&object, "known_files")?,
             handle(&object, "traced_processes")?,
             handle(&object, "counters")?,
+            program_ids(&object),
         )?;
         Ok(Self {
             object,
@@ -110,6 +112,9 @@ impl Capture {
         pid: Option<Pid>,
         hooks: &[(Hook, u64)],
     ) -> Result<ProbeLinks, Error> {
+        if hooks.iter().any(|(hook, _)| hook.reads_calls()) {
+            self.settings.calls_probed();
+        }
         uprobe::attach(&self.object, self.multi, path.as_ref(), pid, hooks)
     }
 
@@ -133,6 +138,13 @@ impl Capture {
             .find(|program| program.name() == name && program.autoload())
             .ok_or(Error::NoProgram(name))
     }
+}
+
+fn program_ids(object: &Object) -> Vec<u32> {
+    let loaded = object.progs().filter(Program::autoload);
+    loaded
+        .filter_map(|program| Program::id_from_fd(program.as_fd()).ok())
+        .collect()
 }
 
 fn handle(object: &Object, name: &'static str) -> Result<MapHandle, Error> {

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
@@ -29,6 +29,7 @@ struct Inner {
     known_files: MapHandle,
     traced: MapHandle,
     counters: MapHandle,
+    programs: Vec<u32>,
 }
 
 impl Control {
@@ -39,6 +40,7 @@ impl Control {
         known_files: MapHandle,
         traced: MapHandle,
         counters: MapHandle,
+        programs: Vec<u32>,
     ) -> Result<Self, Error> {
         let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();
         let verdicts = SharedMemory::map(verdicts, 0, length, true).map_err(|source| Error::System {
@@ -53,6 +55,7 @@ impl Control {
                 known_files,
                 traced,
                 counters,
+                programs,
             }),
         })
     }
@@ -157,7 +160,7 @@ impl Control {
 
     /// Everything the kernel side counted since it was loaded. One system call per counter.
     pub fn counters(&self) -> Result<Counters, Error> {
-        read_counters(&self.inner.counters)
+        read_counters(&self.inner.counters, &self.inner.programs)
     }
 }
 
@@ -184,6 +187,9 @@ fn remove(handle: &MapHandle, map: &'static str, key: &[u8]) -> Result<(), Error
 #[derive(Debug)]
 pub(crate) struct SettingsMemory {
     memory: SharedMemory,
+    /// [`Settings::calls`] as last said, and whether a TLS call has been probed: the kernel looks only if both hold.
+    calls_wanted: AtomicBool,
+    calls_probed: AtomicBool,
 }
 
 impl SettingsMemory {
@@ -194,7 +200,11 @@ impl SettingsMemory {
                 source,
             }
         })?;
-        Ok(Self { memory })
+        Ok(Self {
+            memory,
+            calls_wanted: AtomicBool::new(false),
+            calls_probed: AtomicBool::new(false),
+        })
     }
 
     fn store(&self, offset: usize, value: u32) {
@@ -218,7 +228,18 @@ impl SettingsMemory {
             u32::from(settings.ignore_loopback),
         );
         self.store(offset_of!(kernel::settings, call_cap), settings.call_cap);
-        self.store(offset_of!(kernel::settings, calls), u32::from(settings.calls));
+        self.calls_wanted.store(settings.calls, Ordering::SeqCst);
+        self.write_calls();
+    }
+
+    pub(crate) fn calls_probed(&self) {
+        self.calls_probed.store(true, Ordering::SeqCst);
+        self.write_calls();
+    }
+
+    fn write_calls(&self) {
+        let calls = self.calls_wanted.load(Ordering::SeqCst) && self.calls_probed.load(Ordering::SeqCst);
+        self.store(offset_of!(kernel::settings, calls), u32::from(calls));
     }
 
     pub(crate) fn own_pid(&self, pid: Option<Pid>) {

@@ -1,5 +1,6 @@
 //! Everything the kernel side left out or handed on, by reason.
 
+use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::Error;
@@ -67,8 +68,12 @@ impl Counters {
     }
 }
 
-pub(crate) fn read_counters(map: &MapHandle) -> Result<Counters, Error> {
-    let mut values = Vec::with_capacity(NAMES.len());
+/// The kernel does not run a tracepoint program inside itself on one processor; such runs are missed, and counted by it.
+const MISSED: &str = "hook_runs_missed_recursion";
+
+/// Reads the counters of `map`, and those that the kernel keeps of the programs.
+pub(crate) fn read_counters(map: &MapHandle, programs: &[u32]) -> Result<Counters, Error> {
+    let mut values = Vec::with_capacity(NAMES.len() + 1);
     for (index, name) in NAMES {
         let per_cpu = map
             .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
@@ -84,6 +89,8 @@ pub(crate) fn read_counters(map: &MapHandle) -> Result<Counters, Error> {
             .sum();
         values.push((name, sum));
     }
+    let ours = ProgInfoIter::default().filter(|program| programs.contains(&program.id));
+    values.push((MISSED, ours.map(|program| program.recursion_misses).sum()));
     Ok(Counters { values })
 }
 

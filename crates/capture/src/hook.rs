@@ -30,3 +30,18 @@ pub enum Hook {
     /// `gnutls_deinit`; entry.
     GnutlsDeinit,
 }
+
+impl Hook {
+    /// It is a read or write call, not a derivation.
+    pub(crate) fn reads_calls(self) -> bool {
+        matches!(
+            self,
+            Self::SslRead
+                | Self::SslReadEx
+                | Self::SslWrite
+                | Self::SslWriteEx
+                | Self::GnutlsRecv
+                | Self::GnutlsSend
+        )
+    }
+}

@@ -3,6 +3,34 @@
 //! In: what programs do with their sockets. Out: [`Event`]s in kernel order per connection, and counters of
 //! everything that could not be handed out. Back: [`Verdict`]s per connection, filters per process, and probe
 //! attachments.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use qtap_capture::{Capture, Event, Options, Verdict};
+//!
+//! # fn main() -> Result<(), qtap_capture::Error> {
+//! let mut capture = Capture::load(&Options::default())?;
+//! for report in capture.attach() {
+//!     println!("{}: {}", report.group, report.problem.as_deref().unwrap_or("works"));
+//! }
+//! let mut reader = capture.reader()?;
+//! let control = capture.control();
+//! capture.scan_existing()?;
+//! loop {
+//!     reader.poll(Duration::from_millis(100), &mut |event| {
+//!         if let Event::Opened(opened) = event {
+//!             println!("{} -> {}", opened.local, opened.remote);
+//!             control.verdict(opened.id, Verdict::COUNT_ONLY);
+//!         }
+//!     })?;
+//! }
+//! # }
+//! ```
+//!
+//! Needs root, or `CAP_BPF` and `CAP_PERFMON`, and the host's pid namespace: process ids in events are those of the first
+//! namespace ([`HostFacts`] tells). Secrets pass through the control ring, whose pages only the kernel can write: there they
+//! stay until other records overwrite them.
 
 mod arena;
 mod bindings;
@@ -30,7 +58,6 @@ pub use clock::now;
 pub use control::Control;
 pub use counters::Counters;
 pub use error::Error;
-
 pub use event::{
     Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, KernelTime, Layer, Loss, Opened, Pid,
     ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed, WallClock,

@@ -9,7 +9,7 @@ use libbpf_rs::{
 
 use crate::bindings::{OBJECT, OBJECT_5_10};
 use crate::group::{Group, GroupReport};
-use crate::host::KernelVersion;
+use crate::host::{KernelVersion, LEAST_KERNEL};
 use crate::shared::page_size;
 use crate::{Error, Options};
 
@@ -51,7 +51,11 @@ fn reason_of(text: &str) -> Option<String> {
 /// Loads all groups; where that fails, each group that loads.
 pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     set_print(Some((PrintLevel::Debug, note)));
-    let version = KernelVersion::running();
+    let version = if options.oldest_build {
+        Some(LEAST_KERNEL)
+    } else {
+        KernelVersion::running()
+    };
     let bytes = if version.is_some_and(|version| version < KernelVersion(5, 12)) {
         OBJECT_5_10
     } else {

@@ -15,6 +15,9 @@ pub struct Options {
     pub max_connections: u32,
     /// The process that is never observed: the agent. `None` observes everything.
     pub own_pid: Option<Pid>,
+    /// Use the build for Linux 5.10 and its ways to attach on any kernel; for tests, and to tell a fault of ours from one of the
+    /// kernel.
+    pub oldest_build: bool,
     /// What can be changed later.
     pub settings: Settings,
 }
@@ -27,6 +30,7 @@ impl Default for Options {
             trace_ring: 0,
             max_connections: 65_536,
             own_pid: Some(Pid(std::process::id())),
+            oldest_build: false,
             settings: Settings::default(),
         }
     }
@@ -57,7 +61,8 @@ pub struct Settings {
     pub ignore_loopback: bool,
     /// Bytes copied of one system call or TLS call.
     pub call_cap: u32,
-    /// TLS calls are probed somewhere: the socket hook notes which connection a thread touches in one.
+    /// Plaintext of TLS calls is told with its connection. Costs a look-up per call on a socket, from the first probe of such a
+    /// call on.
     pub calls: bool,
 }
 

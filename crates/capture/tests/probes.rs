@@ -70,7 +70,27 @@ extern "C" fn ssl_log_secret(
 
 #[test]
 fn logged_secrets_are_read_with_their_label() {
-    let mut tap = Tap::start();
+    check_logged_secrets(Tap::start());
+}
+
+#[test]
+fn probes_attach_one_by_one_on_old_kernels() {
+    check_logged_secrets(Tap::with(Options {
+        oldest_build: true,
+        ..Options::default()
+    }));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named_in_the_error() {
+    let tap = Tap::start();
+    let error = tap
+        .capture
+        .attach_uprobe("/nonexistent/lib.so", None, &[(Hook::LogSecret, 64)]);
+    assert!(error.unwrap_err().to_string().contains("/nonexistent/lib.so"));
+}
+
+fn check_logged_secrets(mut tap: Tap) {
     let links = probe(&tap, Hook::LogSecret, ssl_log_secret as *const () as usize);
     let log = |label: &CStr, length| {
         ssl_log_secret(std::ptr::null_mut(), label.as_ptr(), SECRET.as_ptr(), length);
