@@ -1,5 +1,6 @@
 //! A worker with a host and a consumer that record, and connections made of kernel events.
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -215,6 +215,12 @@ fn ensure<A: Attacher>(
             };
             true
         }
+        Err(reason) if pid.is_some_and(|pid| !Path::new(&format!("/proc/{}", pid.0)).exists()) => {
+            // It ended in the meantime: nothing is missed.
+            tracing::debug!(path, pid = pid.map(|pid| pid.0), reason, "process ended before its probes");
+            *slot = Attachment::Refused { reason, retry_at: Instant::now() + RETRY };
+            false
+        }
         Err(reason) => {
             tracing::warn!(path, pid = pid.map(|pid| pid.0), reason, "cannot attach probes");
             report.count(|counters| counters.attach_failures += 1);

@@ -47,7 +47,7 @@ impl Attacher for KernelAttacher {
         }
         self.capture
             .attach_uprobe(file, pid, &points)
-            .map_err(|error| error.to_string())
+            .map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     }
 
     fn mark_known(&self, device: u64, inode: u64) {

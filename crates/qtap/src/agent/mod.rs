@@ -153,6 +153,8 @@ impl Agent {
         let (ready, probed) = bounded::<()>(1);
         spawn("qtap-tracker", move || {
             tracker.start();
+            // What connections older than the agent need: their next bytes may come at once.
+            tracker_rx.try_iter().for_each(|input| tracker.handle(input));
             // The agent may have given up waiting; the tracker goes on all the same.
             let _ = ready.try_send(());
             tracker.run(&tracker_rx);
