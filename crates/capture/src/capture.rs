@@ -47,6 +47,16 @@ impl Capture {
             handle(&object, "traced_processes")?,
             handle(&object, "counters")?,
             program_ids(&object),
+            vec![
+                (
+                    "control_ring_unread_bytes",
+                    Ring::new(handle(&object, "control_ring")?)?,
+                ),
+                (
+                    "data_ring_unread_bytes",
+                    Ring::new(handle(&object, "data_ring")?)?,
+                ),
+            ],
         )?;
         Ok(Self {
             object,

@@ -9,6 +9,7 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 use crate::bindings as kernel;
 use crate::counters::{Counters, read_counters};
 use crate::decode::device_to_kernel;
+use crate::ring::Ring;
 use crate::shared::SharedMemory;
 use crate::{ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, TraceModule, Verdict};
 
@@ -30,9 +31,11 @@ struct Inner {
     traced: MapHandle,
     counters: MapHandle,
     programs: Vec<u32>,
+    rings: Vec<(&'static str, Ring)>,
 }
 
 impl Control {
+    #[allow(clippy::too_many_arguments, reason = "one per map")]
     pub(crate) fn new(
         settings: Arc<SettingsMemory>,
         verdicts: &MapHandle,
@@ -41,6 +44,7 @@ impl Control {
         traced: MapHandle,
         counters: MapHandle,
         programs: Vec<u32>,
+        rings: Vec<(&'static str, Ring)>,
     ) -> Result<Self, Error> {
         let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();
         let verdicts = SharedMemory::map(verdicts, 0, length, true).map_err(|source| Error::System {
@@ -56,6 +60,7 @@ impl Control {
                 traced,
                 counters,
                 programs,
+                rings,
             }),
         })
     }
@@ -158,9 +163,14 @@ impl Control {
         })
     }
 
-    /// Everything the kernel side counted since it was loaded. One system call per counter.
+    /// Everything the kernel side counted since it was loaded, and how many bytes of each ring wait to be read. One system call
+    /// per counter.
     pub fn counters(&self) -> Result<Counters, Error> {
-        read_counters(&self.inner.counters, &self.inner.programs)
+        let mut counters = read_counters(&self.inner.counters, &self.inner.programs)?;
+        for (name, ring) in &self.inner.rings {
+            counters.push(name, ring.unread());
+        }
+        Ok(counters)
     }
 }
 

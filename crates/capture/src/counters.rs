@@ -60,6 +60,10 @@ impl Counters {
         self.values.iter().copied()
     }
 
+    pub(crate) fn push(&mut self, name: &'static str, value: u64) {
+        self.values.push((name, value));
+    }
+
     /// The counter of that name; `None` when there is none.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<u64> {

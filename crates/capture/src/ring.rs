@@ -74,6 +74,14 @@ impl Ring {
         self.read
     }
 
+    /// Bytes that whoever consumes this ring has not read yet.
+    pub(crate) fn unread(&self) -> u64 {
+        let read = self
+            .consumer_position()
+            .map_or(self.read, |at| at.load(Ordering::Acquire));
+        self.produced().saturating_sub(read)
+    }
+
     /// Hands out the records before `until`, at most `limit` bytes of them, and frees their room one by one. Returns the number of
     /// records. Stops early at a record that is reserved but not yet committed.
     pub(crate) fn consume(&mut self, until: u64, limit: u64, mut handler: impl FnMut(&[u8])) -> usize {

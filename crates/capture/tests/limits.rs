@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use common::{Flow, Tap, pair, pattern};
-use qtap_capture::{Direction, Layer, Options, Verdict};
+use qtap_capture::{Direction, Event, Layer, Options, Verdict};
 
 /// Bytes told as captured, and told as missing in a record.
 fn told(flow: &Flow, direction: Direction) -> (u64, u64) {
@@ -44,6 +44,8 @@ fn a_ring_that_is_too_small_loses_bytes_but_not_count() {
             tap.during(Duration::from_millis(20));
         }
     }
+    let counters = tap.control.counters().unwrap();
+    assert!(counters.get("data_ring_unread_bytes").unwrap() <= 4096);
     drop((dialled, accepted));
     let (client, server) = tap.ended(ours, theirs);
     let (out, lost_out) = told(&client, Direction::Egress);
@@ -202,4 +204,41 @@ fn many_short_connections_are_all_told_or_counted() {
         assert_eq!(flow.bytes(Direction::Egress), b"hello");
         assert_eq!(flow.end().kernel_sent, 5);
     }
+}
+
+#[test]
+fn an_idle_reader_is_woken_by_the_first_record() {
+    let mut tap = Tap::start();
+    let (mut dialled, mut accepted) = pair("127.0.0.1:0");
+    let (ours, theirs) = (dialled.local_addr().unwrap(), accepted.local_addr().unwrap());
+    tap.until("the opening", |tap| tap.flow(ours, theirs).is_some());
+    let id = tap.flow(ours, theirs).unwrap().opened.id;
+    let mut delays = Vec::new();
+    for _ in 0..9 {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                // Long enough for the reader to go to sleep.
+                std::thread::sleep(Duration::from_millis(120));
+                dialled.write_all(b"wake up").unwrap();
+            });
+            let mut delay = None;
+            while delay.is_none() {
+                tap.reader
+                    .poll(Duration::from_secs(5), &mut |event| {
+                        if let Event::Data(data) = event
+                            && data.id == id
+                        {
+                            delay = Some(qtap_capture::now().0 - data.time.0);
+                        }
+                    })
+                    .unwrap();
+            }
+            delays.extend(delay);
+            writer.join().unwrap();
+        });
+    }
+    accepted.read_exact(&mut [0; 63]).unwrap();
+    delays.sort_unstable();
+    println!("delays in ns: {delays:?}");
+    assert!(delays[4] < 20_000_000, "{delays:?}");
 }
