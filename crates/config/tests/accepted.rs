@@ -43,14 +43,14 @@ stacks:
 tap:
   direction: egress-internal
   ignore_loopback: yes
-  audit_include_dns: true
+  audit_include_dns: false
   http: {stack: main}
   endpoints:
     - {domain: "*.Example.com", http: {stack: none}}
     - {domain: api.example.com., http: {stack: empty}}
     - {domain: localhost}
   tls: {source: secrets}
-  limits: {data_ring: 3mb, control_ring: 8192, memory: 1gb, body: 0, call: 64KB, cpu_percent: 50}
+  limits: {data_ring: 3mb, control_ring: 8192, memory: 1gb, body: 0, call: 64KB, cpu_percent: 100}
 tags:
   - {key: team, source: env, location: TEAM}
 "#,
@@ -97,7 +97,7 @@ tags:
     );
     assert!(config.stacks["empty"].plugins.is_empty());
     assert_eq!(config.tap.direction, Direction::EgressInternal);
-    assert!(config.tap.ignore_loopback && config.tap.audit_include_dns);
+    assert!(config.tap.ignore_loopback && !config.tap.audit_include_dns);
     assert_eq!(config.tap.http.as_deref(), Some("main"));
     let endpoints: Vec<(&str, Option<Option<&str>>)> = config
         .tap
@@ -125,7 +125,7 @@ tags:
         memory: 1 << 30,
         body: 0,
         call: 64 << 10,
-        cpu_percent: 50,
+        cpu_percent: 100,
     };
     assert_eq!(config.tap.limits, limits);
     assert_eq!(

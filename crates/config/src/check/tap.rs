@@ -53,9 +53,14 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .get("direction")
         .and_then(|at| checker.one_of(&at, "direction", DIRECTIONS));
     let ignore_loopback = fields.get("ignore_loopback").and_then(|at| checker.boolean(&at));
-    let audit_include_dns = fields
-        .get("audit_include_dns")
-        .and_then(|at| checker.boolean(&at));
+    let audit_include_dns = fields.get("audit_include_dns").and_then(|at| {
+        checker.boolean(&at).filter(|&wanted| {
+            if wanted {
+                checker.not_available(&at, "reporting DNS traffic", "is");
+            }
+            !wanted
+        })
+    });
     let http = fields
         .get("http")
         .and_then(|at| stack_of(checker, &at, stacks))
@@ -215,9 +220,13 @@ fn limits(checker: &mut Checker, at: &At<'_>) -> Limits {
     let memory = bytes("memory", defaults.memory, 1 << 20, crate::size::MAX_SIZE);
     let body = bytes("body", defaults.body, 0, crate::size::MAX_SIZE);
     let call = bytes("call", defaults.call, 1, RING_MAX);
-    let cpu_percent = fields
-        .get("cpu_percent")
-        .and_then(|at| checker.whole(&at, 1, 100_000));
+    let cpu_percent = fields.get("cpu_percent").and_then(|at| {
+        let share = checker.whole(&at, 1, 100_000)?;
+        if share != defaults.cpu_percent {
+            checker.not_available(&at, "shedding load by CPU share", "is");
+        }
+        Some(share)
+    });
     Limits {
         data_ring: data_ring.next_power_of_two(),
         control_ring: control_ring.next_power_of_two(),
