@@ -353,3 +353,27 @@ fn body_bytes_that_nobody_wants_are_skipped_in_the_kernel() {
     );
     assert_eq!(verdict.skip_until[0], 0);
 }
+
+#[test]
+fn an_old_tls_connection_is_read_from_its_calls() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, true);
+    assert_eq!(bench.host.0.lock().unwrap().calls, 1, "calls are asked for as soon as the connection is found");
+    let record = |length: usize| [&[0x17, 3, 3, 0, length as u8][..], &vec![0xa5; length]].concat();
+    for _ in 0..3 {
+        bench.writes(&record(100));
+        let call = bench.record(Direction::Egress, Layer::Calls, REQUEST, None);
+        bench.send(Event::Data(call));
+        bench.reads(&record(90)[..5]);
+        bench.reads(&record(90)[5..]);
+        let call = bench.record(Direction::Ingress, Layer::Calls, RESPONSE, None);
+        bench.send(Event::Data(call));
+    }
+    bench.close();
+    let outcomes: Vec<_> = bench.transactions().iter().map(|transaction| transaction.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Complete; 3]);
+    let report = bench.final_report();
+    assert_eq!(report.facts.tls.as_ref().and_then(|tls| tls.source), Some(qtap_engine::TlsSource::Calls));
+    assert_eq!(bench.codes(), [ReasonCode::JoinedMidstream]);
+    assert_eq!(bench.host.0.lock().unwrap().calls, 0);
+}

@@ -69,6 +69,11 @@ impl Connection {
 
     /// Decryption cannot work: the calls may.
     pub(super) fn unreadable(&mut self, reason: Unreadable, cx: &mut Context<'_>) {
+        if matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Calls) {
+            // Ciphertext was of use for the hellos only, and is no more.
+            self.set_verdict(Verdict::CALLS_ONLY, cx);
+            return;
+        }
         cx.stats.tls_unreadable.add(1);
         if reason == Unreadable::NotTls {
             self.set_verdict(Verdict::COUNT_ONLY, cx);
