@@ -232,7 +232,7 @@ static __always_inline int leave_call(struct pt_regs *ctx, u32 hook, u32 directi
 	u64 pid_tgid = bpf_get_current_pid_tgid(), bytes = 0;
 	struct frames *all = bpf_map_lookup_elem(&frames, &pid_tgid);
 	struct frame *frame;
-	u32 depth;
+	u32 depth, index;
 
 	if (!all)
 		return 0;
@@ -243,7 +243,10 @@ static __always_inline int leave_call(struct pt_regs *ctx, u32 hook, u32 directi
 	}
 	all->depth = depth - 1;
 	if (depth <= FRAMES) {
-		frame = &all->stack[(depth - 1) & (FRAMES - 1)];
+		/* The compiler knows that the mask changes nothing; older verifiers do not. */
+		index = depth - 1;
+		barrier_var(index);
+		frame = &all->stack[index & (FRAMES - 1)];
 		if (frame->hook == hook) {
 			/* The _ex functions return 1 or 0, the others an int or ssize_t. */
 			if (hook == HOOK_SSL_READ_EX || hook == HOOK_SSL_WRITE_EX) {

@@ -57,8 +57,10 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int former_pid,
 
 	copied =
 		bpf_probe_read_kernel_str(s->text, FILENAME_BYTES, BPF_CORE_READ(binary, filename));
-	used = copied > 0 && copied <= FILENAME_BYTES ? copied : 0;
-	s->event.filename_length = used;
+	s->event.filename_length = copied > 0 && copied <= FILENAME_BYTES ? copied : 0;
+	/* Read back, a number without the signed range of `copied`, on which older verifiers
+	 * founder. */
+	used = *(volatile u32 *)&s->event.filename_length;
 
 	mm = BPF_CORE_READ(task, mm);
 	start = BPF_CORE_READ(mm, arg_start);
