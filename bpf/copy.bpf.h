@@ -48,6 +48,25 @@ static __always_inline void lose(struct scratch *s, u64 bytes)
 	count(COUNT_DATA_BYTES_LOST, bytes);
 }
 
+enum {
+	TLS_HANDSHAKE_RECORD = 0x16,
+	/* Handshakes are over within so many bytes; beyond, large pieces are not looked at. */
+	HANDSHAKE_BYTES = 1 << 16,
+};
+
+/* Notes that this thread is in the handshake of the connection, if a call began with such a record.
+ */
+static __always_inline void note_handshake(struct scratch *s, u8 first)
+{
+	u64 pid_tgid, connection;
+
+	if (first != TLS_HANDSHAKE_RECORD || !s->event.call_start)
+		return;
+	pid_tgid = bpf_get_current_pid_tgid();
+	connection = s->event.connection;
+	bpf_map_update_elem(&handshakes, &pid_tgid, &connection, BPF_ANY);
+}
+
 /* Sends what is in the payload; `missing` bytes behind it could not be copied. */
 static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 {
@@ -65,6 +84,8 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 	s->event.missing = missing;
 	s->event.loss = missing ? loss : LOSS_NONE;
 	size = sizeof(s->event) + fill;
+	if (fill)
+		note_handshake(s, s->payload[0]);
 	flags = data_wake_flags();
 	if (missing)
 		count_missing(loss, missing);
@@ -117,6 +138,7 @@ static __always_inline bool send_large(struct scratch *s, u32 length, u64 flags)
 static __noinline void flush_large(struct scratch *s, u32 length)
 {
 	u64 flags;
+	u8 first = 0;
 
 	if (!s)
 		return;
@@ -125,6 +147,9 @@ static __noinline void flush_large(struct scratch *s, u32 length)
 	s->event.length = length;
 	s->event.missing = 0;
 	s->event.loss = LOSS_NONE;
+	if (s->event.call_start && s->event.position < HANDSHAKE_BYTES &&
+	    !bpf_probe_read_user(&first, sizeof(first), (void *)s->segment))
+		note_handshake(s, first);
 	flags = data_wake_flags();
 	if (!send_large(s, length, flags))
 		lose(s, length);

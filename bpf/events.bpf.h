@@ -169,6 +169,8 @@ struct event_secret_head {
 	u32 tid;
 	u32 length;
 	u32 has_client_random;
+	/* Where this thread last moved a handshake record; 0 when not known. */
+	u64 connection;
 	u8 client_random[32];
 };
 

@@ -167,6 +167,18 @@ struct {
 	__uint(max_entries, 1);
 } scratches SEC(".maps");
 
+/*
+ * The connection on which a thread last moved a TLS handshake record: the secrets it derives next
+ * are most likely that connection's. Inserted and replaced by the socket path, removed, least
+ * recently used first, when full: then a secret has no hint and is tried on more connections.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, u64);
+	__type(value, u64);
+	__uint(max_entries, 16384);
+} handshakes SEC(".maps");
+
 struct exec_scratch {
 	struct event_exec event;
 	u8 text[FILENAME_BYTES + ARGUMENT_BYTES + ENVIRONMENT_BYTES];

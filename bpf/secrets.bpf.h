@@ -65,6 +65,7 @@ static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 c
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct event_secret event = {};
+	u64 *connection;
 
 	if (length < 32 || length > SECRET_BYTES)
 		return;
@@ -76,6 +77,9 @@ static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 c
 	event.head.pid = pid_tgid >> 32;
 	event.head.tid = pid_tgid;
 	event.head.length = length;
+	connection = bpf_map_lookup_elem(&handshakes, &pid_tgid);
+	if (connection)
+		event.head.connection = *connection;
 	if (bpf_probe_read_user(event.secret, length & 0x7f, (void *)secret)) {
 		count(COUNT_SECRETS_UNREADABLE, 1);
 		return;

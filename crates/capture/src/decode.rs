@@ -214,6 +214,7 @@ fn secret(record: &[u8]) -> Option<Event> {
         time: KernelTime(head.time),
         pid: Pid(head.pid),
         tid: head.tid,
+        connection: (head.connection != 0).then_some(ConnectionId(head.connection)),
         label,
         secret,
         client_random: (head.has_client_random != 0).then_some(head.client_random),

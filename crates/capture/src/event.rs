@@ -170,6 +170,9 @@ pub struct TlsSecret {
     pub pid: Pid,
     /// Thread.
     pub tid: u32,
+    /// The connection on which the thread last moved a handshake record: most likely its own, but only a record that
+    /// opens under the secret proves it.
+    pub connection: Option<ConnectionId>,
     /// Name in the NSS key log (`CLIENT_TRAFFIC_SECRET_0` …), whatever the hook called it.
     pub label: &'static str,
     /// The secret: 32 or 48 bytes.

@@ -382,15 +382,6 @@ impl Application {
         }
         match step {
             Step::Continue => After::Continue,
-            Step::Broken => {
-                cx.stats.parser_errors.add(1);
-                self.end_parser(facts, cx);
-                self.turn_off(
-                    ReasonCode::ParserGaveUp,
-                    "most messages could not be understood".to_owned(),
-                );
-                After::TurnedOff
-            }
             Step::Upgraded {
                 to,
                 client,

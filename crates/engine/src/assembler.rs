@@ -56,9 +56,6 @@ pub(crate) struct Assembler {
     protocol: Protocol,
     open: HashMap<StreamKey, Open>,
     pub(crate) tally: TransactionTally,
-    /// Last messages, newest in the lowest bit: 1 is a message that could not be understood (P-L5).
-    recent: u32,
-    recent_count: u32,
 }
 
 /// What an event means for the connection.
@@ -74,8 +71,6 @@ pub(crate) enum Step {
         head: Option<Box<RequestHead>>,
         time: Time,
     },
-    /// Too many messages could not be understood.
-    Broken,
 }
 
 impl Assembler {
@@ -84,8 +79,6 @@ impl Assembler {
             protocol,
             open: HashMap::new(),
             tally: TransactionTally::default(),
-            recent: 0,
-            recent_count: 0,
         }
     }
 
@@ -210,7 +203,6 @@ impl Assembler {
                 tracing::debug!(conn_id = %facts.public_id, ?side, reason, dropped, "message passed over");
                 self.tally.resyncs += 1;
                 cx.stats.resyncs.add(1);
-                return self.remember(true);
             }
             Event::Orphan { .. } => {
                 self.tally.orphans += 1;
@@ -323,7 +315,6 @@ impl Assembler {
             upgraded_to: open.upgraded_to,
         };
         self.count(&transaction);
-        self.remember(false);
         if open.interest == Interest::None {
             self.tally.refused_by_plugins += 1;
         } else {
@@ -342,17 +333,6 @@ impl Assembler {
             Outcome::Canceled => self.tally.canceled += 1,
             _ if transaction.gap_bytes() > 0 => self.tally.incomplete += 1,
             _ => {}
-        }
-    }
-
-    /// Remembers whether a message could be understood; tells when most of the last 20 could not (P-L5).
-    fn remember(&mut self, bad: bool) -> Step {
-        self.recent = (self.recent << 1 | u32::from(bad)) & 0x000f_ffff;
-        self.recent_count = (self.recent_count + 1).min(20);
-        if bad && self.recent_count == 20 && self.recent.count_ones() > 10 {
-            Step::Broken
-        } else {
-            Step::Continue
         }
     }
 }

@@ -68,6 +68,7 @@ impl Engine {
                 stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
                 stats: Arc::clone(&shared.stats),
+                reached: KernelTime(0),
             };
             let builder = std::thread::Builder::new().name(name.clone());
             let thread = builder
@@ -155,6 +156,8 @@ struct Loop {
     stop: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
     stats: Arc<Stats>,
+    /// Time of the latest event worked off.
+    reached: KernelTime,
 }
 
 impl Loop {
@@ -162,14 +165,14 @@ impl Loop {
         let mut measured = KernelTime(0);
         let mut held = 0i64;
         loop {
-            let now = (self.clock)();
+            let now = self.now();
             let wait = self.worker.tick(now).map_or(IDLE_TICK, |next| self.until(next));
             match self.events.recv_timeout(wait) {
                 Ok(event) => self.batch(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if now.0 - measured.0 > 1_000_000_000 {
+            if now.0.saturating_sub(measured.0) > 1_000_000_000 {
                 measured = now;
                 let now_held = i64::try_from(self.worker.held()).unwrap_or(i64::MAX);
                 self.stats.held_bytes.add(now_held - held);
@@ -186,8 +189,13 @@ impl Loop {
         Duration::from_nanos(next.0.saturating_sub((self.clock)().0)).min(IDLE_TICK)
     }
 
+    /// The time as far as the worker has come: while events wait, that of the last one worked off, so that a worker
+    /// which is behind does not take its own delay for the silence of a peer.
+    fn now(&self) -> KernelTime {
+        if self.events.is_empty() { (self.clock)() } else { self.reached.min((self.clock)()) }
+    }
+
     fn batch(&mut self, first: Event) {
-        let now = (self.clock)();
         let more = self.events.clone();
         for event in std::iter::once(first).chain(more.try_iter().take(BATCH - 1)) {
             self.stats.queued.add(-1);
@@ -195,7 +203,23 @@ impl Loop {
                 self.queued_bytes
                     .fetch_sub(data.bytes.len() as u64, Ordering::Relaxed);
             }
+            if let Some(time) = time_of(&event) {
+                self.reached = self.reached.max(time);
+            }
+            let now = self.now();
             self.worker.event(event, now);
         }
+    }
+}
+
+/// When `event` happened, if it is the engine's.
+fn time_of(event: &Event) -> Option<KernelTime> {
+    match event {
+        Event::Opened(opened) => Some(opened.time),
+        Event::Data(data) => Some(data.time),
+        Event::Closed(closed) => Some(closed.time),
+        Event::Secret(secret) => Some(secret.time),
+        Event::Unattributed(call) => Some(call.data.time),
+        _ => None,
     }
 }

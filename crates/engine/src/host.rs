@@ -14,8 +14,8 @@ pub enum ProcessLookup {
     Pending,
     /// Known.
     Known(Arc<Process>),
-    /// Gone before anything could be learned.
-    Unknown,
+    /// Not known though all events up to the ticket are worked off; it may be found in /proc a little later.
+    Missing,
 }
 
 /// Layers of a process that the configuration leaves out.

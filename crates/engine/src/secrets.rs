@@ -3,43 +3,76 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use qtap_capture::{KernelTime, Pid, TlsSecret};
+use qtap_capture::{ConnectionId, KernelTime, Pid, TlsSecret};
 use qtap_tls::{Label, Secret, Time};
 
-/// Unclaimed secrets kept for one process.
-const PER_PROCESS: usize = 256;
+/// Unclaimed secrets kept for one process: those of some thousand handshakes at a time.
+const PER_PROCESS: usize = 8192;
 /// Processes with unclaimed secrets.
 const PROCESSES: usize = 4096;
 /// How long a secret stays unclaimed: the application secrets of a connection opened in advance wait for its
 /// first request.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// How long one stays that the connection it was meant for has taken: in case it was meant for another.
+const LIFETIME_GIVEN: Duration = Duration::from_secs(5);
+
+/// A secret that waits.
+#[derive(Debug)]
+struct Waiting {
+    /// The connection it is most likely of.
+    hint: Option<ConnectionId>,
+    /// That connection has it as a candidate.
+    given: bool,
+    secret: Secret,
+}
+
+/// Which secrets a connection is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Those meant for it and not given yet, and those meant for none.
+    Likely,
+    /// All of its process: it has waited in vain for the likely ones.
+    All,
+}
 
 /// Unclaimed secrets by process. What leaves it is wiped.
 #[derive(Debug, Default)]
 pub(crate) struct SecretPool {
-    unclaimed: HashMap<Pid, VecDeque<Secret>>,
+    unclaimed: HashMap<Pid, VecDeque<Waiting>>,
 }
 
 impl SecretPool {
-    /// Keeps a secret; returns how many had to go for it.
-    pub(crate) fn insert(&mut self, pid: Pid, secret: Secret) -> u64 {
+    /// Keeps a secret; returns how many had to go for it. `given`: the connection it is meant for has it.
+    pub(crate) fn insert(&mut self, pid: Pid, hint: Option<ConnectionId>, given: bool, secret: Secret) -> u64 {
         if !self.unclaimed.contains_key(&pid) && self.unclaimed.len() >= PROCESSES {
             return 1;
         }
         let secrets = self.unclaimed.entry(pid).or_default();
-        secrets.push_back(secret);
+        secrets.push_back(Waiting { hint, given, secret });
         let excess = secrets.len().saturating_sub(PER_PROCESS);
         secrets.drain(..excess);
         excess as u64
     }
 
-    /// Offers the secrets of `pid`, oldest first, and drops those that are claimed.
-    pub(crate) fn offer(&mut self, pid: Pid, mut claim: impl FnMut(&Secret) -> bool) -> u64 {
-        let Some(secrets) = self.unclaimed.get_mut(&pid) else {
-            return 0;
-        };
+    /// Offers the secrets of `pid` to the connection `id`, oldest first, and drops those that are claimed. Returns
+    /// how many were.
+    pub(crate) fn offer(
+        &mut self,
+        pid: Pid,
+        id: ConnectionId,
+        choice: Choice,
+        mut claim: impl FnMut(&Secret) -> bool,
+    ) -> u64 {
+        let Some(secrets) = self.unclaimed.get_mut(&pid) else { return 0 };
         let before = secrets.len();
-        secrets.retain(|secret| !claim(secret));
+        secrets.retain_mut(|waiting| {
+            let likely = waiting.hint.is_none() || (waiting.hint == Some(id) && !waiting.given);
+            if choice == Choice::Likely && !likely {
+                return true;
+            }
+            waiting.given |= waiting.hint == Some(id);
+            !claim(&waiting.secret)
+        });
         let claimed = before - secrets.len();
         if secrets.is_empty() {
             self.unclaimed.remove(&pid);
@@ -47,16 +80,17 @@ impl SecretPool {
         claimed as u64
     }
 
-    /// Drops what is too old; returns how many.
+    /// Drops what is too old; returns how many of them nobody had taken.
     pub(crate) fn expire(&mut self, now: KernelTime) -> u64 {
-        let oldest = now
-            .0
-            .saturating_sub(u64::try_from(LIFETIME.as_nanos()).unwrap_or(u64::MAX));
+        let before = |wait: Duration| now.0.saturating_sub(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+        let (oldest, oldest_given) = (before(LIFETIME), before(LIFETIME_GIVEN));
         let mut expired = 0;
         self.unclaimed.retain(|_, secrets| {
-            let before = secrets.len();
-            secrets.retain(|secret| secret.time.0 >= oldest);
-            expired += (before - secrets.len()) as u64;
+            secrets.retain(|waiting| {
+                let keep = waiting.secret.time.0 >= if waiting.given { oldest_given } else { oldest };
+                expired += u64::from(!keep && !waiting.given);
+                keep
+            });
             !secrets.is_empty()
         });
         expired
@@ -96,24 +130,46 @@ mod tests {
         }
     }
 
+    const A: ConnectionId = ConnectionId(1);
+    const B: ConnectionId = ConnectionId(2);
+
     #[test]
     fn claimed_secrets_leave_the_pool() {
         let mut pool = SecretPool::default();
-        pool.insert(Pid(1), secret(1));
-        pool.insert(Pid(1), secret(2));
-        pool.insert(Pid(2), secret(3));
-        assert_eq!(pool.offer(Pid(1), |secret| secret.time == Time(2)), 1);
-        assert_eq!(pool.offer(Pid(1), |_| true), 1);
-        assert_eq!(pool.offer(Pid(1), |_| true), 0);
-        assert_eq!(pool.offer(Pid(2), |_| true), 1);
+        pool.insert(Pid(1), None, false, secret(1));
+        pool.insert(Pid(1), None, false, secret(2));
+        pool.insert(Pid(2), None, false, secret(3));
+        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |secret| secret.time == Time(2)), 1);
+        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_| true), 1);
+        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_| true), 0);
+        assert_eq!(pool.offer(Pid(2), A, Choice::Likely, |_| true), 1);
+    }
+
+    #[test]
+    fn a_secret_is_offered_to_the_connection_it_is_meant_for_once_and_to_others_only_in_need() {
+        let mut pool = SecretPool::default();
+        pool.insert(Pid(1), Some(A), false, secret(1));
+        let offered = |pool: &mut SecretPool, id, choice| {
+            let mut count = 0;
+            pool.offer(Pid(1), id, choice, |_| {
+                count += 1;
+                false
+            });
+            count
+        };
+        assert_eq!(offered(&mut pool, B, Choice::Likely), 0);
+        assert_eq!(offered(&mut pool, A, Choice::Likely), 1);
+        assert_eq!(offered(&mut pool, A, Choice::Likely), 0);
+        assert_eq!(offered(&mut pool, B, Choice::All), 1);
     }
 
     #[test]
     fn the_pool_is_bounded_per_process_and_in_time() {
         let mut pool = SecretPool::default();
-        let dropped: u64 = (0..300).map(|time| pool.insert(Pid(1), secret(time))).sum();
-        assert_eq!(dropped, 300 - PER_PROCESS as u64);
+        let dropped: u64 = (0..PER_PROCESS as u64 + 44).map(|time| pool.insert(Pid(1), None, false, secret(time))).sum();
+        assert_eq!(dropped, 44);
+        pool.insert(Pid(2), Some(A), true, secret(5));
         assert_eq!(pool.expire(KernelTime(10)), 0);
-        assert_eq!(pool.expire(KernelTime(70_000_000_000)), PER_PROCESS as u64);
+        assert_eq!(pool.expire(KernelTime(70_000_000_000)), PER_PROCESS as u64, "what was given is no loss");
     }
 }

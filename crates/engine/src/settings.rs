@@ -24,8 +24,10 @@ pub struct Settings {
     pub memory: u64,
     /// Unparsed bytes held for one connection (P-L4).
     pub connection_bytes: usize,
-    /// How long a connection's data may wait for the facts of its process.
+    /// How long a connection's data may wait for the facts of its process while events about processes are behind.
     pub process_wait: Duration,
+    /// How long when they are not, and the process is not known.
+    pub missing_wait: Duration,
     /// How long a record may wait for the one before it (P-L1).
     pub reorder_wait: Duration,
     /// How long ciphertext may wait for its secret.
@@ -50,7 +52,8 @@ impl Default for Settings {
             tls: TlsMode::Auto,
             memory: 256 << 20,
             connection_bytes: 4 << 20,
-            process_wait: Duration::from_millis(500),
+            process_wait: Duration::from_secs(5),
+            missing_wait: Duration::from_millis(300),
             reorder_wait: Duration::from_millis(200),
             secret_wait: Duration::from_secs(2),
             close_wait: Duration::from_millis(300),

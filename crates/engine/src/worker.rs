@@ -9,7 +9,7 @@ use qtap_capture::{ConnectionId, Data, Event, KernelTime, Layer, Pid, TlsSecret,
 use crate::connection::{Connection, Life};
 use crate::context::Context;
 use crate::id::IdSource;
-use crate::secrets::{SecretPool, from_event};
+use crate::secrets::{Choice, SecretPool, from_event};
 use crate::settings::{Budget, Settings};
 use crate::{Consumer, Host, Stats};
 
@@ -113,6 +113,10 @@ impl Worker {
                 && connection.scheduled == Some(deadline)
             {
                 connection.scheduled = None;
+                let in_need = connection.waits_in_vain(now, &self.shared.settings);
+                if let (true, Some(pid)) = (in_need, connection.pid()) {
+                    self.offer_secrets(id, pid, Choice::All, now);
+                }
                 self.with(id, now, Connection::tick);
             }
         }
@@ -146,39 +150,43 @@ impl Worker {
             self.seeking.entry(pid).or_default().insert(id);
         }
         if connection.wants_secrets() {
-            let mut cx = context(&self.shared, self.consumer.as_mut(), now);
-            let claimed = self
-                .secrets
-                .offer(pid, |secret| connection.offer(secret, &mut cx));
-            self.shared.stats.secrets_bound.add(claimed);
+            self.offer_secrets(id, pid, Choice::Likely, now);
         }
     }
 
+    fn offer_secrets(&mut self, id: ConnectionId, pid: Pid, choice: Choice, now: KernelTime) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let claimed = self.secrets.offer(pid, id, choice, |secret| connection.offer(secret, &mut cx));
+        self.shared.stats.secrets_bound.add(claimed);
+    }
+
+    /// Offers a secret to the connection it is most likely of, or to all that seek one; it then waits in the pool
+    /// until one of them proves that it is its own.
     fn secret(&mut self, event: &TlsSecret, now: KernelTime) {
         self.shared.stats.secrets.add(1);
         let Some(secret) = from_event(event) else { return };
-        let mut claimed = false;
-        if let Some(ids) = self.seeking.get_mut(&event.pid) {
+        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let (mut claimed, mut given) = (false, false);
+        if let Some(hint) = event.connection {
+            if let Some(connection) = self.connections.get_mut(&hint)
+                && connection.wants_secrets()
+            {
+                given = true;
+                claimed = connection.offer(&secret, &mut cx);
+            }
+        } else if let Some(ids) = self.seeking.get_mut(&event.pid) {
             let connections = &mut self.connections;
-            let mut cx = context(&self.shared, self.consumer.as_mut(), now);
             ids.retain(|id| {
-                let Some(connection) = connections.get_mut(id) else {
-                    return false;
-                };
+                let Some(connection) = connections.get_mut(id) else { return false };
                 claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, &mut cx));
                 connection.wants_secrets() || connection.wants_calls()
             });
-            if ids.is_empty() {
-                self.seeking.remove(&event.pid);
-            }
         }
         if claimed {
             self.shared.stats.secrets_bound.add(1);
         } else {
-            self.shared
-                .stats
-                .secrets_expired
-                .add(self.secrets.insert(event.pid, secret));
+            self.shared.stats.secrets_expired.add(self.secrets.insert(event.pid, event.connection, given, secret));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::application::{After, Application, Plain};
 use crate::context::Context;
 use crate::host::{Exclusion, ProcessLookup};
 use crate::reassembly::{Piece, Reassembler};
-use crate::settings::TlsMode;
+use crate::settings::{Settings, TlsMode};
 use crate::{ConnectionFacts, TlsSource};
 
 use gate::Backlog;
@@ -167,7 +167,8 @@ impl Connection {
         if let Wire::Tls(tls) = &self.wire
             && let Some(since) = tls.waiting_since
         {
-            earliest = earliest.min(after(since, settings.secret_wait));
+            let half = after(since, settings.secret_wait / 2);
+            earliest = earliest.min(if half > cx.now { half } else { after(since, settings.secret_wait) });
         }
         if let Some((_, since)) = self.closing {
             earliest = earliest.min(after(since, settings.close_wait));
@@ -262,6 +263,13 @@ impl Connection {
         own
     }
 
+    /// Whether it has waited for half of the time allowed for a secret, so that unlikely ones are worth a trial.
+    pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
+        let Wire::Tls(tls) = &self.wire else { return false };
+        tls.reading == Reading::Secrets
+            && tls.waiting_since.is_some_and(|since| after(since, settings.secret_wait / 2) <= now)
+    }
+
     /// Whether a secret may still be wanted.
     pub(crate) fn wants_secrets(&self) -> bool {
         matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Secrets && tls.tally.unreadable.is_none())
@@ -281,7 +289,10 @@ impl Connection {
             ProcessLookup::Pending if after(self.backlog.since(), cx.settings.process_wait) > cx.now => {
                 return false;
             }
-            ProcessLookup::Pending | ProcessLookup::Unknown => None,
+            ProcessLookup::Missing if after(self.backlog.since(), cx.settings.missing_wait) > cx.now => {
+                return false;
+            }
+            ProcessLookup::Pending | ProcessLookup::Missing => None,
         };
         if let Some(process) = &process {
             self.exclusion = cx.host.exclusion(process);

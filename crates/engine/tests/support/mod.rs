@@ -66,7 +66,7 @@ impl Host for TestHost {
             .unwrap()
             .process
             .clone()
-            .map_or(ProcessLookup::Pending, ProcessLookup::Known)
+            .map_or(ProcessLookup::Missing, ProcessLookup::Known)
     }
     fn exclusion(&self, _: &Process) -> Exclusion {
         self.0.lock().unwrap().exclusion.clone()
