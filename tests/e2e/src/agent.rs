@@ -299,9 +299,14 @@ impl Agent {
     /// All that the agent counts as lost, at whatever stage and for whatever reason.
     #[must_use]
     pub fn lost(&self) -> f64 {
-        let (_, text) = http_get(self.status_server, "/system/metrics").expect("an answer of the status server");
+        let (_, text) =
+            http_get(self.status_server, "/system/metrics").expect("an answer of the status server");
         text.lines()
-            .filter(|line| line.split(['{', ' ']).next().is_some_and(|name| name.ends_with("_lost_total")))
+            .filter(|line| {
+                line.split(['{', ' '])
+                    .next()
+                    .is_some_and(|name| name.ends_with("_lost_total"))
+            })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }

@@ -23,7 +23,10 @@ impl Curl {
         {
             command.args(["--resolve", &format!("{name}:{port}:127.0.0.1")]);
         }
-        let head = tempfile::Builder::new().prefix("head-").tempfile_in(folder).expect("create a file");
+        let head = tempfile::Builder::new()
+            .prefix("head-")
+            .tempfile_in(folder)
+            .expect("create a file");
         let head = head.into_temp_path().keep().expect("keep a file");
         command.arg("--dump-header").arg(&head).arg(url);
         Self { command, head }
@@ -62,5 +65,7 @@ impl Curl {
 fn last_head(text: &str) -> Vec<(String, String)> {
     let last = text.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default();
     let fields = last.lines().skip(1).filter_map(|line| line.split_once(':'));
-    fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
+    fields
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
 }

@@ -44,36 +44,61 @@ fn whole_single(captures: &[Capture], what: &str) -> Capture {
     assert_eq!(capture.requests.len(), 1, "requests of {what}: {capture:#?}");
     assert_eq!(capture.transactions.len(), 1, "artifacts of {what}: {capture:#?}");
     let (request, transaction) = (&capture.requests[0], &capture.transactions[0]);
-    assert_eq!(request["requestId"], transaction["request"]["request_id"], "{what}");
+    assert_eq!(
+        request["requestId"], transaction["request"]["request_id"],
+        "{what}"
+    );
     assert_eq!(request["outcome"], transaction["outcome"], "{what}");
     capture.clone()
 }
 
 /// Waits until both ends of `count` connections to `port` are over.
 pub fn wait_for_both_ends(agent: &Agent, port: u16, count: usize) {
-    agent.wait_for(&format!("both ends of {count} connections to port {port}"), Duration::from_secs(20), |events| {
-        let ends = |side| events.of_port(port, side).len();
-        ends(Side::Client) >= count && ends(Side::Server) >= count
-    });
+    agent.wait_for(
+        &format!("both ends of {count} connections to port {port}"),
+        Duration::from_secs(20),
+        |events| {
+            let ends = |side| events.of_port(port, side).len();
+            ends(Side::Client) >= count && ends(Side::Server) >= count
+        },
+    );
 }
 
 /// Method, target, every header field, both bodies and all byte counts are what the Python server says.
 pub fn assert_truth(transaction: &Value, truth: &Truth, side: Side) {
-    assert_complete(transaction, truth.text("request_body_sha256"), truth.text("response_body_sha256"));
+    assert_complete(
+        transaction,
+        truth.text("request_body_sha256"),
+        truth.text("response_body_sha256"),
+    );
     let (request, response) = (&transaction["request"], &transaction["response"]);
     assert_eq!(request["method"], truth.0["method"]);
     assert_eq!(request["path"], truth.0["target"]);
     assert_eq!(headers_of(request), header_lists(&truth.0["request_headers"]));
     assert_eq!(response["status"], truth.0["status"]);
     assert_eq!(headers_of(response), header_lists(&truth.0["response_headers"]));
-    let interim = if transaction["interim"].is_null() { json!([]) } else { transaction["interim"].clone() };
+    let interim = if transaction["interim"].is_null() {
+        json!([])
+    } else {
+        transaction["interim"].clone()
+    };
     assert_eq!(interim, truth.0["interim"]);
     let (sent, received) = match side {
         Side::Client => ("request_bytes", "response_bytes"),
         Side::Server => ("response_bytes", "request_bytes"),
     };
-    assert_eq!(transaction["metadata"]["bytes_sent"], truth.0[sent], "{}", outline(transaction));
-    assert_eq!(transaction["metadata"]["bytes_received"], truth.0[received], "{}", outline(transaction));
+    assert_eq!(
+        transaction["metadata"]["bytes_sent"],
+        truth.0[sent],
+        "{}",
+        outline(transaction)
+    );
+    assert_eq!(
+        transaction["metadata"]["bytes_received"],
+        truth.0[received],
+        "{}",
+        outline(transaction)
+    );
 }
 
 /// Every step of the checklist is `ok` (or does not apply), nothing is missing, and the byte counts are the kernel's.
@@ -190,7 +215,8 @@ fn text(value: &Value) -> String {
 }
 
 /// A transaction without its bodies, for failure messages.
-fn outline(transaction: &Value) -> String {
+#[must_use]
+pub fn outline(transaction: &Value) -> String {
     let mut short = transaction.clone();
     for part in ["request", "response"] {
         if let Some(body) = short[part].get_mut("body") {

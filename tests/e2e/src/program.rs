@@ -147,13 +147,14 @@ impl Program {
         }
     }
 
-    /// Writes a line to its standard input.
+    /// Writes a line to its standard input, in one call: some programs act on what one read gives them.
     pub fn say(&mut self, line: &str) {
         let stdin = self
             .stdin
             .as_mut()
             .expect("a program started with a piped standard input");
-        writeln!(stdin, "{line}")
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
             .and_then(|()| stdin.flush())
             .expect("write to a running program");
     }

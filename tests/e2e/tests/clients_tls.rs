@@ -9,9 +9,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Curl, Nginx, Program, PythonServer, Side, Transport, assert_complete,
-    assert_healthy, assert_truth, client, deterministic_bytes, free_port, headers_of, hex_sha256, one, run_ok,
-    scratch, single, single_on_port, wait_for_both_ends,
+    Agent, Capture, Certificates, Config, Curl, Nginx, Program, PythonServer, Side, Transport,
+    assert_complete, assert_healthy, assert_truth, client, deterministic_bytes, free_port, headers_of,
+    hex_sha256, one, run_ok, scratch, single, single_on_port, wait_for_both_ends,
 };
 use serde_json::json;
 
@@ -41,7 +41,10 @@ fn assert_identity(capture: &Capture, side: Side, pid: Option<u32>, exe: &str, n
     assert_eq!(connection["meta"]["endpointId"], name, "{connection:#}");
     for transaction in &capture.transactions {
         assert_eq!(transaction["metadata"]["process_exe"], exe);
-        assert_eq!(transaction["metadata"]["process_id"], connection[local]["pid"].to_string());
+        assert_eq!(
+            transaction["metadata"]["process_id"],
+            connection[local]["pid"].to_string()
+        );
         assert_eq!(transaction["metadata"]["endpoint_id"], name);
     }
     for request in &capture.requests {
@@ -55,15 +58,23 @@ fn assert_ends_agree(client: &Capture, server: &Capture) {
     let number = |capture: &Capture, key: &str| capture.connection[key].as_u64().unwrap();
     for (from, to) in [(client, server), (server, client)] {
         let (sent, received) = (number(from, "bytesSent"), number(to, "bytesReceived"));
-        let unread = sent.checked_sub(received).unwrap_or_else(|| panic!("{received} received of {sent} sent"));
-        assert!(unread <= 35, "{received} received of {sent} sent: {:#}", from.connection);
+        let unread = sent
+            .checked_sub(received)
+            .unwrap_or_else(|| panic!("{received} received of {sent} sent"));
+        assert!(
+            unread <= 35,
+            "{received} received of {sent} sent: {:#}",
+            from.connection
+        );
     }
 }
 
 fn fields(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
     let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in pairs {
-        map.entry(name.to_ascii_lowercase()).or_default().push(value.clone());
+        map.entry(name.to_ascii_lowercase())
+            .or_default()
+            .push(value.clone());
     }
     map
 }
@@ -75,13 +86,32 @@ fn curl_over_tls(source: &'static str) {
     let port = free_port();
     let document = deterministic_bytes(40_000);
     let nginx = tls_nginx(folder.path(), &certificates, port, "", &document);
-    let agent = Agent::start(&Config { tls_source: source, ..Config::default() });
+    let agent = Agent::start(&Config {
+        tls_source: source,
+        ..Config::default()
+    });
     let mut done = Vec::new();
     for (http, version) in [("1.1", "1.2"), ("1.1", "1.3"), ("2", "1.2"), ("2", "1.3")] {
-        let name = format!("curl-{}-tls{}.qtap.test", http.replace('.', ""), version.replace('.', ""));
+        let name = format!(
+            "curl-{}-tls{}.qtap.test",
+            http.replace('.', ""),
+            version.replace('.', "")
+        );
         let url = format!("https://{name}:{port}/document?a=1&b=%20c");
-        let arguments = [&format!("--http{http}"), &format!("--tlsv{version}"), "--tls-max", version, "-H", "X-Test: one", "-H", "X-Test: two"];
-        let (curl, response) = Curl::new(folder.path(), &url).authority(&certificates.authority).args(&arguments).run();
+        let arguments = [
+            &format!("--http{http}"),
+            &format!("--tlsv{version}"),
+            "--tls-max",
+            version,
+            "-H",
+            "X-Test: one",
+            "-H",
+            "X-Test: two",
+        ];
+        let (curl, response) = Curl::new(folder.path(), &url)
+            .authority(&certificates.authority)
+            .args(&arguments)
+            .run();
         assert!(curl.stdout == document);
         done.push((http, version, name, url, curl, response));
         wait_for_both_ends(&agent, port, done.len());
@@ -90,7 +120,9 @@ fn curl_over_tls(source: &'static str) {
     let events = agent.stop();
     let servers = events.of_port(port, Side::Server);
     assert_eq!(servers.len(), 4);
-    for (((http, version, name, url, curl, response), record), server) in done.iter().zip(records).zip(&servers) {
+    for (((http, version, name, url, curl, response), record), server) in
+        done.iter().zip(records).zip(&servers)
+    {
         let client = single(&events, curl.pid);
         assert_identity(&client, Side::Client, Some(curl.pid), "/usr/bin/curl", name);
         assert_identity(server, Side::Server, None, "/usr/sbin/nginx", name);
@@ -102,7 +134,10 @@ fn curl_over_tls(source: &'static str) {
             assert_eq!(connection["l7Protocol"], protocol);
             assert_eq!(connection["tlsVersion"], format!("TLS {version}"));
             assert_eq!(connection["tls"]["sni"], *name);
-            assert_eq!(connection["tls"]["alpn"], if *http == "2" { "h2" } else { "http/1.1" });
+            assert_eq!(
+                connection["tls"]["alpn"],
+                if *http == "2" { "h2" } else { "http/1.1" }
+            );
             assert_eq!(connection["transactions"], 1);
             if source != "auto" {
                 assert_eq!(connection["meta"]["tlsSource"], source);
@@ -126,7 +161,8 @@ fn curl_over_tls(source: &'static str) {
             } else {
                 assert_eq!(transaction["request"]["authority"], format!("{name}:{port}"));
             }
-            let expected = json!({"accept": ["*/*"], "user-agent": [record.0["agent"]], "x-test": ["one", "two"]});
+            let expected =
+                json!({"accept": ["*/*"], "user-agent": [record.0["agent"]], "x-test": ["one", "two"]});
             assert_eq!(json!(sent), expected);
         }
     }
@@ -158,7 +194,16 @@ fn plain_curl_is_captured_at_both_ends() {
     let agent = Agent::start(&Config::default());
     let url = format!("http://plain.qtap.test:{}/repeated?q=a%2Fb&&=", server.port);
     let (curl, _) = Curl::new(folder.path(), &url)
-        .args(&["--data-binary", "some text", "-H", "X-Twice: 1", "-H", "x-twice: 2", "-H", "Authorization: Bearer abcdefghijklmnopqrst"])
+        .args(&[
+            "--data-binary",
+            "some text",
+            "-H",
+            "X-Twice: 1",
+            "-H",
+            "x-twice: 2",
+            "-H",
+            "Authorization: Bearer abcdefghijklmnopqrst",
+        ])
         .run();
     wait_for_both_ends(&agent, server.port, 1);
     let truth = server.truths("transaction", 1);
@@ -166,7 +211,13 @@ fn plain_curl_is_captured_at_both_ends() {
     let events = agent.stop();
     let client = single(&events, curl.pid);
     let accepted = single(&events, server.pid());
-    assert_identity(&client, Side::Client, Some(curl.pid), "/usr/bin/curl", "plain.qtap.test");
+    assert_identity(
+        &client,
+        Side::Client,
+        Some(curl.pid),
+        "/usr/bin/curl",
+        "plain.qtap.test",
+    );
     for (end, side) in [(&client, Side::Client), (&accepted, Side::Server)] {
         assert_healthy(end, Transport::Plain);
         assert_truth(one(&end.transactions), &truth[0], side);
@@ -189,17 +240,33 @@ fn wget_over_gnutls_is_captured() {
     let agent = Agent::start(&Config::default());
     let url = format!("https://localhost:{}/bytes/30721", server.port);
     let wget = run_ok(
-        Command::new("wget").args(["-q", "-4", "--no-proxy", "--tries=1", "--timeout=20", "-O", "-"]).arg("--ca-certificate").arg(&certificates.authority).arg(&url),
+        Command::new("wget")
+            .args(["-q", "-4", "--no-proxy", "--tries=1", "--timeout=20", "-O", "-"])
+            .arg("--ca-certificate")
+            .arg(&certificates.authority)
+            .arg(&url),
     );
     wait_for_both_ends(&agent, server.port, 1);
     let truth = server.truths("transaction", 1);
     let events = agent.stop();
     let capture = single(&events, wget.pid);
     assert_healthy(&capture, Transport::Tls);
-    assert_identity(&capture, Side::Client, Some(wget.pid), "/usr/bin/wget", "localhost");
+    assert_identity(
+        &capture,
+        Side::Client,
+        Some(wget.pid),
+        "/usr/bin/wget",
+        "localhost",
+    );
     assert_truth(&capture.transactions[0], &truth[0], Side::Client);
-    assert_eq!(truth[0].text("response_body_sha256"), Some(&*hex_sha256(&wget.stdout)));
-    assert_eq!(capture.connection["meta"]["tlsProbeTypesDetected"], json!(["gnutls"]));
+    assert_eq!(
+        truth[0].text("response_body_sha256"),
+        Some(&*hex_sha256(&wget.stdout))
+    );
+    assert_eq!(
+        capture.connection["meta"]["tlsProbeTypesDetected"],
+        json!(["gnutls"])
+    );
     let accepted = single(&events, server.pid());
     assert_healthy(&accepted, Transport::Tls);
     assert_truth(&accepted.transactions[0], &truth[0], Side::Server);
@@ -222,15 +289,32 @@ fn git_clone_over_gnutls_is_captured() {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_SSL_CAINFO", &certificates.authority)
             .env("HOME", folder.path())
-            .args(["-c", &format!("http.curloptResolve=git.qtap.test:{port}:127.0.0.1"), "-c", "http.proxy="])
-            .args(["clone", "-q", &format!("https://git.qtap.test:{port}/repository.git")])
+            .args([
+                "-c",
+                &format!("http.curloptResolve=git.qtap.test:{port}:127.0.0.1"),
+                "-c",
+                "http.proxy=",
+            ])
+            .args([
+                "clone",
+                "-q",
+                &format!("https://git.qtap.test:{port}/repository.git"),
+            ])
             .arg(&clone),
     );
-    assert_eq!(std::fs::read(clone.join("file")).unwrap(), deterministic_bytes(5000));
-    agent.wait_for("git's connections", Duration::from_secs(20), |events| !events.of_port(port, Side::Client).is_empty());
+    assert_eq!(
+        std::fs::read(clone.join("file")).unwrap(),
+        deterministic_bytes(5000)
+    );
+    agent.wait_for("git's connections", Duration::from_secs(20), |events| {
+        !events.of_port(port, Side::Client).is_empty()
+    });
     let records = nginx.records(1, |_| true);
     let connections = {
-        let mut ports: Vec<_> = records.iter().map(|record| record.number("client_port")).collect();
+        let mut ports: Vec<_> = records
+            .iter()
+            .map(|record| record.number("client_port"))
+            .collect();
         ports.sort_unstable();
         ports.dedup();
         ports.len()
@@ -249,12 +333,20 @@ fn git_clone_over_gnutls_is_captured() {
                 assert!(exe.starts_with("/usr/lib/git-core/git-remote-http"), "{exe}");
             }
             seen.extend(capture.transactions.iter().map(|transaction| {
-                (transaction["request"]["path"].as_str().unwrap().to_owned(), transaction["response"]["status"].to_string())
+                (
+                    transaction["request"]["path"].as_str().unwrap().to_owned(),
+                    transaction["response"]["status"].to_string(),
+                )
             }));
         }
         let mut said: Vec<_> = records
             .iter()
-            .map(|record| (record.0["uri"].as_str().unwrap().to_owned(), record.0["status"].as_str().unwrap().to_owned()))
+            .map(|record| {
+                (
+                    record.0["uri"].as_str().unwrap().to_owned(),
+                    record.0["status"].as_str().unwrap().to_owned(),
+                )
+            })
             .collect();
         seen.sort();
         said.sort();
@@ -267,14 +359,31 @@ fn make_repository(folder: &Path, bare: &Path) {
     let work = folder.join("work");
     let git = |arguments: &[&str], at: &Path| {
         let mut command = Command::new("/usr/bin/git");
-        command.env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", folder).arg("-C").arg(at).args(arguments);
+        command
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("HOME", folder)
+            .arg("-C")
+            .arg(at)
+            .args(arguments);
         run_ok(&mut command);
     };
     std::fs::create_dir(&work).unwrap();
     git(&["init", "-q", "-b", "main"], &work);
     std::fs::write(work.join("file"), deterministic_bytes(5000)).unwrap();
     git(&["add", "file"], &work);
-    git(&["-c", "user.name=e2e", "-c", "user.email=e2e@qtap.test", "commit", "-q", "-m", "One file"], &work);
+    git(
+        &[
+            "-c",
+            "user.name=e2e",
+            "-c",
+            "user.email=e2e@qtap.test",
+            "commit",
+            "-q",
+            "-m",
+            "One file",
+        ],
+        &work,
+    );
     git(&["clone", "-q", "--bare", ".", bare.to_str().unwrap()], &work);
     git(&["update-server-info"], bare);
 }
@@ -290,7 +399,11 @@ fn python_clients(version: &str) {
     let mut done = Vec::new();
     for mode in modes {
         let url = format!("https://{mode}.qtap.test:{}/echo?from={mode}", server.port);
-        let finished = run_ok(client(mode).arg(&url).args(["--ca", &ca, "--method", "POST", "--size", "30721"]));
+        let finished = run_ok(
+            client(mode)
+                .arg(&url)
+                .args(["--ca", &ca, "--method", "POST", "--size", "30721"]),
+        );
         done.push((mode, finished));
         wait_for_both_ends(&agent, server.port, done.len());
     }
@@ -304,14 +417,29 @@ fn python_clients(version: &str) {
         let answer = &finished.json()["answers"][0];
         assert_eq!(answer["body_sha256"], truth.0["response_body_sha256"], "{mode}");
         let name = format!("{mode}.qtap.test");
-        assert_identity(&capture, Side::Client, Some(finished.pid), interpreter.to_str().unwrap(), &name);
-        assert_identity(accepted, Side::Server, Some(server.pid()), interpreter.to_str().unwrap(), &name);
+        assert_identity(
+            &capture,
+            Side::Client,
+            Some(finished.pid),
+            interpreter.to_str().unwrap(),
+            &name,
+        );
+        assert_identity(
+            accepted,
+            Side::Server,
+            Some(server.pid()),
+            interpreter.to_str().unwrap(),
+            &name,
+        );
         for (end, side) in [(&capture, Side::Client), (accepted, Side::Server)] {
             assert_healthy(end, Transport::Tls);
             assert_truth(one(&end.transactions), truth, side);
             assert_eq!(end.connection["tlsVersion"], format!("TLS {version}"));
             assert_eq!(end.connection["tls"]["sni"], name);
-            assert_eq!(end.connection["meta"]["tlsProbeTypesDetected"], json!(["openssl"]));
+            assert_eq!(
+                end.connection["meta"]["tlsProbeTypesDetected"],
+                json!(["openssl"])
+            );
         }
         assert_ends_agree(&capture, accepted);
     }
@@ -338,7 +466,11 @@ fn concurrent_aiohttp_requests_are_told_apart() {
     let agent = Agent::start(&Config::default());
     let url = format!("https://many.qtap.test:{}/bytes/65536?delay=0.05", server.port);
     let finished = run_ok(
-        client("aiohttp").arg(&url).arg("--ca").arg(&certificates.authority).args(["--count", "20", "--parallel", "20"]),
+        client("aiohttp")
+            .arg(&url)
+            .arg("--ca")
+            .arg(&certificates.authority)
+            .args(["--count", "20", "--parallel", "20"]),
     );
     wait_for_both_ends(&agent, server.port, 20);
     let truths = server.truths("transaction", 20);
@@ -348,7 +480,11 @@ fn concurrent_aiohttp_requests_are_told_apart() {
         assert_eq!(captures.len(), 20);
         for capture in &captures {
             assert_healthy(capture, Transport::Tls);
-            assert_complete(one(&capture.transactions), None, truths[0].text("response_body_sha256"));
+            assert_complete(
+                one(&capture.transactions),
+                None,
+                truths[0].text("response_body_sha256"),
+            );
         }
     }
 }
@@ -361,7 +497,12 @@ fn memory_bio_in_small_pieces_reconciles_with_the_socket() {
     let server = PythonServer::https(folder.path(), &certificates, &[]);
     let agent = Agent::start(&Config::default());
     let url = format!("https://pieces.qtap.test:{}/bytes/30720", server.port);
-    let finished = run_ok(client("memory-bio").arg(&url).arg("--ca").arg(&certificates.authority));
+    let finished = run_ok(
+        client("memory-bio")
+            .arg(&url)
+            .arg("--ca")
+            .arg(&certificates.authority),
+    );
     wait_for_both_ends(&agent, server.port, 1);
     let truth = server.truths("transaction", 1);
     let events = agent.stop();
@@ -382,13 +523,30 @@ fn s_client_and_s_server_are_captured() {
     std::fs::write(folder.path().join("document"), &document).unwrap();
     let port = free_port();
     let mut server = Command::new("openssl");
-    server.current_dir(folder.path()).args(["s_server", "-quiet", "-WWW", "-accept", &format!("127.0.0.1:{port}")]);
-    server.arg("-cert").arg(&certificates.certificate).arg("-key").arg(&certificates.key);
+    server.current_dir(folder.path()).args([
+        "s_server",
+        "-quiet",
+        "-WWW",
+        "-accept",
+        &format!("127.0.0.1:{port}"),
+    ]);
+    server
+        .arg("-cert")
+        .arg(&certificates.certificate)
+        .arg("-key")
+        .arg(&certificates.key);
     let server = Program::start(server.stdin(std::process::Stdio::null()));
     qtap_e2e::wait_for_listener(port);
     let agent = Agent::start(&Config::default());
     let mut command = Command::new("openssl");
-    command.args(["s_client", "-quiet", "-servername", "sclient.qtap.test", "-connect", &format!("127.0.0.1:{port}")]);
+    command.args([
+        "s_client",
+        "-quiet",
+        "-servername",
+        "sclient.qtap.test",
+        "-connect",
+        &format!("127.0.0.1:{port}"),
+    ]);
     let mut program = Program::start(command.stdin(std::process::Stdio::piped()));
     program.say("GET /document HTTP/1.0\r\nHost: sclient.qtap.test\r\n\r");
     let pid = program.pid();
@@ -399,7 +557,10 @@ fn s_client_and_s_server_are_captured() {
     let events = agent.stop();
     let client = single(&events, pid);
     let accepted = single(&events, server.pid());
-    for (end, side, pid) in [(&client, Side::Client, pid), (&accepted, Side::Server, server.pid())] {
+    for (end, side, pid) in [
+        (&client, Side::Client, pid),
+        (&accepted, Side::Server, server.pid()),
+    ] {
         assert_healthy(end, Transport::Tls);
         assert_identity(end, side, Some(pid), "/usr/bin/openssl", "sclient.qtap.test");
         let transaction = one(&end.transactions);
@@ -417,7 +578,11 @@ fn nginx_as_reverse_proxy_is_captured_at_all_four_ends() {
     let plain = PythonServer::http(folder.path());
     let tls = PythonServer::https(folder.path(), &certificates, &[]);
     let (to_tls, to_plain) = (free_port(), free_port());
-    let (certificate, key, ca) = (certificates.certificate.display(), certificates.key.display(), certificates.authority.display());
+    let (certificate, key, ca) = (
+        certificates.certificate.display(),
+        certificates.key.display(),
+        certificates.authority.display(),
+    );
     let servers = format!(
         "server {{ listen 127.0.0.1:{to_tls}; location / {{ proxy_pass https://127.0.0.1:{}; proxy_ssl_server_name on; \
          proxy_ssl_name upstream.qtap.test; proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca}; \
@@ -431,7 +596,10 @@ fn nginx_as_reverse_proxy_is_captured_at_all_four_ends() {
     let mut seen = Vec::new();
     for (scheme, front, back) in [("http", to_tls, &tls), ("https", to_plain, &plain)] {
         let url = format!("{scheme}://front.qtap.test:{front}/echo");
-        let (curl, _) = Curl::new(folder.path(), &url).authority(&certificates.authority).args(&["--data-binary", "through a proxy"]).run();
+        let (curl, _) = Curl::new(folder.path(), &url)
+            .authority(&certificates.authority)
+            .args(&["--data-binary", "through a proxy"])
+            .run();
         assert_eq!(curl.text(), "through a proxy");
         wait_for_both_ends(&agent, front, 1);
         wait_for_both_ends(&agent, back.port, 1);
@@ -439,7 +607,11 @@ fn nginx_as_reverse_proxy_is_captured_at_all_four_ends() {
     }
     let events = agent.stop();
     for (scheme, front, back, truth) in seen {
-        let (near, far) = if scheme == "http" { (Transport::Plain, Transport::Tls) } else { (Transport::Tls, Transport::Plain) };
+        let (near, far) = if scheme == "http" {
+            (Transport::Plain, Transport::Tls)
+        } else {
+            (Transport::Tls, Transport::Plain)
+        };
         let body = hex_sha256(b"through a proxy");
         for (port, side, transport) in [
             (front, Side::Client, near),
@@ -455,7 +627,11 @@ fn nginx_as_reverse_proxy_is_captured_at_all_four_ends() {
             }
         }
         let name = single_on_port(&events, back.port, Side::Client).connection["meta"]["endpointId"].clone();
-        let expected = if scheme == "http" { "upstream.qtap.test" } else { "front.qtap.test" };
+        let expected = if scheme == "http" {
+            "upstream.qtap.test"
+        } else {
+            "front.qtap.test"
+        };
         assert_eq!(name, expected);
     }
     drop(nginx);

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Curl, Events, Namespaces, PythonServer, Side, Transport, assert_healthy,
-    assert_truth, client, python, run_ok, scratch, single, wait_for_both_ends,
+    Agent, Capture, Certificates, Config, Curl, Events, Namespaces, PythonServer, Side, Transport,
+    assert_healthy, assert_truth, client, python, run_ok, scratch, single, wait_for_both_ends,
 };
 
 /// What an address is to the client.
@@ -25,11 +25,21 @@ const TARGETS: [(&str, &str, &str, Kind); 8] = [
     ("127.0.0.1", "ipv4", "127.0.0.1", Kind::Loopback),
     ("[::1]", "ipv6", "::1", Kind::Loopback),
     ("[::ffff:127.0.0.1]", "ipv4", "127.0.0.1", Kind::Loopback),
-    (Namespaces::PRIVATE_V4, "ipv4", Namespaces::PRIVATE_V4, Kind::Private),
+    (
+        Namespaces::PRIVATE_V4,
+        "ipv4",
+        Namespaces::PRIVATE_V4,
+        Kind::Private,
+    ),
     ("[fd91::1]", "ipv6", Namespaces::PRIVATE_V6, Kind::Private),
     (Namespaces::PUBLIC_V4, "ipv4", Namespaces::PUBLIC_V4, Kind::Public),
     ("[2001:db8:91::1]", "ipv6", Namespaces::PUBLIC_V6, Kind::Public),
-    ("[::ffff:198.51.100.1]", "ipv4", Namespaces::PUBLIC_V4, Kind::Public),
+    (
+        "[::ffff:198.51.100.1]",
+        "ipv4",
+        Namespaces::PUBLIC_V4,
+        Kind::Public,
+    ),
 ];
 
 /// One request to each target; `keeps` says which ends are to be captured.
@@ -40,38 +50,72 @@ fn direction(setting: &'static str, ignore_loopback: bool, keeps: fn(Side, Kind)
     let mut command = python("server.py");
     command.args(["--host", "::"]);
     let server = PythonServer::start_command(folder.path(), namespaces.server(&command));
-    let agent = Agent::start(&Config { direction: setting, ignore_loopback, ..Config::default() });
+    let agent = Agent::start(&Config {
+        direction: setting,
+        ignore_loopback,
+        ..Config::default()
+    });
     let mut clients = Vec::new();
     for (host, ..) in TARGETS {
         let url = format!("http://{host}:{}/text/100?{setting}", server.port);
-        let curl = Curl::new(folder.path(), &url).args(&["-o", "/dev/null", "-w", "%{local_port}"]).command();
+        let curl = Curl::new(folder.path(), &url)
+            .args(&["-o", "/dev/null", "-w", "%{local_port}"])
+            .command();
         // Loopback is that of the server's namespace.
-        let inside = if host.contains("127.0.0.1") || host == "[::1]" { namespaces.server(&curl) } else { namespaces.client(&curl) };
+        let inside = if host.contains("127.0.0.1") || host == "[::1]" {
+            namespaces.server(&curl)
+        } else {
+            namespaces.client(&curl)
+        };
         let finished = run_ok(&mut { inside });
-        clients.push((finished.pid, finished.text().trim().parse::<u64>().expect("a port")));
+        clients.push((
+            finished.pid,
+            finished.text().trim().parse::<u64>().expect("a port"),
+        ));
     }
-    let kept = TARGETS.iter().flat_map(|target| [Side::Client, Side::Server].map(|side| (side, target.3)));
+    let kept = TARGETS
+        .iter()
+        .flat_map(|target| [Side::Client, Side::Server].map(|side| (side, target.3)));
     let kept = kept.filter(|(side, kind)| keeps(*side, *kind)).count();
-    let pids: Vec<u32> = clients.iter().map(|(pid, _)| *pid).chain([server.pid()]).collect();
+    let pids: Vec<u32> = clients
+        .iter()
+        .map(|(pid, _)| *pid)
+        .chain([server.pid()])
+        .collect();
     let transactions = |events: &Events| -> usize {
-        pids.iter().flat_map(|pid| events.of_pid(*pid)).map(|capture| capture.transactions.len()).sum()
+        pids.iter()
+            .flat_map(|pid| events.of_pid(*pid))
+            .map(|capture| capture.transactions.len())
+            .sum()
     };
-    agent.wait_for(&format!("{kept} transactions"), Duration::from_secs(20), |events| transactions(events) >= kept);
+    agent.wait_for(
+        &format!("{kept} transactions"),
+        Duration::from_secs(20),
+        |events| transactions(events) >= kept,
+    );
     let truths = server.truths("transaction", TARGETS.len());
     let events = agent.stop();
     assert_eq!(transactions(&events), kept, "{}", events.outline());
     let accepted = events.of_pid(server.pid());
     for (((host, family, shown, kind), (pid, port)), truth) in TARGETS.iter().zip(clients).zip(&truths) {
         let dialled = events.of_pid(pid);
-        let accepted: Vec<Capture> =
-            accepted.iter().filter(|capture| capture.connection["source"]["address"]["port"] == port).cloned().collect();
+        let accepted: Vec<Capture> = accepted
+            .iter()
+            .filter(|capture| capture.connection["source"]["address"]["port"] == port)
+            .cloned()
+            .collect();
         for (side, captures) in [(Side::Client, dialled), (Side::Server, accepted)] {
             let what = format!("{setting} {host} {side:?}");
             if !keeps(side, *kind) {
-                assert!(captures.iter().all(|capture| capture.status() == "ignored"), "{what}: {captures:#?}");
+                assert!(
+                    captures.iter().all(|capture| capture.status() == "ignored"),
+                    "{what}: {captures:#?}"
+                );
                 continue;
             }
-            let [capture] = &captures[..] else { panic!("{what}: {captures:#?}") };
+            let [capture] = &captures[..] else {
+                panic!("{what}: {captures:#?}")
+            };
             assert_healthy(capture, Transport::Plain);
             assert_truth(&capture.transactions[0], truth, side);
             let connection = &capture.connection;
@@ -82,7 +126,11 @@ fn direction(setting: &'static str, ignore_loopback: bool, keeps: fn(Side, Kind)
             };
             assert_eq!(connection["direction"], label, "{what}");
             let address = &connection["destination"]["address"];
-            assert_eq!((address["family"].as_str(), address["ip"].as_str()), (Some(*family), Some(*shown)), "{what}");
+            assert_eq!(
+                (address["family"].as_str(), address["ip"].as_str()),
+                (Some(*family), Some(*shown)),
+                "{what}"
+            );
         }
     }
 }
@@ -108,13 +156,17 @@ fn direction_egress_keeps_what_was_dialled() {
 /// "Every direction setting …": `egress-internal`; loopback is internal.
 #[test]
 fn direction_egress_internal_keeps_private_and_loopback() {
-    direction("egress-internal", false, |side, kind| side == Side::Client && kind != Kind::Public);
+    direction("egress-internal", false, |side, kind| {
+        side == Side::Client && kind != Kind::Public
+    });
 }
 
 /// "Every direction setting …": `egress-external`.
 #[test]
 fn direction_egress_external_keeps_public() {
-    direction("egress-external", false, |side, kind| side == Side::Client && kind == Kind::Public);
+    direction("egress-external", false, |side, kind| {
+        side == Side::Client && kind == Kind::Public
+    });
 }
 
 /// "… and loopback": `ignore_loopback`.
@@ -142,7 +194,14 @@ fn filtered_processes_are_left_out() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
     let server = PythonServer::https(folder.path(), &certificates, &[]);
-    let names = ["exact", "prefix/one", "a-suffix", "holds-it-here", "regex-42", "kept"];
+    let names = [
+        "exact",
+        "prefix/one",
+        "a-suffix",
+        "holds-it-here",
+        "regex-42",
+        "kept",
+    ];
     let programs = copies(folder.path(), &names);
     let at = folder.path().display();
     let tap = format!(
@@ -155,13 +214,23 @@ fn filtered_processes_are_left_out() {
       - {{exe: 'regex-[0-9]+$', strategy: regex}}
 "
     );
-    let agent = Agent::start(&Config { tap, ..Config::default() });
+    let agent = Agent::start(&Config {
+        tap,
+        ..Config::default()
+    });
     let mut pids = Vec::new();
     for program in &programs {
         let url = format!("https://filtered.qtap.test:{}/text/10", server.port);
         let finished = run_ok(
             Command::new(program)
-                .args(["-sS", "--noproxy", "*", "--resolve", &format!("filtered.qtap.test:{}:127.0.0.1", server.port), "--cacert"])
+                .args([
+                    "-sS",
+                    "--noproxy",
+                    "*",
+                    "--resolve",
+                    &format!("filtered.qtap.test:{}:127.0.0.1", server.port),
+                    "--cacert",
+                ])
                 .arg(&certificates.authority)
                 .arg(&url),
         );
@@ -181,7 +250,9 @@ fn filtered_processes_are_left_out() {
     // The server is not filtered.
     let accepted = events.of_pid(server.pid());
     assert_eq!(accepted.len(), names.len());
-    accepted.iter().for_each(|capture| assert_healthy(capture, Transport::Tls));
+    accepted
+        .iter()
+        .for_each(|capture| assert_healthy(capture, Transport::Tls));
 }
 
 /// No payload of the process left the agent; a connection event, if any, says `ignored` and why.
@@ -189,9 +260,14 @@ fn assert_left_out(events: &Events, pid: u32, reason: &str) {
     for capture in events.of_pid(pid) {
         assert_eq!(capture.status(), "ignored", "{:#}", capture.connection);
         assert!(capture.reasons().contains(&reason), "{:#}", capture.connection);
-        assert!(capture.requests.is_empty() && capture.transactions.is_empty(), "{capture:#?}");
+        assert!(
+            capture.requests.is_empty() && capture.transactions.is_empty(),
+            "{capture:#?}"
+        );
     }
-    let marked = events.of_type("artifact").filter(|event| event["data"]["metadata"]["process_id"] == pid.to_string());
+    let marked = events
+        .of_type("artifact")
+        .filter(|event| event["data"]["metadata"]["process_id"] == pid.to_string());
     assert_eq!(marked.count(), 0);
 }
 
@@ -199,7 +275,10 @@ fn assert_left_out(events: &Events, pid: u32, reason: &str) {
 #[test]
 fn the_agent_leaves_itself_out() {
     let tap = "  filters: {groups: [container, container-runtimes, qpoint]}\n".to_owned();
-    let agent = Agent::start(&Config { tap, ..Config::default() });
+    let agent = Agent::start(&Config {
+        tap,
+        ..Config::default()
+    });
     let pid = agent.pid();
     for _ in 0..3 {
         assert!(qtap_e2e::http_get(agent.status_server(), "/healthz").is_some());
@@ -219,16 +298,25 @@ fn strategy_ignore_holds_from_the_first_byte() {
     let agent = Agent::start(&Config::default());
     let mut pids = Vec::new();
     for number in 0..20 {
-        let (scheme, port) = if number % 2 == 0 { ("http", plain.port) } else { ("https", server.port) };
+        let (scheme, port) = if number % 2 == 0 {
+            ("http", plain.port)
+        } else {
+            ("https", server.port)
+        };
         let url = format!("{scheme}://ignored.qtap.test:{port}/text/10");
-        let mut command = Curl::new(folder.path(), &url).authority(&certificates.authority).command();
+        let mut command = Curl::new(folder.path(), &url)
+            .authority(&certificates.authority)
+            .command();
         pids.push(run_ok(command.env("QPOINT_STRATEGY", "ignore")).pid);
     }
     // A strategy that a shell hands on to what it starts, and one that is limited to another program.
     let url = format!("http://ignored.qtap.test:{}/text/10", plain.port);
     let inherited = Curl::new(folder.path(), &url).command();
     let mut shell = Command::new("/bin/sh");
-    shell.env("QPOINT_STRATEGY", "ignore").args(["-c", "\"$@\"; true", "sh", "curl"]).args(inherited.get_args());
+    shell
+        .env("QPOINT_STRATEGY", "ignore")
+        .args(["-c", "\"$@\"; true", "sh", "curl"])
+        .args(inherited.get_args());
     run_ok(&mut shell);
     let mut limited = Curl::new(folder.path(), &url).command();
     let limited = run_ok(limited.env("QPOINT_STRATEGY", "ignore,exe.suffix:/wget"));
@@ -241,7 +329,10 @@ fn strategy_ignore_holds_from_the_first_byte() {
     }
     assert_healthy(&single(&events, limited.pid), Transport::Plain);
     let dialled = events.of_port(plain.port, Side::Client);
-    let observed: Vec<_> = dialled.iter().filter(|capture| capture.status() != "ignored").collect();
+    let observed: Vec<_> = dialled
+        .iter()
+        .filter(|capture| capture.status() != "ignored")
+        .collect();
     assert_eq!(observed.len(), 1, "{observed:#?}");
 }
 
@@ -266,7 +357,10 @@ fn an_endpoint_without_a_stack_is_reported_without_payload() {
     let folder = scratch();
     let server = PythonServer::http(folder.path());
     let tap = "  endpoints:\n    - {domain: quiet.qtap.test, http: {stack: none}}\n".to_owned();
-    let agent = Agent::start(&Config { tap, ..Config::default() });
+    let agent = Agent::start(&Config {
+        tap,
+        ..Config::default()
+    });
     let urls = ["quiet", "loud"].map(|name| format!("http://{name}.qtap.test:{}/text/10", server.port));
     let [quiet, loud] = urls.map(|url| Curl::new(folder.path(), &url).run().0.pid);
     wait_for_both_ends(&agent, server.port, 2);
@@ -274,6 +368,10 @@ fn an_endpoint_without_a_stack_is_reported_without_payload() {
     assert_healthy(&single(&events, loud), Transport::Plain);
     let captures = events.of_pid(quiet);
     assert_eq!(captures.len(), 1);
-    assert!(captures[0].transactions.is_empty() && captures[0].requests.is_empty(), "{:#?}", captures[0]);
+    assert!(
+        captures[0].transactions.is_empty() && captures[0].requests.is_empty(),
+        "{:#?}",
+        captures[0]
+    );
     assert_eq!(captures[0].connection["meta"]["endpointId"], "quiet.qtap.test");
 }

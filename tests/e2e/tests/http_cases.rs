@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Certificates, Config, Curl, Events, Finished, Nginx, Program, PythonServer, Side, Transport,
-    assert_complete, assert_healthy, assert_sums, assert_truth, client, deterministic_bytes, free_port, headers_of,
-    hex_sha256, one, run_ok, scratch, single, single_on_port, wait_for_both_ends, wait_for_listener,
+    assert_complete, assert_healthy, assert_sums, assert_truth, client, deterministic_bytes, free_port,
+    headers_of, hex_sha256, one, run_ok, scratch, single, single_on_port, wait_for_both_ends,
+    wait_for_listener,
 };
 use serde_json::json;
 
@@ -28,11 +29,19 @@ impl Site {
         let certificates = Certificates::make(folder.path());
         let plain = PythonServer::http(folder.path());
         let tls = PythonServer::https(folder.path(), &certificates, &[]);
-        Self { folder, certificates, plain, tls }
+        Self {
+            folder,
+            certificates,
+            plain,
+            tls,
+        }
     }
 
     fn each(&self) -> [(&'static str, &PythonServer, Transport); 2] {
-        [("http", &self.plain, Transport::Plain), ("https", &self.tls, Transport::Tls)]
+        [
+            ("http", &self.plain, Transport::Plain),
+            ("https", &self.tls, Transport::Tls),
+        ]
     }
 
     /// Runs curl for each of `cases` (path, arguments) in cleartext and over TLS, one connection each, and checks both ends
@@ -71,10 +80,18 @@ impl Site {
 /// "bodies 0 B to 64 MiB including 511, 512, 30719, 30720, 30721, 65536, 122880": responses.
 #[test]
 fn response_bodies_of_every_size_are_exact() {
-    let sizes = [0, 1, 511, 512, 16384, 16385, 30719, 30720, 30721, 65535, 65536, 122_880, 1_048_576];
+    let sizes = [
+        0, 1, 511, 512, 16384, 16385, 30719, 30720, 30721, 65535, 65536, 122_880, 1_048_576,
+    ];
     let paths: Vec<String> = sizes.iter().map(|size| format!("/bytes/{size}")).collect();
     let cases: Vec<(&str, &[&str])> = paths.iter().map(|path| (path.as_str(), &[] as &[&str])).collect();
-    let _ = Site::new().curl_cases(&Config { limits: "body: 4mb, call: 2mb".to_owned(), ..Config::default() }, &cases);
+    let _ = Site::new().curl_cases(
+        &Config {
+            limits: "body: 4mb, call: 2mb".to_owned(),
+            ..Config::default()
+        },
+        &cases,
+    );
 }
 
 /// "bodies 0 B to 64 MiB …": requests.
@@ -90,9 +107,18 @@ fn request_bodies_of_every_size_are_exact() {
             format!("@{}", file.display())
         })
         .collect();
-    let all: Vec<[&str; 4]> = arguments.iter().map(|argument| ["--data-binary", argument.as_str(), "-H", "Expect:"]).collect();
+    let all: Vec<[&str; 4]> = arguments
+        .iter()
+        .map(|argument| ["--data-binary", argument.as_str(), "-H", "Expect:"])
+        .collect();
     let cases: Vec<(&str, &[&str])> = all.iter().map(|arguments| ("/echo", &arguments[..])).collect();
-    let _ = site.curl_cases(&Config { limits: "body: 4mb, call: 2mb".to_owned(), ..Config::default() }, &cases);
+    let _ = site.curl_cases(
+        &Config {
+            limits: "body: 4mb, call: 2mb".to_owned(),
+            ..Config::default()
+        },
+        &cases,
+    );
 }
 
 /// "bodies 0 B to 64 MiB": the largest, with a limit that lets it through.
@@ -101,18 +127,29 @@ fn a_body_of_64_mib_is_exact() {
     let site = Site::new();
     let limits = "body: 80mb, memory: 1gb, data_ring: 128mb".to_owned();
     // A single call of 64 MiB would be cut at `tap.limits.call`.
-    let _ = site.curl_cases(&Config { limits, ..Config::default() }, &[("/bytes/67108864?pieces=131072", &[])]);
+    let _ = site.curl_cases(
+        &Config {
+            limits,
+            ..Config::default()
+        },
+        &[("/bytes/67108864?pieces=131072", &[])],
+    );
 }
 
 /// "truncation flags": a body beyond `tap.limits.body` is cut there, says so, and still has its true length.
 #[test]
 fn a_body_beyond_the_limit_is_cut_and_says_so() {
     let site = Site::new();
-    let agent = Agent::start(&Config { limits: "body: 64kb".to_owned(), ..Config::default() });
+    let agent = Agent::start(&Config {
+        limits: "body: 64kb".to_owned(),
+        ..Config::default()
+    });
     let mut clients = Vec::new();
     for (scheme, server, transport) in site.each() {
         let url = format!("{scheme}://cut.qtap.test:{}/bytes/5000000", server.port);
-        let (curl, _) = Curl::new(site.folder.path(), &url).authority(&site.certificates.authority).run();
+        let (curl, _) = Curl::new(site.folder.path(), &url)
+            .authority(&site.certificates.authority)
+            .run();
         wait_for_both_ends(&agent, server.port, 1);
         clients.push((transport, server, curl));
     }
@@ -120,17 +157,27 @@ fn a_body_beyond_the_limit_is_cut_and_says_so() {
     for (transport, server, curl) in clients {
         let capture = single(&events, curl.pid);
         assert_sums(&capture);
-        assert_eq!(capture.connection["health"]["checks"]["bytes"], "ok", "{transport:?} {:#}", capture.connection);
+        assert_eq!(
+            capture.connection["health"]["checks"]["bytes"], "ok",
+            "{transport:?} {:#}",
+            capture.connection
+        );
         assert_eq!(capture.reasons(), ["body_truncated"]);
         let transaction = &capture.transactions[0];
         assert_eq!(transaction["outcome"], "complete");
         let response = &transaction["response"];
-        assert_eq!((&response["body_truncated"], &response["body_size_total"]), (&json!(true), &json!(5_000_000)));
+        assert_eq!(
+            (&response["body_truncated"], &response["body_size_total"]),
+            (&json!(true), &json!(5_000_000))
+        );
         let kept = base64(response["body"].as_str().unwrap());
         assert!(kept.len() >= 60_000 && kept.len() <= 65_536, "{}", kept.len());
         assert!(curl.stdout.starts_with(&kept));
         let truth = server.truths("transaction", 1);
-        assert_eq!(transaction["metadata"]["bytes_received"], truth[0].0["response_bytes"]);
+        assert_eq!(
+            transaction["metadata"]["bytes_received"],
+            truth[0].0["response_bytes"]
+        );
     }
 }
 
@@ -146,10 +193,23 @@ fn chunked_bodies_and_trailers_are_exact() {
     let file = site.folder.path().join("upload");
     std::fs::write(&file, deterministic_bytes(100_000)).unwrap();
     let upload = format!("@{}", file.display());
-    let chunked = ["-H", "Transfer-Encoding: chunked", "-H", "Expect:", "--data-binary", upload.as_str()];
+    let chunked = [
+        "-H",
+        "Transfer-Encoding: chunked",
+        "-H",
+        "Expect:",
+        "--data-binary",
+        upload.as_str(),
+    ];
     let events = site.curl_cases(
         &Config::default(),
-        &[("/chunked/0", &[]), ("/chunked/1", &[]), ("/chunked/122880", &[]), ("/trailers/30721", &[]), ("/echo", &chunked)],
+        &[
+            ("/chunked/0", &[]),
+            ("/chunked/1", &[]),
+            ("/chunked/122880", &[]),
+            ("/trailers/30721", &[]),
+            ("/echo", &chunked),
+        ],
     );
     for (_, server, _) in site.each() {
         let truths = server.truths("transaction", 5);
@@ -204,7 +264,10 @@ fn interim_and_bodiless_responses_are_exact() {
 #[test]
 fn bodies_that_end_with_the_connection_are_exact() {
     let site = Site::new();
-    let events = site.curl_cases(&Config::default(), &[("/close/0", &[]), ("/close/30721", &[]), ("/sse/10", &[])]);
+    let events = site.curl_cases(
+        &Config::default(),
+        &[("/close/0", &[]), ("/close/30721", &[]), ("/sse/10", &[])],
+    );
     let streamed = &events.of_port(site.tls.port, Side::Client)[2].transactions[0];
     assert_eq!(streamed["response"]["content_type"], "text/event-stream");
 }
@@ -212,7 +275,10 @@ fn bodies_that_end_with_the_connection_are_exact() {
 /// A response written byte by byte, each byte a TLS record of its own.
 #[test]
 fn a_response_in_single_bytes_is_exact() {
-    let _ = Site::new().curl_cases(&Config::default(), &[("/bytes/700?pieces=1", &[]), ("/bytes/70000?pieces=1000", &[])]);
+    let _ = Site::new().curl_cases(
+        &Config::default(),
+        &[("/bytes/700?pieces=1", &[]), ("/bytes/70000?pieces=1000", &[])],
+    );
 }
 
 /// A server that reads one byte a call.
@@ -221,12 +287,23 @@ fn a_request_read_byte_by_byte_is_exact() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
     for (scheme, server, transport) in [
-        ("http", PythonServer::start(folder.path(), &["--read-size", "1"]), Transport::Plain),
-        ("https", PythonServer::https(folder.path(), &certificates, &["--read-size", "1"]), Transport::Tls),
+        (
+            "http",
+            PythonServer::start(folder.path(), &["--read-size", "1"]),
+            Transport::Plain,
+        ),
+        (
+            "https",
+            PythonServer::https(folder.path(), &certificates, &["--read-size", "1"]),
+            Transport::Tls,
+        ),
     ] {
         let agent = Agent::start(&Config::default());
         let url = format!("{scheme}://bytewise.qtap.test:{}/echo", server.port);
-        let (_, _) = Curl::new(folder.path(), &url).authority(&certificates.authority).args(&["--data-binary", &"x".repeat(300)]).run();
+        let (_, _) = Curl::new(folder.path(), &url)
+            .authority(&certificates.authority)
+            .args(&["--data-binary", &"x".repeat(300)])
+            .run();
         wait_for_both_ends(&agent, server.port, 1);
         let truth = server.truths("transaction", 1);
         let events = agent.stop();
@@ -240,7 +317,10 @@ fn a_request_read_byte_by_byte_is_exact() {
 #[test]
 fn a_thousand_requests_on_one_connection_are_a_thousand_transactions() {
     many_on_one_connection("http-client", 1000, |number, transaction| {
-        assert_eq!(headers_of(&transaction["request"])["x-number"], [number.to_string()]);
+        assert_eq!(
+            headers_of(&transaction["request"])["x-number"],
+            [number.to_string()]
+        );
     });
 }
 
@@ -248,7 +328,10 @@ fn a_thousand_requests_on_one_connection_are_a_thousand_transactions() {
 #[test]
 fn a_hundred_pipelined_requests_are_a_hundred_transactions() {
     many_on_one_connection("pipeline", 100, |number, transaction| {
-        assert_eq!(transaction["request"]["path"], format!("/bytes/{}?n={number}", 600));
+        assert_eq!(
+            transaction["request"]["path"],
+            format!("/bytes/{}?n={number}", 600)
+        );
     });
 }
 
@@ -258,7 +341,12 @@ fn many_on_one_connection(mode: &str, count: usize, expect: impl Fn(usize, &serd
     let mut clients: Vec<(&PythonServer, Transport, Finished)> = Vec::new();
     for (scheme, server, transport) in site.each() {
         let url = format!("{scheme}://many.qtap.test:{}/bytes/600", server.port);
-        let finished = run_ok(client(mode).arg(&url).args(["--count", &count.to_string(), "--ca"]).arg(&site.certificates.authority));
+        let finished = run_ok(
+            client(mode)
+                .arg(&url)
+                .args(["--count", &count.to_string(), "--ca"])
+                .arg(&site.certificates.authority),
+        );
         wait_for_both_ends(&agent, server.port, 1);
         clients.push((server, transport, finished));
     }
@@ -269,7 +357,10 @@ fn many_on_one_connection(mode: &str, count: usize, expect: impl Fn(usize, &serd
             let captures = events.of_pid(pid);
             let capture = one(&captures);
             assert_healthy(capture, transport);
-            assert_eq!((capture.requests.len(), capture.transactions.len()), (count, count));
+            assert_eq!(
+                (capture.requests.len(), capture.transactions.len()),
+                (count, count)
+            );
             assert_eq!(capture.connection["transactions"], count);
             for (number, (transaction, truth)) in capture.transactions.iter().zip(&truths).enumerate() {
                 assert_truth(transaction, truth, side);
@@ -305,11 +396,21 @@ fn two_hundred_concurrent_streams_do_not_mix() {
     let (_nginx, plain, tls) = http2_nginx(folder.path(), &certificates, 1);
     let agent = Agent::start(&Config::default());
     for (scheme, port) in [("http", plain), ("https", tls)] {
-        let urls: String = (0..200).map(|number| format!("{scheme}://127.0.0.1:{port}/f/{number}\n")).collect();
+        let urls: String = (0..200)
+            .map(|number| format!("{scheme}://127.0.0.1:{port}/f/{number}\n"))
+            .collect();
         let list = folder.path().join(format!("urls-{scheme}"));
         std::fs::write(&list, urls).unwrap();
-        let finished = run_ok(Command::new("h2load").args(["-n", "200", "-c", "1", "-m", "200", "-i"]).arg(&list));
-        assert!(finished.text().contains("200 succeeded, 0 failed"), "{}", finished.text());
+        let finished = run_ok(
+            Command::new("h2load")
+                .args(["-n", "200", "-c", "1", "-m", "200", "-i"])
+                .arg(&list),
+        );
+        assert!(
+            finished.text().contains("200 succeeded, 0 failed"),
+            "{}",
+            finished.text()
+        );
         wait_for_both_ends(&agent, port, 1);
     }
     let events = agent.stop();
@@ -323,9 +424,15 @@ fn two_hundred_concurrent_streams_do_not_mix() {
                 .transactions
                 .iter()
                 .map(|transaction| {
-                    let number = transaction["request"]["path"].as_str().unwrap()["/f/".len()..].parse().unwrap();
+                    let number = transaction["request"]["path"].as_str().unwrap()["/f/".len()..]
+                        .parse()
+                        .unwrap();
                     let body = deterministic_bytes(number * 331);
-                    assert_complete(transaction, None, (number > 0).then(|| hex_sha256(&body)).as_deref());
+                    assert_complete(
+                        transaction,
+                        None,
+                        (number > 0).then(|| hex_sha256(&body)).as_deref(),
+                    );
                     number
                 })
                 .collect();
@@ -348,19 +455,50 @@ fn http2_bodies_are_exact() {
     nginx.put("zipped/text", text.as_bytes());
     let upload = folder.path().join("upload");
     std::fs::write(&upload, &document).unwrap();
-    let agent = Agent::start(&Config { limits: "body: 4mb".to_owned(), ..Config::default() });
+    let agent = Agent::start(&Config {
+        limits: "body: 4mb".to_owned(),
+        ..Config::default()
+    });
     let data = format!("@{}", upload.display());
     let answer = hex_sha256(hex_sha256(&document).as_bytes());
     let (large, zipped) = (hex_sha256(&document), hex_sha256(text.as_bytes()));
     let cases: [(String, Vec<&str>, u16, Option<&str>, Option<&str>); 4] = [
-        (format!("http://h2.qtap.test:{plain}/large"), vec!["--http2-prior-knowledge"], plain, None, Some(&large)),
-        (format!("https://h2.qtap.test:{tls}/large"), vec!["--http2"], tls, None, Some(&large)),
-        (format!("https://h2.qtap.test:{tls}/zipped/text"), vec!["--http2", "--compressed"], tls, None, Some(&zipped)),
-        (format!("https://h2.qtap.test:{tls}/sink"), vec!["--http2", "--data-binary", &data], tls, Some(&large), Some(&answer)),
+        (
+            format!("http://h2.qtap.test:{plain}/large"),
+            vec!["--http2-prior-knowledge"],
+            plain,
+            None,
+            Some(&large),
+        ),
+        (
+            format!("https://h2.qtap.test:{tls}/large"),
+            vec!["--http2"],
+            tls,
+            None,
+            Some(&large),
+        ),
+        (
+            format!("https://h2.qtap.test:{tls}/zipped/text"),
+            vec!["--http2", "--compressed"],
+            tls,
+            None,
+            Some(&zipped),
+        ),
+        (
+            format!("https://h2.qtap.test:{tls}/sink"),
+            vec!["--http2", "--data-binary", &data],
+            tls,
+            Some(&large),
+            Some(&answer),
+        ),
     ];
     let mut pids = Vec::new();
     for (url, arguments, ..) in &cases {
-        let (curl, _) = Curl::new(folder.path(), url).authority(&certificates.authority).args(arguments).args(&["-o", "/dev/null"]).run();
+        let (curl, _) = Curl::new(folder.path(), url)
+            .authority(&certificates.authority)
+            .args(arguments)
+            .args(&["-o", "/dev/null"])
+            .run();
         pids.push(curl.pid);
     }
     wait_for_both_ends(&agent, plain, 1);
@@ -368,7 +506,14 @@ fn http2_bodies_are_exact() {
     let events = agent.stop();
     for (pid, (url, _, port, request, response)) in pids.iter().zip(&cases) {
         let capture = single(&events, *pid);
-        assert_healthy(&capture, if *port == tls { Transport::Tls } else { Transport::Plain });
+        assert_healthy(
+            &capture,
+            if *port == tls {
+                Transport::Tls
+            } else {
+                Transport::Plain
+            },
+        );
         assert_complete(&capture.transactions[0], *request, *response);
         assert_eq!(capture.transactions[0]["request"]["url"], *url);
     }
@@ -381,8 +526,15 @@ fn upgrade_to_h2c_is_followed() {
     let upstream = PythonServer::http(folder.path());
     let port = free_port();
     let mut proxy = Command::new("nghttpx");
-    proxy.args(["--single-process", "--workers=1", "--conf=/dev/null", "--no-server-rewrite"]);
-    proxy.arg(format!("--frontend=127.0.0.1,{port};no-tls")).arg(format!("--backend=127.0.0.1,{}", upstream.port));
+    proxy.args([
+        "--single-process",
+        "--workers=1",
+        "--conf=/dev/null",
+        "--no-server-rewrite",
+    ]);
+    proxy
+        .arg(format!("--frontend=127.0.0.1,{port};no-tls"))
+        .arg(format!("--backend=127.0.0.1,{}", upstream.port));
     let proxy = Program::start(proxy.stdin(std::process::Stdio::null()));
     wait_for_listener(port);
     let agent = Agent::start(&Config::default());
@@ -394,17 +546,32 @@ fn upgrade_to_h2c_is_followed() {
     assert_eq!(hex_sha256(&curl.stdout), digest);
     let events = agent.stop();
     for (pid, side) in [(curl.pid, Side::Client), (proxy.pid(), Side::Server)] {
-        let capture = single_on_port(&events, port, side);
-        let local = if side == Side::Client { "source" } else { "destination" };
+        let captures = events.of_port(port, side);
+        let capture = one(&captures);
+        let local = if side == Side::Client {
+            "source"
+        } else {
+            "destination"
+        };
         assert_eq!(capture.connection[local]["pid"], pid);
-        assert_healthy(&capture, Transport::Plain);
-        let transaction = &capture.transactions[0];
-        assert_complete(transaction, None, Some(digest));
-        assert_eq!(transaction["request"]["path"], "/trailers/20000");
-        assert_eq!(transaction["response"]["status"], 200);
-        assert_eq!(transaction["response"]["trailers"], json!({"x-digest": digest, "x-end": "yes"}));
-        assert_eq!(capture.connection["l7Protocol"], "http2");
-        assert_eq!(capture.connection["upgraded_to"], "h2c");
+        assert_healthy(capture, Transport::Plain);
+        // "Upgrade … end[s] the HTTP transaction": the exchange in HTTP/1 and its answer in HTTP/2.
+        let [upgrade, answer] = &capture.transactions[..] else {
+            panic!("{:#?}", capture.transactions)
+        };
+        assert_eq!(
+            (&upgrade["outcome"], &upgrade["upgraded_to"]),
+            (&json!("upgraded"), &json!("h2c"))
+        );
+        assert_eq!(upgrade["response"]["status"], 101);
+        assert_complete(answer, None, Some(digest));
+        assert_eq!(answer["request"]["path"], "/trailers/20000");
+        assert_eq!(answer["request"]["protocol"], "http2");
+        assert_eq!(answer["response"]["status"], 200);
+        assert_eq!(
+            answer["response"]["trailers"],
+            json!({"x-digest": digest, "x-end": "yes"})
+        );
     }
 }
 
@@ -416,7 +583,12 @@ fn websocket_upgrade_is_one_transaction() {
     let mut clients = Vec::new();
     for (scheme, server, _) in site.each() {
         let url = format!("{scheme}://socket.qtap.test:{}/ws", server.port);
-        let finished = run_ok(client("websocket").arg(&url).args(["--count", "20", "--ca"]).arg(&site.certificates.authority));
+        let finished = run_ok(
+            client("websocket")
+                .arg(&url)
+                .args(["--count", "20", "--ca"])
+                .arg(&site.certificates.authority),
+        );
         wait_for_both_ends(&agent, server.port, 1);
         clients.push((server, finished.pid));
     }
@@ -445,7 +617,22 @@ fn tls_inside_of_a_tunnel_is_captured() {
     let url = format!("https://tunnelled.qtap.test:{}/bytes/30721", site.tls.port);
     let through = format!("http://127.0.0.1:{}", proxy.port);
     let mut command = Command::new("curl");
-    command.args(["-sS", "--max-time", "20", "--http1.1", "--noproxy", "", "-x", &through, "-o", "/dev/null", &url, "--cacert"]).arg(&site.certificates.authority);
+    command
+        .args([
+            "-sS",
+            "--max-time",
+            "20",
+            "--http1.1",
+            "--noproxy",
+            "",
+            "-x",
+            &through,
+            "-o",
+            "/dev/null",
+            &url,
+            "--cacert",
+        ])
+        .arg(&site.certificates.authority);
     let curl = run_ok(&mut command);
     agent.wait_for_connections(&[curl.pid], 1);
     wait_for_both_ends(&agent, site.tls.port, 1);
@@ -453,8 +640,13 @@ fn tls_inside_of_a_tunnel_is_captured() {
     let events = agent.stop();
     let captures = events.of_pid(curl.pid);
     let capture = one(&captures);
-    let [connect, inner] = &capture.transactions[..] else { panic!("{:#?}", capture.transactions) };
-    assert_eq!((&connect["request"]["method"], &connect["upgraded_to"]), (&json!("CONNECT"), &json!("tunnel")));
+    let [connect, inner] = &capture.transactions[..] else {
+        panic!("{:#?}", capture.transactions)
+    };
+    assert_eq!(
+        (&connect["request"]["method"], &connect["upgraded_to"]),
+        (&json!("CONNECT"), &json!("tunnel"))
+    );
     assert_truth(inner, &truth[0], Side::Client);
     assert_eq!(inner["request"]["url"], url);
     assert_eq!(capture.connection["tls"]["sni"], "tunnelled.qtap.test");
@@ -470,20 +662,39 @@ fn a_body_sent_by_sendfile_is_a_gap_of_its_length() {
     let server = PythonServer::http(folder.path());
     let agent = Agent::start(&Config::default());
     let url = format!("http://sendfile.qtap.test:{}/sendfile/100000", server.port);
-    let (curl, _) = Curl::new(folder.path(), &url).args(&["--next", "-sS", "--noproxy", "*", "--resolve"]).args(&[&format!("sendfile.qtap.test:{}:127.0.0.1", server.port), &format!("http://sendfile.qtap.test:{}/bytes/10", server.port)]).run();
+    let (curl, _) = Curl::new(folder.path(), &url)
+        .args(&["--next", "-sS", "--noproxy", "*", "--resolve"])
+        .args(&[
+            &format!("sendfile.qtap.test:{}:127.0.0.1", server.port),
+            &format!("http://sendfile.qtap.test:{}/bytes/10", server.port),
+        ])
+        .run();
     wait_for_both_ends(&agent, server.port, 1);
     let events = agent.stop();
     let client = events.of_pid(curl.pid);
     assert_healthy(one(&client), Transport::Plain);
-    assert_complete(&client[0].transactions[0], None, Some(&hex_sha256(&curl.stdout[..100_000])));
+    assert_complete(
+        &client[0].transactions[0],
+        None,
+        Some(&hex_sha256(&curl.stdout[..100_000])),
+    );
     let accepted = events.of_pid(server.pid());
     let accepted = one(&accepted);
     assert_eq!(accepted.status(), "degraded");
-    assert!(accepted.reasons().contains(&"unreadable_bytes"), "{:#}", accepted.connection);
+    assert!(
+        accepted.reasons().contains(&"unreadable_bytes"),
+        "{:#}",
+        accepted.connection
+    );
     assert_eq!(accepted.connection["health"]["gapBytes"], 100_000);
     assert_sums(accepted);
-    let [sendfile, after] = &accepted.transactions[..] else { panic!("{:#?}", accepted.transactions) };
-    assert_eq!((&sendfile["incomplete"], &sendfile["gap_bytes"]), (&json!(true), &json!(100_000)));
+    let [sendfile, after] = &accepted.transactions[..] else {
+        panic!("{:#?}", accepted.transactions)
+    };
+    assert_eq!(
+        (&sendfile["incomplete"], &sendfile["gap_bytes"]),
+        (&json!(true), &json!(100_000))
+    );
     assert_eq!(sendfile["response"]["body_gap_bytes"], 100_000);
     assert_complete(after, None, Some(&hex_sha256(&curl.stdout[100_000..])));
 }
@@ -493,7 +704,10 @@ fn a_body_sent_by_sendfile_is_a_gap_of_its_length() {
 fn a_call_beyond_its_cap_leaves_a_gap() {
     let folder = scratch();
     let server = PythonServer::http(folder.path());
-    let agent = Agent::start(&Config { limits: "body: 4mb, call: 64kb".to_owned(), ..Config::default() });
+    let agent = Agent::start(&Config {
+        limits: "body: 4mb, call: 64kb".to_owned(),
+        ..Config::default()
+    });
     let url = format!("http://capped.qtap.test:{}/bytes/1000000", server.port);
     let (_, _) = Curl::new(folder.path(), &url).run();
     wait_for_both_ends(&agent, server.port, 1);
@@ -501,10 +715,17 @@ fn a_call_beyond_its_cap_leaves_a_gap() {
     let accepted = single(&events, server.pid());
     assert_sums(&accepted);
     assert_eq!(accepted.status(), "degraded");
-    assert!(accepted.reasons().contains(&"call_cap"), "{:#}", accepted.connection);
+    assert!(
+        accepted.reasons().contains(&"call_cap"),
+        "{:#}",
+        accepted.connection
+    );
     let transaction = &accepted.transactions[0];
     assert_eq!(transaction["incomplete"], true);
-    assert_eq!(transaction["gap_bytes"], accepted.connection["health"]["gapBytes"]);
+    assert_eq!(
+        transaction["gap_bytes"],
+        accepted.connection["health"]["gapBytes"]
+    );
     assert_eq!(transaction["response"]["body_size_total"], 1_000_000);
 }
 
@@ -515,19 +736,29 @@ fn a_client_that_goes_away_is_canceled() {
     let agent = Agent::start(&Config::default());
     for (scheme, server, _) in site.each() {
         let url = format!("{scheme}://gone.qtap.test:{}/bytes/1000?delay=30", server.port);
-        let mut command = Curl::new(site.folder.path(), &url).authority(&site.certificates.authority).args(&["--max-time", "0.5"]).command();
+        let mut command = Curl::new(site.folder.path(), &url)
+            .authority(&site.certificates.authority)
+            .args(&["--max-time", "0.5"])
+            .command();
         let finished = qtap_e2e::run(&mut command);
         assert!(!finished.status.success());
         agent.wait_for_connections(&[finished.pid], 1);
         let events = agent.events();
         let captures = events.of_pid(finished.pid);
         agent.wait_for("the canceled transaction", Duration::from_secs(5), |events| {
-            events.of_pid(finished.pid).iter().any(|capture| capture.transactions.len() == 1)
+            events
+                .of_pid(finished.pid)
+                .iter()
+                .any(|capture| capture.transactions.len() == 1)
         });
         assert_eq!(captures.len(), 1);
         let events = agent.events();
         let capture = single(&events, finished.pid);
-        assert_eq!(capture.transactions[0]["outcome"], "canceled", "{:#}", capture.transactions[0]);
+        assert_eq!(
+            capture.transactions[0]["outcome"], "canceled",
+            "{:#}",
+            capture.transactions[0]
+        );
         assert_eq!(capture.transactions[0]["status_unknown"], true);
     }
     let _ = agent.stop();

@@ -9,15 +9,23 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Config, Curl, Events, Program, PythonServer, Transport, assert_healthy, python, run_ok, scratch, single,
-    wait_for_both_ends,
+    Agent, Config, Curl, Events, Program, PythonServer, Transport, assert_healthy, python, run_ok, scratch,
+    single, wait_for_both_ends,
 };
 use serde_json::json;
 
 /// Runs `command` under an agent against a plain server and returns its events.
-fn observe(commands: &mut [(&str, &mut Command)], server: &PythonServer, arguments: &[&str], config: &Config) -> (Events, Vec<u32>) {
+fn observe(
+    commands: &mut [(&str, &mut Command)],
+    server: &PythonServer,
+    arguments: &[&str],
+    config: &Config,
+) -> (Events, Vec<u32>) {
     let agent = Agent::start_with(&config.to_string(), arguments);
-    let pids: Vec<u32> = commands.iter_mut().map(|(_, command)| run_ok(command).pid).collect();
+    let pids: Vec<u32> = commands
+        .iter_mut()
+        .map(|(_, command)| run_ok(command).pid)
+        .collect();
     wait_for_both_ends(&agent, server.port, commands.len());
     (agent.stop(), pids)
 }
@@ -33,11 +41,29 @@ fn an_exec_chain_is_its_last_program() {
     let server = PythonServer::http(folder.path());
     let curl = Curl::new(folder.path(), &url(&server)).command();
     let mut chain = Command::new("/bin/sh");
-    chain.args(["-c", "exec env LATE=1 sh -c 'exec \"$@\"' sh \"$@\"", "sh", "/usr/bin/curl"]).args(curl.get_args());
+    chain
+        .args([
+            "-c",
+            "exec env LATE=1 sh -c 'exec \"$@\"' sh \"$@\"",
+            "sh",
+            "/usr/bin/curl",
+        ])
+        .args(curl.get_args());
     let mut failed = Command::new("/bin/sh");
     // An exec that fails leaves the shell what it was; its child is the client.
-    failed.args(["-c", "(exec /no/such/program) 2>/dev/null; exec /usr/bin/curl \"$@\"", "sh"]).args(curl.get_args());
-    let (events, pids) = observe(&mut [("chain", &mut chain), ("failed", &mut failed)], &server, &[], &Config::default());
+    failed
+        .args([
+            "-c",
+            "(exec /no/such/program) 2>/dev/null; exec /usr/bin/curl \"$@\"",
+            "sh",
+        ])
+        .args(curl.get_args());
+    let (events, pids) = observe(
+        &mut [("chain", &mut chain), ("failed", &mut failed)],
+        &server,
+        &[],
+        &Config::default(),
+    );
     for pid in pids {
         let capture = single(&events, pid);
         assert_healthy(&capture, Transport::Plain);
@@ -61,7 +87,10 @@ fn the_executable_is_the_file_that_runs() {
     let (events, pids) = observe(&mut [("link", &mut command)], &server, &[], &Config::default());
     let capture = single(&events, pids[0]);
     assert_eq!(capture.connection["source"]["exe"], copy.to_str().unwrap());
-    assert_eq!(capture.transactions[0]["metadata"]["process_exe"], copy.to_str().unwrap());
+    assert_eq!(
+        capture.transactions[0]["metadata"]["process_exe"],
+        copy.to_str().unwrap()
+    );
 }
 
 /// "user", and "`QPOINT_TAGS`" beside `--tags` and `tags` of the configuration.
@@ -72,21 +101,60 @@ fn user_and_tags_are_those_of_the_process() {
     let server = PythonServer::http(folder.path());
     let curl = Command::new("curl");
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(curl.get_program());
-    command.args(["-sS", "--noproxy", "*", &format!("http://127.0.0.1:{}/text/10", server.port)]);
-    command.env("QPOINT_TAGS", "team:payments,tier:1").env("DEPLOY_ENV", "staging");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(curl.get_program());
+    command.args([
+        "-sS",
+        "--noproxy",
+        "*",
+        &format!("http://127.0.0.1:{}/text/10", server.port),
+    ]);
+    command
+        .env("QPOINT_TAGS", "team:payments,tier:1")
+        .env("DEPLOY_ENV", "staging");
     let mut config = Config::default();
-    config.tap.push_str("tags:\n  - {key: stage, source: env, location: DEPLOY_ENV}\n");
-    let (events, pids) = observe(&mut [("curl", &mut command)], &server, &["--tags", "fleet:blue"], &config);
+    config
+        .tap
+        .push_str("tags:\n  - {key: stage, source: env, location: DEPLOY_ENV}\n");
+    let (events, pids) = observe(
+        &mut [("curl", &mut command)],
+        &server,
+        &["--tags", "fleet:blue"],
+        &config,
+    );
     let capture = single(&events, pids[0]);
     assert_healthy(&capture, Transport::Plain);
     let source = &capture.connection["source"];
-    assert_eq!((&source["user"], &source["userId"]), (&json!("nobody"), &json!(65534)));
-    for (key, value) in [("team", "payments"), ("tier", "1"), ("stage", "staging"), ("fleet", "blue"), ("strategy", "observe")] {
-        assert_eq!(capture.connection["tags"][key], json!([value]), "{:#}", capture.connection["tags"]);
+    assert_eq!(
+        (&source["user"], &source["userId"]),
+        (&json!("nobody"), &json!(65534))
+    );
+    for (key, value) in [
+        ("team", "payments"),
+        ("tier", "1"),
+        ("stage", "staging"),
+        ("fleet", "blue"),
+        ("strategy", "observe"),
+    ] {
+        assert_eq!(
+            capture.connection["tags"][key],
+            json!([value]),
+            "{:#}",
+            capture.connection["tags"]
+        );
         let tag = json!(format!("{key}:{value}"));
-        assert!(capture.requests[0]["tags"].as_array().unwrap().contains(&tag), "{tag}");
-        assert!(capture.transactions[0]["metadata"]["tags"].as_array().unwrap().contains(&tag), "{tag}");
+        assert!(
+            capture.requests[0]["tags"].as_array().unwrap().contains(&tag),
+            "{tag}"
+        );
+        assert!(
+            capture.transactions[0]["metadata"]["tags"]
+                .as_array()
+                .unwrap()
+                .contains(&tag),
+            "{tag}"
+        );
     }
 }
 
@@ -109,14 +177,26 @@ fn connections_that_change_hands_stay_one() {
     let events = agent.stop();
     let accepted = events.of_port(port, qtap_e2e::Side::Server);
     assert_eq!(accepted.len(), 3, "{accepted:#?}");
-    let family: Vec<u64> = children.iter().copied().chain([u64::from(server.pid())]).collect();
+    let family: Vec<u64> = children
+        .iter()
+        .copied()
+        .chain([u64::from(server.pid())])
+        .collect();
     for (capture, child) in accepted.iter().zip(&children) {
         assert_healthy(capture, Transport::Plain);
         assert_eq!((capture.requests.len(), capture.transactions.len()), (1, 1));
         // The process is one of those that held it: who accepted, or who used it.
         let pid = capture.connection["destination"]["pid"].as_u64().unwrap();
-        assert!(pid == *child || pid == u64::from(server.pid()), "{pid} of {family:?}");
-        assert!(capture.connection["destination"]["exe"].as_str().unwrap().contains("python3"));
+        assert!(
+            pid == *child || pid == u64::from(server.pid()),
+            "{pid} of {family:?}"
+        );
+        assert!(
+            capture.connection["destination"]["exe"]
+                .as_str()
+                .unwrap()
+                .contains("python3")
+        );
     }
 }
 
@@ -145,9 +225,19 @@ fn a_pid_that_is_used_again_is_another_process() {
     wait_for_both_ends(&agent, server.port, connections);
     let events = agent.stop();
     let captures = events.of_pid(second.pid);
-    let exes: Vec<_> = captures.iter().map(|capture| capture.connection["source"]["exe"].as_str().unwrap()).collect();
+    let exes: Vec<_> = captures
+        .iter()
+        .map(|capture| capture.connection["source"]["exe"].as_str().unwrap())
+        .collect();
     assert_eq!(exes, ["/usr/bin/curl", "/usr/bin/wget"]);
-    assert_eq!(captures[1].requests[0]["agent"].as_str().unwrap().split('/').next(), Some("Wget"));
+    assert_eq!(
+        captures[1].requests[0]["agent"]
+            .as_str()
+            .unwrap()
+            .split('/')
+            .next(),
+        Some("Wget")
+    );
 }
 
 /// "cgroup and container id": programs in cgroups named as container runtimes name them.
@@ -160,7 +250,13 @@ fn containers_are_told_from_cgroups() {
     let pod = "11111111-2222-3333-4444-555555555555";
     let names = [
         (format!("docker-{id}.scope"), None),
-        (format!("kubepods-burstable-pod{}.slice/cri-containerd-{id}.scope", pod.replace('-', "_")), Some(pod)),
+        (
+            format!(
+                "kubepods-burstable-pod{}.slice/cri-containerd-{id}.scope",
+                pod.replace('-', "_")
+            ),
+            Some(pod),
+        ),
         (format!("libpod-{id}.scope"), None),
     ];
     let mut pids = Vec::new();
@@ -169,7 +265,10 @@ fn containers_are_told_from_cgroups() {
         let arguments = Curl::new(folder.path(), &url(&server)).command();
         let mut command = Command::new("/bin/sh");
         let script = "echo $$ > \"$0\"/cgroup.procs && exec /usr/bin/curl \"$@\"";
-        command.args(["-c", script]).arg(&cgroup.path).args(arguments.get_args());
+        command
+            .args(["-c", script])
+            .arg(&cgroup.path)
+            .args(arguments.get_args());
         pids.push(run_ok(&mut command).pid);
     }
     wait_for_both_ends(&agent, server.port, names.len());
@@ -192,7 +291,10 @@ struct Cgroup {
 impl Cgroup {
     fn make(name: &str) -> Self {
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-        let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("a cgroup2 mount");
+        let mount = mounts
+            .lines()
+            .find(|line| line.split(' ').nth(2) == Some("cgroup2"))
+            .expect("a cgroup2 mount");
         let root = Path::new(mount.split(' ').nth(1).unwrap()).to_owned();
         let path = root.join(name);
         std::fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

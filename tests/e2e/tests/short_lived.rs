@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Certificates, Config, Curl, Nginx, Program, PythonServer, Side, Transport, assert_complete, assert_healthy,
-    assert_truth, deterministic_bytes, free_port, hex_sha256, one, scratch, single, wait_for_both_ends,
+    Agent, Certificates, Config, Curl, Nginx, Program, PythonServer, Side, Transport, assert_complete,
+    assert_healthy, assert_truth, deterministic_bytes, free_port, hex_sha256, one, scratch, single,
+    wait_for_both_ends,
 };
 
 /// Connections in all.
@@ -23,7 +24,9 @@ fn the_first_curl_after_the_start_loses_nothing() {
     for round in 0..3 {
         let agent = Agent::start(&Config::default());
         let url = format!("https://first.qtap.test:{}/bytes/1000", server.port);
-        let (curl, _) = Curl::new(folder.path(), &url).authority(&certificates.authority).run();
+        let (curl, _) = Curl::new(folder.path(), &url)
+            .authority(&certificates.authority)
+            .run();
         wait_for_both_ends(&agent, server.port, 1);
         let truths = server.truths("transaction", round + 1);
         let events = agent.stop();
@@ -53,7 +56,9 @@ fn five_hundred_parallel_curls_are_all_accounted_for() {
         let batch: Vec<Program> = (0..AT_ONCE)
             .map(|_| {
                 let url = format!("https://short.qtap.test:{port}/document");
-                let command = Curl::new(folder.path(), &url).authority(&certificates.authority).args(&["-o", "/dev/null"]);
+                let command = Curl::new(folder.path(), &url)
+                    .authority(&certificates.authority)
+                    .args(&["-o", "/dev/null"]);
                 Program::start(&mut command.command())
             })
             .collect();
@@ -89,10 +94,20 @@ fn five_hundred_parallel_curls_are_all_accounted_for() {
         }
     }
     let missing = CURLS - captures.len();
-    assert!(missing as f64 <= lost, "{missing} connections are missing and {lost} losses counted\n{log}");
+    assert!(
+        missing as f64 <= lost,
+        "{missing} connections are missing and {lost} losses counted\n{log}"
+    );
     assert_eq!(whole + flagged + missing, CURLS);
-    assert!(flagged == 0 || lost > 0.0, "{flagged} connections are not healthy though nothing is lost:\n{}", events.outline());
-    let mut seen: Vec<u64> = captures.iter().map(|capture| capture.connection["source"]["pid"].as_u64().unwrap_or(0)).collect();
+    assert!(
+        flagged == 0 || lost > 0.0,
+        "{flagged} connections are not healthy though nothing is lost:\n{}",
+        events.outline()
+    );
+    let mut seen: Vec<u64> = captures
+        .iter()
+        .map(|capture| capture.connection["source"]["pid"].as_u64().unwrap_or(0))
+        .collect();
     seen.sort_unstable();
     seen.dedup();
     if missing == 0 && flagged == 0 {

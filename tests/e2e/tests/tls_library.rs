@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Curl, Program, PythonServer, Side, Transport, assert_healthy, assert_truth,
-    free_port, one, programs, run_ok, scratch, single, single_on_port, venv, wait_for_both_ends, wait_for_listener,
+    Agent, Capture, Certificates, Config, Curl, Program, PythonServer, Side, Transport, assert_healthy,
+    assert_truth, free_port, one, programs, run_ok, scratch, single, single_on_port, venv,
+    wait_for_both_ends, wait_for_listener,
 };
 use serde_json::json;
 
@@ -18,7 +19,10 @@ fn file_in(folder: &Path, prefix: &str) -> PathBuf {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
         .collect();
     one(&found).clone()
 }
@@ -33,10 +37,21 @@ fn openssl_111_of_a_wheel_is_captured() {
     for version in ["1.2", "1.3"] {
         let server = PythonServer::https(folder.path(), &certificates, &["--tls", version]);
         let mut command = Command::new(venv().join("bin/python"));
-        command.arg(programs().join("pycurl_client.py")).arg(format!("https://wheel.qtap.test:{}/bytes/30721", server.port));
-        command.args(["--http", "1.1", "--tls", version, "--count", "3", "--ca"]).arg(&certificates.authority);
+        command
+            .arg(programs().join("pycurl_client.py"))
+            .arg(format!("https://wheel.qtap.test:{}/bytes/30721", server.port));
+        command
+            .args(["--http", "1.1", "--tls", version, "--count", "3", "--ca"])
+            .arg(&certificates.authority);
         let finished = run_ok(&mut command);
-        assert!(finished.json()["library"].as_str().unwrap().contains("OpenSSL/1.1.1"), "{}", finished.text());
+        assert!(
+            finished.json()["library"]
+                .as_str()
+                .unwrap()
+                .contains("OpenSSL/1.1.1"),
+            "{}",
+            finished.text()
+        );
         wait_for_both_ends(&agent, server.port, 1);
         clients.push((finished.pid, server, version));
     }
@@ -62,19 +77,43 @@ fn stock_openssl_111_is_captured() {
     for version in ["1.2", "1.3"] {
         let server = PythonServer::https(folder.path(), &certificates, &["--tls", version]);
         let agent = Agent::start(&Config::default());
-        let capture = libssl_client(&agent, &server, &file_in(&libraries, "libcrypto"), &file_in(&libraries, "libssl"), version);
+        let capture = libssl_client(
+            &agent,
+            &server,
+            &file_in(&libraries, "libcrypto"),
+            &file_in(&libraries, "libssl"),
+            version,
+        );
         drop(agent);
         assert_healthy(&capture, Transport::Tls);
-        assert_truth(&capture.transactions[0], &server.truths("transaction", 1)[0], Side::Client);
-        assert_eq!(capture.connection["meta"]["tlsProbeTypesDetected"], json!(["openssl"]));
+        assert_truth(
+            &capture.transactions[0],
+            &server.truths("transaction", 1)[0],
+            Side::Client,
+        );
+        assert_eq!(
+            capture.connection["meta"]["tlsProbeTypesDetected"],
+            json!(["openssl"])
+        );
     }
 }
 
 /// One exchange by `programs/libssl_client.py`, after the agent had a second to see the library.
-fn libssl_client(agent: &Agent, server: &PythonServer, libcrypto: &Path, libssl: &Path, version: &str) -> Capture {
+fn libssl_client(
+    agent: &Agent,
+    server: &PythonServer,
+    libcrypto: &Path,
+    libssl: &Path,
+    version: &str,
+) -> Capture {
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(programs().join("libssl_client.py")).arg(libcrypto).arg(libssl);
-    command.args([&server.port.to_string(), "libssl.qtap.test", "/bytes/30721"]).stdin(Stdio::piped());
+    command
+        .arg(programs().join("libssl_client.py"))
+        .arg(libcrypto)
+        .arg(libssl);
+    command
+        .args([&server.port.to_string(), "libssl.qtap.test", "/bytes/30721"])
+        .stdin(Stdio::piped());
     let mut program = Program::start(&mut command);
     assert_eq!(program.line(Duration::from_secs(20)), "ready");
     std::thread::sleep(Duration::from_secs(1));
@@ -101,14 +140,21 @@ fn a_library_installed_later_is_captured() {
     });
     let capture = libssl_client(&agent, &server, &copies[0], &copies[1], "1.3");
     assert_healthy(&capture, Transport::Tls);
-    assert_truth(&capture.transactions[0], &server.truths("transaction", 1)[0], Side::Client);
+    assert_truth(
+        &capture.transactions[0],
+        &server.truths("transaction", 1)[0],
+        Side::Client,
+    );
     let _ = agent.stop();
 }
 
 /// Path of a library as the loader finds it.
 fn system_library(name: &str) -> PathBuf {
     let cache = run_ok(Command::new("/sbin/ldconfig").arg("-p")).text();
-    let line = cache.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    let line = cache
+        .lines()
+        .find(|line| line.trim_start().starts_with(name))
+        .unwrap_or_else(|| panic!("no {name}"));
     std::fs::canonicalize(line.rsplit(" => ").next().unwrap()).unwrap()
 }
 
@@ -122,9 +168,12 @@ fn a_library_in_another_mount_namespace_is_captured() {
     let inside = folder.path().join("inside");
     std::fs::create_dir(&inside).unwrap();
     let agent = Agent::start(&Config::default());
-    let arguments = Curl::new(folder.path(), &format!("https://mount.qtap.test:{}/bytes/5000", server.port))
-        .authority(&certificates.authority)
-        .command();
+    let arguments = Curl::new(
+        folder.path(),
+        &format!("https://mount.qtap.test:{}/bytes/5000", server.port),
+    )
+    .authority(&certificates.authority)
+    .command();
     let script = format!(
         "mount -t tmpfs none {at} && cp {ssl} {crypto} {at}/ && mv {at}/$(basename {ssl}) {at}/libssl.so.3 2>/dev/null; \
          mv {at}/$(basename {crypto}) {at}/libcrypto.so.3 2>/dev/null; export LD_LIBRARY_PATH={at}; \
@@ -133,8 +182,15 @@ fn a_library_in_another_mount_namespace_is_captured() {
         ssl = system_library("libssl.so.3").display(),
         crypto = system_library("libcrypto.so.3").display(),
     );
-    let finished = run_ok(Command::new("unshare").args(["-m", "/bin/sh", "-c", &script, "sh"]).args(arguments.get_args()));
-    assert!(std::fs::read_dir(&inside).unwrap().next().is_none(), "the mount is private");
+    let finished = run_ok(
+        Command::new("unshare")
+            .args(["-m", "/bin/sh", "-c", &script, "sh"])
+            .args(arguments.get_args()),
+    );
+    assert!(
+        std::fs::read_dir(&inside).unwrap().next().is_none(),
+        "the mount is private"
+    );
     wait_for_both_ends(&agent, server.port, 2);
     let truths = server.truths("transaction", 2);
     let events = agent.stop();
@@ -147,7 +203,11 @@ fn a_library_in_another_mount_namespace_is_captured() {
         assert_healthy(first, Transport::Tls);
     } else {
         let told = ["tls_probe_late", "tls_secret_missing"];
-        assert!(first.reasons().iter().any(|reason| told.contains(reason)), "{:#}", first.connection);
+        assert!(
+            first.reasons().iter().any(|reason| told.contains(reason)),
+            "{:#}",
+            first.connection
+        );
     }
 }
 
@@ -159,7 +219,10 @@ fn a_program_in_a_root_of_its_own_is_captured() {
     let server = PythonServer::https(folder.path(), &certificates, &[]);
     let root = folder.path().join("root");
     let listed = run_ok(Command::new("ldd").arg("/usr/bin/curl")).text();
-    let mut files: Vec<&str> = listed.split_whitespace().filter(|word| word.starts_with('/')).collect();
+    let mut files: Vec<&str> = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .collect();
     files.extend(["/usr/bin/curl", "/bin/sleep", "/bin/sh"]);
     for file in files {
         let target = root.join(file.trim_start_matches('/'));
@@ -169,7 +232,9 @@ fn a_program_in_a_root_of_its_own_is_captured() {
     std::fs::copy(&certificates.authority, root.join("ca.pem")).unwrap();
     let agent = Agent::start(&Config::default());
     let port = server.port;
-    let fetch = format!("/usr/bin/curl -sS --noproxy '*' --cacert /ca.pem --resolve root.qtap.test:{port}:127.0.0.1 https://root.qtap.test:{port}/bytes/5000 -o /out");
+    let fetch = format!(
+        "/usr/bin/curl -sS --noproxy '*' --cacert /ca.pem --resolve root.qtap.test:{port}:127.0.0.1 https://root.qtap.test:{port}/bytes/5000 -o /out"
+    );
     let script = format!("{fetch} || exit; /bin/sleep 1; exec {fetch}");
     let finished = run_ok(Command::new("chroot").arg(&root).args(["/bin/sh", "-c", &script]));
     wait_for_both_ends(&agent, port, 2);
@@ -187,27 +252,56 @@ fn gnutls_at_both_ends_is_captured() {
     let certificates = Certificates::make(folder.path());
     let port = free_port();
     let mut server = Command::new("gnutls-serv");
-    server.args(["--quiet", "--http", "--port", &port.to_string(), "--x509certfile"]).arg(&certificates.certificate);
-    server.arg("--x509keyfile").arg(&certificates.key).stdin(Stdio::null());
+    server
+        .args(["--quiet", "--http", "--port", &port.to_string(), "--x509certfile"])
+        .arg(&certificates.certificate);
+    server
+        .arg("--x509keyfile")
+        .arg(&certificates.key)
+        .stdin(Stdio::null());
     let server = Program::start(&mut server);
     wait_for_listener(port);
-    for (priority, version) in [("NORMAL:-VERS-ALL:+VERS-TLS1.2", "TLS 1.2"), ("NORMAL:-VERS-ALL:+VERS-TLS1.3", "TLS 1.3")] {
+    for (priority, version) in [
+        ("NORMAL:-VERS-ALL:+VERS-TLS1.2", "TLS 1.2"),
+        ("NORMAL:-VERS-ALL:+VERS-TLS1.3", "TLS 1.3"),
+    ] {
         let agent = Agent::start(&Config::default());
         let mut client = Command::new("gnutls-cli");
-        client.args(["--logfile=/dev/null", "--sni-hostname=gnutls.qtap.test", "--verify-hostname=gnutls.qtap.test"]);
-        client.args(["--priority", priority, "--port", &port.to_string(), "127.0.0.1", "--x509cafile"]).arg(&certificates.authority);
+        client.args([
+            "--logfile=/dev/null",
+            "--sni-hostname=gnutls.qtap.test",
+            "--verify-hostname=gnutls.qtap.test",
+        ]);
+        client
+            .args([
+                "--priority",
+                priority,
+                "--port",
+                &port.to_string(),
+                "127.0.0.1",
+                "--x509cafile",
+            ])
+            .arg(&certificates.authority);
         let mut client = Program::start(client.stdin(Stdio::piped()));
         client.say("GET /page HTTP/1.0\r\nHost: gnutls.qtap.test\r\n\r");
         let pid = client.pid();
         std::thread::sleep(Duration::from_millis(800));
         let finished = client.finish(Duration::from_secs(20));
-        assert!(finished.text().contains("200 OK"), "{}{}", finished.text(), finished.errors());
+        assert!(
+            finished.text().contains("200 OK"),
+            "{}{}",
+            finished.text(),
+            finished.errors()
+        );
         wait_for_both_ends(&agent, port, 1);
         let events = agent.stop();
         for capture in [single(&events, pid), single_on_port(&events, port, Side::Server)] {
             assert_healthy(&capture, Transport::Tls);
             assert_eq!(capture.connection["tlsVersion"], version);
-            assert_eq!(capture.connection["meta"]["tlsProbeTypesDetected"], json!(["gnutls"]));
+            assert_eq!(
+                capture.connection["meta"]["tlsProbeTypesDetected"],
+                json!(["gnutls"])
+            );
             assert_eq!(capture.transactions[0]["request"]["path"], "/page");
             assert_eq!(capture.transactions[0]["response"]["status"], 200);
         }
