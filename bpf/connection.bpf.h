@@ -213,6 +213,16 @@ static __always_inline void end_connection(const struct sock *sk, struct connect
 	conn->ended = 1;
 }
 
+/* Payload that arrived and that nobody read before the end. */
+static __always_inline u32 unread_bytes(const struct sock *sk)
+{
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+	u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+
+	/* The peer's FIN has a number of its own. */
+	return unread && fin_received(sk) ? unread - 1 : unread;
+}
+
 static __always_inline void close_connection(struct connection *conn)
 {
 	struct event_closed event = {};
@@ -229,6 +239,7 @@ static __always_inline void close_connection(struct connection *conn)
 	event.calls_read = conn->calls_position[DIRECTION_INGRESS];
 	event.kernel_sent = conn->sent_final;
 	event.kernel_received = conn->received_final;
+	event.unread = conn->unread;
 	event.lost_ring_full = conn->lost_ring_full;
 	count(emit_control(&event, sizeof(event)) ? COUNT_CLOSED_LOST : COUNT_CLOSED, 1);
 }

@@ -87,6 +87,7 @@ struct event_closed {
 	u64 calls_read;
 	u64 kernel_sent;
 	u64 kernel_received;
+	u64 unread;
 	u64 lost_ring_full;
 };
 

@@ -34,6 +34,8 @@ struct connection {
 	u8 role;
 	u8 midstream;
 	/* A FIN of ours is in the kernel's count of sent bytes. */
+	/* Payload that nobody read before the end. */
+	u32 unread;
 	u8 fin_sent;
 	/* A FIN of the peer is already in received_base. */
 	u8 fin_in_base;

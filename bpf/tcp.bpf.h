@@ -113,6 +113,7 @@ int BPF_PROG(tcp_destroy_sock, struct sock *sk)
 	if (!conn)
 		return 0;
 	end_connection(sk, conn);
+	conn->unread = unread_bytes(sk);
 	close_connection(conn);
 	bpf_map_delete_elem(&connections, &key);
 	return 0;

@@ -71,6 +71,7 @@ fn closed(record: &[u8]) -> Option<Event> {
         calls_read: event.calls_read,
         kernel_sent: event.kernel_sent,
         kernel_received: event.kernel_received,
+        unread: event.unread,
         lost_ring_full: event.lost_ring_full,
         reset: event.reset != 0,
     }))

@@ -155,6 +155,8 @@ pub struct Closed {
     pub kernel_sent: u64,
     /// The kernel's own count of payload bytes received since [`Opened`], read by the process or not.
     pub kernel_received: u64,
+    /// Those of them that lay unread in the socket when it was closed.
+    pub unread: u64,
     /// Bytes for which no record got out, by reason, both directions of the socket layer.
     pub lost_ring_full: u64,
     /// The peer or the process reset it.

@@ -28,7 +28,7 @@ static COMPLAINT: Mutex<String> = Mutex::new(String::new());
 #[allow(clippy::needless_pass_by_value, reason = "the type of the callback")]
 fn note(level: PrintLevel, text: String) {
     let text = text.trim_end();
-    tracing::debug!(level = ?level, "libbpf: {text}");
+    tracing::trace!(level = ?level, "{text}");
     if level == PrintLevel::Warn
         && let Ok(mut complaint) = COMPLAINT.lock()
         && let Some(reason) = reason_of(text)

@@ -22,7 +22,10 @@ const DETECT_ATTEMPTS: u32 = 2;
 #[derive(Clone, Debug)]
 pub(crate) enum Plain {
     Bytes(Bytes),
+    /// Bytes that were not captured.
     Gap(u64),
+    /// Bytes that were not copied because nobody wants them: no loss.
+    Skipped(u64),
 }
 
 /// What happened to the connection as a whole.
@@ -145,6 +148,7 @@ impl Application {
                 cx.stats.plaintext_bytes.add(data.len() as u64);
             }
             Plain::Gap(length) => self.gap_bytes += length,
+            Plain::Skipped(_) => {}
         }
         match &mut self.state {
             State::Off => After::Continue,
@@ -257,7 +261,8 @@ impl Application {
             }
         };
         let is_tls = facts.tls.is_some();
-        tracing::debug!(conn_id = %facts.public_id, cookie = facts.cookie, protocol = protocol.name(), is_tls, "processing protocol event");
+        tracing::debug!(conn_id = %facts.public_id, cookie = facts.cookie, event.Protocol = protocol.name(),
+            event.IsTLS = is_tls, "processing protocol event");
         facts.protocol = Some(protocol);
         self.protocol = Some(protocol);
         if !cx.consumer.wants(facts, protocol) {
@@ -327,9 +332,12 @@ impl Application {
         facts: &mut ConnectionFacts,
         cx: &mut Context<'_>,
     ) -> After {
+        if let State::Parsing(parsing) = &mut self.state {
+            parsing.assembler.skipping = matches!(piece, Plain::Skipped(_));
+        }
         self.with_parser(facts, cx, |parser, events| match piece {
             Plain::Bytes(data) => parser.bytes(side, data, time, events),
-            Plain::Gap(length) => parser.gap(side, length, time, events),
+            Plain::Gap(length) | Plain::Skipped(length) => parser.gap(side, length, time, events),
         })
     }
 
@@ -488,7 +496,7 @@ impl Detecting {
                     let room = DETECT_BYTES.saturating_sub(prefix.len()).min(data.len());
                     prefix.extend_from_slice(data.get(..room).unwrap_or_default());
                 }
-                Plain::Gap(_) => {
+                Plain::Gap(_) | Plain::Skipped(_) => {
                     prefix.clear();
                     self.midstream = true;
                 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Event, Field, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
+use qtap_protocol::{
+    Counts, Event, Field, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade,
+};
 
 use crate::body::BodyCollector;
 use crate::context::Context;
@@ -22,6 +24,8 @@ struct Open {
     response: Option<ResponseHead>,
     halves: [Half; 2],
     bodies: [BodyCollector; 2],
+    /// Bytes of each half that were passed over on request.
+    skipped: [u64; 2],
     interim: Vec<u16>,
     upgraded_to: Option<Upgrade>,
 }
@@ -56,6 +60,8 @@ pub(crate) struct Assembler {
     protocol: Protocol,
     open: HashMap<StreamKey, Open>,
     pub(crate) tally: TransactionTally,
+    /// The gap being told to the parser is one that was asked for.
+    pub(crate) skipping: bool,
 }
 
 /// What an event means for the connection.
@@ -79,6 +85,7 @@ impl Assembler {
             protocol,
             open: HashMap::new(),
             tally: TransactionTally::default(),
+            skipping: false,
         }
     }
 
@@ -136,9 +143,16 @@ impl Assembler {
                 time,
             } => {
                 if let Some(open) = self.open.get_mut(&key) {
+                    if let (true, Some(skipped)) = (self.skipping, open.skipped.get_mut(side.index())) {
+                        *skipped += length;
+                    }
                     let (half, body) = open.half(side);
                     half.last_byte = Some(time);
-                    body.gap(length);
+                    if self.skipping {
+                        body.pass(length)
+                    } else {
+                        body.gap(length)
+                    }
                 }
             }
             Event::Trailers {
@@ -175,8 +189,9 @@ impl Assembler {
                 time,
             } => {
                 if let Some(mut open) = self.open.remove(&key) {
-                    open.half(Side::Client).0.counts = request;
-                    open.half(Side::Server).0.counts = response;
+                    let [from_client, from_server] = open.skipped;
+                    open.half(Side::Client).0.counts = without_skipped(request, from_client);
+                    open.half(Side::Server).0.counts = without_skipped(response, from_server);
                     self.finish(key, open, outcome, time, facts, cx);
                 }
             }
@@ -245,6 +260,7 @@ impl Assembler {
             response: None,
             halves: [request_half, Half::default()],
             bodies: [BodyCollector::new(limit), BodyCollector::new(limit)],
+            skipped: [0; 2],
             interim: Vec::new(),
             upgraded_to: None,
         };
@@ -334,6 +350,14 @@ impl Assembler {
             _ if transaction.gap_bytes() > 0 => self.tally.incomplete += 1,
             _ => {}
         }
+    }
+}
+
+/// Counts in which bytes that were passed over on request are no gap.
+fn without_skipped(counts: Counts, skipped: u64) -> Counts {
+    Counts {
+        gap_bytes: counts.gap_bytes.saturating_sub(skipped),
+        ..counts
     }
 }
 

@@ -54,6 +54,11 @@ impl BodyCollector {
         self.gap_bytes += length;
     }
 
+    /// Counts `length` bytes that nobody wanted.
+    pub(crate) fn pass(&mut self, length: u64) {
+        self.total += length;
+    }
+
     /// Gives its bytes back to the budget and makes the finished body, content coding `encoding` removed.
     pub(crate) fn finish(self, encoding: Option<&[u8]>, budget: &Budget) -> Body {
         budget.give(self.kept.len());

@@ -121,7 +121,12 @@ impl Engine {
             while !lane.thread.is_finished() && Instant::now() < until {
                 std::thread::park_timeout(Duration::from_millis(2));
             }
-            if lane.thread.is_finished() && lane.thread.join().is_err() {
+            if !lane.thread.is_finished() {
+                tracing::warn!(
+                    events = self.stats.queued.get(),
+                    "a worker did not finish in time; its events are lost"
+                );
+            } else if lane.thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");
             }
         }
@@ -192,7 +197,11 @@ impl Loop {
     /// The time as far as the worker has come: while events wait, that of the last one worked off, so that a worker
     /// which is behind does not take its own delay for the silence of a peer.
     fn now(&self) -> KernelTime {
-        if self.events.is_empty() { (self.clock)() } else { self.reached.min((self.clock)()) }
+        if self.events.is_empty() {
+            (self.clock)()
+        } else {
+            self.reached.min((self.clock)())
+        }
     }
 
     fn batch(&mut self, first: Event) {

@@ -43,7 +43,13 @@ pub(crate) struct SecretPool {
 
 impl SecretPool {
     /// Keeps a secret; returns how many had to go for it. `given`: the connection it is meant for has it.
-    pub(crate) fn insert(&mut self, pid: Pid, hint: Option<ConnectionId>, given: bool, secret: Secret) -> u64 {
+    pub(crate) fn insert(
+        &mut self,
+        pid: Pid,
+        hint: Option<ConnectionId>,
+        given: bool,
+        secret: Secret,
+    ) -> u64 {
         if !self.unclaimed.contains_key(&pid) && self.unclaimed.len() >= PROCESSES {
             return 1;
         }
@@ -63,7 +69,9 @@ impl SecretPool {
         choice: Choice,
         mut claim: impl FnMut(&Secret) -> bool,
     ) -> u64 {
-        let Some(secrets) = self.unclaimed.get_mut(&pid) else { return 0 };
+        let Some(secrets) = self.unclaimed.get_mut(&pid) else {
+            return 0;
+        };
         let before = secrets.len();
         secrets.retain_mut(|waiting| {
             let likely = waiting.hint.is_none() || (waiting.hint == Some(id) && !waiting.given);
@@ -82,7 +90,10 @@ impl SecretPool {
 
     /// Drops what is too old; returns how many of them nobody had taken.
     pub(crate) fn expire(&mut self, now: KernelTime) -> u64 {
-        let before = |wait: Duration| now.0.saturating_sub(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+        let before = |wait: Duration| {
+            now.0
+                .saturating_sub(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
+        };
         let (oldest, oldest_given) = (before(LIFETIME), before(LIFETIME_GIVEN));
         let mut expired = 0;
         self.unclaimed.retain(|_, secrets| {
@@ -139,7 +150,10 @@ mod tests {
         pool.insert(Pid(1), None, false, secret(1));
         pool.insert(Pid(1), None, false, secret(2));
         pool.insert(Pid(2), None, false, secret(3));
-        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |secret| secret.time == Time(2)), 1);
+        assert_eq!(
+            pool.offer(Pid(1), A, Choice::Likely, |secret| secret.time == Time(2)),
+            1
+        );
         assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_| true), 1);
         assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_| true), 0);
         assert_eq!(pool.offer(Pid(2), A, Choice::Likely, |_| true), 1);
@@ -166,10 +180,16 @@ mod tests {
     #[test]
     fn the_pool_is_bounded_per_process_and_in_time() {
         let mut pool = SecretPool::default();
-        let dropped: u64 = (0..PER_PROCESS as u64 + 44).map(|time| pool.insert(Pid(1), None, false, secret(time))).sum();
+        let dropped: u64 = (0..PER_PROCESS as u64 + 44)
+            .map(|time| pool.insert(Pid(1), None, false, secret(time)))
+            .sum();
         assert_eq!(dropped, 44);
         pool.insert(Pid(2), Some(A), true, secret(5));
         assert_eq!(pool.expire(KernelTime(10)), 0);
-        assert_eq!(pool.expire(KernelTime(70_000_000_000)), PER_PROCESS as u64, "what was given is no loss");
+        assert_eq!(
+            pool.expire(KernelTime(70_000_000_000)),
+            PER_PROCESS as u64,
+            "what was given is no loss"
+        );
     }
 }

@@ -155,9 +155,13 @@ impl Worker {
     }
 
     fn offer_secrets(&mut self, id: ConnectionId, pid: Pid, choice: Choice, now: KernelTime) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let mut cx = context(&self.shared, self.consumer.as_mut(), now);
-        let claimed = self.secrets.offer(pid, id, choice, |secret| connection.offer(secret, &mut cx));
+        let claimed = self
+            .secrets
+            .offer(pid, id, choice, |secret| connection.offer(secret, &mut cx));
         self.shared.stats.secrets_bound.add(claimed);
     }
 
@@ -178,7 +182,9 @@ impl Worker {
         } else if let Some(ids) = self.seeking.get_mut(&event.pid) {
             let connections = &mut self.connections;
             ids.retain(|id| {
-                let Some(connection) = connections.get_mut(id) else { return false };
+                let Some(connection) = connections.get_mut(id) else {
+                    return false;
+                };
                 claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, &mut cx));
                 connection.wants_secrets() || connection.wants_calls()
             });
@@ -186,7 +192,12 @@ impl Worker {
         if claimed {
             self.shared.stats.secrets_bound.add(1);
         } else {
-            self.shared.stats.secrets_expired.add(self.secrets.insert(event.pid, event.connection, given, secret));
+            self.shared.stats.secrets_expired.add(self.secrets.insert(
+                event.pid,
+                event.connection,
+                given,
+                secret,
+            ));
         }
     }
 

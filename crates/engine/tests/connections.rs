@@ -357,6 +357,7 @@ fn body_bytes_that_nobody_wants_are_skipped_in_the_kernel() {
 #[test]
 fn an_old_tls_connection_is_read_from_its_calls() {
     let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls::default());
     bench.open(Role::Client, true);
     assert_eq!(bench.host.0.lock().unwrap().calls, 1, "calls are asked for as soon as the connection is found");
     let record = |length: usize| [&[0x17, 3, 3, 0, length as u8][..], &vec![0xa5; length]].concat();
@@ -376,4 +377,20 @@ fn an_old_tls_connection_is_read_from_its_calls() {
     assert_eq!(report.facts.tls.as_ref().and_then(|tls| tls.source), Some(qtap_engine::TlsSource::Calls));
     assert_eq!(bench.codes(), [ReasonCode::JoinedMidstream]);
     assert_eq!(bench.host.0.lock().unwrap().calls, 0);
+}
+
+#[test]
+fn body_bytes_skipped_at_the_end_are_no_loss() {
+    let mut bench = Bench::with(true, Interest::Head);
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n0123456789");
+    let skip_until = bench.host.0.lock().unwrap().verdicts.last().map(|&(_, verdict)| verdict.skip_until[1]).unwrap();
+    let end = 1_000_000 + 44;
+    bench.loses(Direction::Ingress, skip_until - bench.end(Layer::Socket, Direction::Ingress));
+    bench.reads(&vec![b'x'; usize::try_from(end - skip_until).unwrap()]);
+    bench.close();
+    let report = bench.final_report();
+    assert_eq!((report.health.status, report.health.gap_bytes), (HealthStatus::Healthy, 0), "{:?}", report.health);
+    assert_eq!(bench.transactions().len(), 1);
 }

@@ -1,5 +1,6 @@
 //! `qtap doctor`: can this host capture at all, and what is missing?
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use qtap_capture::{Capture, HostFacts, LEAST_KERNEL, Options};
@@ -32,6 +33,22 @@ impl Finding {
 /// When the result cannot be printed.
 pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
     let findings = examine();
+    match print(&findings, json) {
+        // The reader has seen enough, as in `qtap doctor | head`.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => {
+            let all_well = findings.iter().all(|finding| finding.ok);
+            Ok(if all_well {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(1)
+            })
+        }
+    }
+}
+
+fn print(findings: &[Finding], json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
     let can_capture = findings
         .iter()
         .any(|finding| finding.name == "hooks: sockets" && finding.ok);
@@ -43,26 +60,23 @@ pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
     };
     if json {
         let document = serde_json::json!({ "verdict": verdict, "ok": all_well, "canCapture": can_capture, "findings": findings });
-        println!("{document:#}");
+        writeln!(out, "{document:#}")?;
     } else {
-        for finding in &findings {
-            println!(
+        for finding in findings {
+            writeln!(
+                out,
                 "{} {:<22} {}",
                 if finding.ok { "✓" } else { "✗" },
                 finding.name,
                 finding.found
-            );
+            )?;
             if let Some(remedy) = &finding.remedy {
-                println!("    what to do: {remedy}");
+                writeln!(out, "    what to do: {remedy}")?;
             }
         }
-        println!("verdict: {verdict}");
+        writeln!(out, "verdict: {verdict}")?;
     }
-    Ok(if all_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(())
 }
 
 fn examine() -> Vec<Finding> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use qtap_config::{Config, ConfigFile, Diagnostics};
+use qtap_config::{Config, ConfigFile, Diagnostics, Direction};
 use qtap_engine::Consumer;
 use qtap_plugin::{Context, Deployment, Generation, LineSink, Metrics, Stacks, Terminal};
 use qtap_server::Server;
@@ -265,7 +265,13 @@ impl Running {
             return;
         }
         let tap = &self.config.tap;
-        let direction = format!("{:?}", tap.direction).to_lowercase();
+        let direction = match tap.direction {
+            Direction::All => "all",
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+            Direction::EgressInternal => "egress-internal",
+            Direction::EgressExternal => "egress-external",
+        };
         let filtered = self.agent.gauges().control.counters().map_or(0, |counters| {
             counters
                 .iter()

@@ -26,12 +26,20 @@ impl Connection {
             || self.verdict_hides_socket())
             && (!wants_calls
                 || seen(calls_egress, closed.calls_written) && seen(calls_ingress, closed.calls_read));
-        let waiting = matches!(&self.wire, Wire::Tls(tls) if tls.waiting_since.is_some());
+        let waiting =
+            matches!(&self.wire, Wire::Tls(tls) if tls.waiting_since.is_some()) || !self.is_examined(cx);
         if self.exclusion.whole || (complete && !waiting) {
             self.finish(cx)
         } else {
             Life::Goes
         }
+    }
+
+    /// Whether the libraries of its process were looked at, if it is TLS: a short-lived program is gone before that,
+    /// and its connection waits a little for the finding.
+    fn is_examined(&self, cx: &Context<'_>) -> bool {
+        let is_tls = self.facts.as_ref().is_some_and(|facts| facts.tls.is_some());
+        !is_tls || self.pid().is_none_or(|pid| cx.host.tls(pid).is_some())
     }
 
     /// Whether the verdict in force leaves socket bytes uncopied, so that positions do not tell completeness.
@@ -87,7 +95,16 @@ impl Connection {
             } else {
                 Loss::RingFull
             };
+            let skipped = self
+                .verdict
+                .skip_until
+                .get(index(direction))
+                .copied()
+                .unwrap_or_default();
             if let Some(stream) = self.stream(layer, direction) {
+                if layer == Layer::Socket && !stream.is_waiting() {
+                    stream.give_up(end.min(skipped), Loss::Skipped, closed.time, &mut pieces);
+                }
                 stream.give_up(end, loss, closed.time, &mut pieces);
             }
             for piece in pieces {

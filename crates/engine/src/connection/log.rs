@@ -25,8 +25,9 @@ pub(super) fn hello(facts: &ConnectionFacts) {
     if let Some(tls) = &facts.tls {
         let exe = facts.process.as_ref().map_or("", |process| process.exe.as_str());
         tracing::debug!(
-            conn_id = %facts.public_id, cookie = facts.cookie, exe, sni = tls.sni.as_deref(), version = tls.version,
-            alpns = ?tls.alpn_offered, "processing tls handshake event"
+            conn_id = %facts.public_id, cookie = facts.cookie, exe, msg.SNI = tls.sni.as_deref(),
+            msg.Version = tls.version.or_else(|| tls.versions_offered.iter().max().copied()),
+            msg.ALPNs = ?tls.alpn_offered, "processing tls handshake event"
         );
     }
 }

@@ -168,7 +168,11 @@ impl Connection {
             && let Some(since) = tls.waiting_since
         {
             let half = after(since, settings.secret_wait / 2);
-            earliest = earliest.min(if half > cx.now { half } else { after(since, settings.secret_wait) });
+            earliest = earliest.min(if half > cx.now {
+                half
+            } else {
+                after(since, settings.secret_wait)
+            });
         }
         if let Some((_, since)) = self.closing {
             earliest = earliest.min(after(since, settings.close_wait));
@@ -183,7 +187,6 @@ impl Connection {
         if opened.midstream {
             self.wire = Wire::Sniffing(Sniffer::new(true));
             self.app = Application::new(true);
-            self.want_calls(opened.pid, cx);
         }
         self.backlog.begin(cx.host.ticket(), cx.now);
         self.opened = Some(opened);
@@ -267,7 +270,9 @@ impl Connection {
     pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
         let Wire::Tls(tls) = &self.wire else { return false };
         tls.reading == Reading::Secrets
-            && tls.waiting_since.is_some_and(|since| after(since, settings.secret_wait / 2) <= now)
+            && tls
+                .waiting_since
+                .is_some_and(|since| after(since, settings.secret_wait / 2) <= now)
     }
 
     /// Whether a secret may still be wanted.
@@ -332,7 +337,12 @@ impl Connection {
             self.next_report = after(opened.time, cx.settings.first_report).max(cx.now);
             self.next_check = after(cx.now, cx.settings.stall);
         }
+        let (pid, joined) = (opened.pid, opened.midstream);
         self.facts = Some(Box::new(facts));
+        if joined && !self.exclusion.any() {
+            // If it is TLS, only its calls can be read, and the next one may come at once.
+            self.want_calls(pid, cx);
+        }
         if self.exclusion.data {
             self.wire = Wire::Off;
             self.set_verdict(Verdict::COUNT_ONLY, cx);
@@ -355,6 +365,15 @@ impl Connection {
             Layer::Calls => &mut self.calls,
         };
         if let Some(stream) = streams.get_mut(index(direction)) {
+            if layer == Layer::Socket && !stream.is_waiting() {
+                let skipped = self
+                    .verdict
+                    .skip_until
+                    .get(index(direction))
+                    .copied()
+                    .unwrap_or_default();
+                stream.give_up(data.position.min(skipped), Loss::Skipped, data.time, &mut pieces);
+            }
             stream.push(
                 data.position,
                 data.bytes,
@@ -649,6 +668,11 @@ const LAYERS: [(Layer, Direction); 4] = [
 fn plain(piece: Piece) -> (Plain, Time) {
     match piece {
         Piece::Bytes { data, time, .. } => (Plain::Bytes(data), Time(time.0)),
+        Piece::Gap {
+            length,
+            loss: Loss::Skipped,
+            time,
+        } => (Plain::Skipped(length), Time(time.0)),
         Piece::Gap { length, time, .. } => (Plain::Gap(length), Time(time.0)),
     }
 }

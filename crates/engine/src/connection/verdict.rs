@@ -236,10 +236,15 @@ impl Evidence<'_> {
                 let detail = format!("no TLS library known to qtap is mapped in {exe}");
                 reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
             }
-            None => reasons.add(
-                ReasonCode::TlsLibraryUnsupported,
-                "the process could not be examined",
-            ),
+            None => {
+                let exe = self
+                    .facts
+                    .process
+                    .as_ref()
+                    .map_or("the process", |process| process.exe.as_str());
+                let detail = format!("no TLS library known to qtap was found in {exe}");
+                reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
+            }
             Some(_) if self.facts.joined_midstream => {}
             Some(_) => reasons.add(
                 ReasonCode::TlsSecretMissing,
@@ -308,7 +313,11 @@ impl Evidence<'_> {
         let Some(closed) = self.closed else { return state };
         for (way, kernel, seen) in [
             ("sent", closed.kernel_sent, closed.written),
-            ("received", closed.kernel_received, closed.read),
+            (
+                "received",
+                closed.kernel_received.saturating_sub(closed.unread),
+                closed.read,
+            ),
         ] {
             if kernel > seen {
                 let detail = format!("the kernel {way} {kernel} bytes, calls that were seen moved {seen}");

@@ -195,6 +195,7 @@ impl TlsWire {
                     self.held.push((side, Plain::Bytes(data), time));
                 }
             }
+            Event::Gap { .. } if self.reading == Reading::Calls => {}
             Event::Gap {
                 side,
                 length,
@@ -206,9 +207,7 @@ impl TlsWire {
                     GapReason::NoSecret => self.tally.no_secret_bytes += length,
                     GapReason::Unauthenticated => self.tally.unauthenticated_bytes += length,
                 }
-                if self.reading == Reading::Secrets {
-                    self.held.push((side, Plain::Gap(length), time));
-                }
+                self.held.push((side, Plain::Gap(length), time));
             }
             Event::Bound { side, .. } => {
                 if let Some(bound) = self.tally.bound.get_mut(side.index()) {

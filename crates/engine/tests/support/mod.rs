@@ -251,6 +251,7 @@ impl Bench {
             calls_read: self.end(Layer::Calls, Direction::Ingress),
             kernel_sent: written,
             kernel_received: read,
+            unread: 0,
             lost_ring_full: 0,
             reset: false,
         }

@@ -151,9 +151,7 @@ impl Host for AgentHost {
     }
 
     fn tls(&self, pid: Pid) -> Option<ProcessTls> {
-        let Some(found) = self.implementations.of(pid) else {
-            return Some(ProcessTls::default());
-        };
+        let found = self.implementations.of(pid)?;
         let unsupported = found
             .libraries
             .iter()

@@ -84,7 +84,18 @@ impl AgentState {
             }
         };
         for (name, value) in counters.iter() {
-            if name.contains("lost") || name.ends_with("_full") || name.contains("unsupported") {
+            if name.ends_with("_unread_bytes") {
+                out.gauge(
+                    "qtap_capture_ring_bytes",
+                    "Bytes in the rings that were not read yet.",
+                    &[("ring", name)],
+                    value as f64,
+                );
+            } else if name.contains("missed")
+                || name.contains("lost")
+                || name.ends_with("_full")
+                || name.contains("unsupported")
+            {
                 out.counter(
                     "qtap_capture_lost_total",
                     "What the kernel side could not hand on, by what and why.",

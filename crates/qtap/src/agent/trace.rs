@@ -85,7 +85,10 @@ impl Tracer {
             fd = trace.fd,
             bytes = trace.bytes,
             direction = trace.direction as u32,
-            ssl = trace.object.map(|object| format!("{object:#x}")),
+            ssl = trace
+                .object
+                .filter(|&object| object > 4096)
+                .map(|object| format!("{object:#x}")),
             connection = trace.connection.map(|id| id.0),
             "eBPF trace"
         );
