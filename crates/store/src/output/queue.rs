@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Lost, OutputCounters, OutputLimits};
+
+/// How long the writer lets records gather after it wrote some. Waking it for each would cost a system call and a switch of tasks
+/// per record, several times what making the record costs.
+const NAP: Duration = Duration::from_millis(2);
 
 /// A bounded queue with one consumer. The lock is held for a few dozen nanoseconds on either side, never while writing.
 pub(super) struct Queue {
@@ -21,6 +25,38 @@ struct State {
     records: VecDeque<Vec<u8>>,
     counters: OutputCounters,
     closed: bool,
+    /// Somebody waits until all is written.
+    draining: bool,
+    /// Nothing gathers before the first record.
+    has_written: bool,
+    writer: Writer,
+}
+
+/// What the writer does when it is not writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    /// It writes, and looks for more by itself.
+    #[default]
+    Awake,
+    /// It wakes by itself soon; to be woken only when there is this much.
+    Napping { enough: usize },
+    /// To be woken for the next record.
+    Asleep,
+}
+
+impl State {
+    /// Whether the writer is to be woken. Tells so once per sleep.
+    fn wakes_writer(&mut self) -> bool {
+        let wakes = match self.writer {
+            Writer::Awake => false,
+            Writer::Napping { enough } => self.counters.waiting_bytes >= enough as u64,
+            Writer::Asleep => true,
+        };
+        if wakes {
+            self.writer = Writer::Awake;
+        }
+        wakes
+    }
 }
 
 impl Queue {
@@ -47,10 +83,10 @@ impl Queue {
         }
         state.counters.waiting_records += 1;
         state.counters.waiting_bytes += record.len() as u64;
-        let was_empty = state.records.is_empty();
         state.records.push_back(record);
+        let wakes = state.wakes_writer();
         drop(state);
-        if was_empty {
+        if wakes {
             self.filled.notify_one();
         }
         true
@@ -69,12 +105,25 @@ impl Queue {
     }
 
     /// Waits for records and moves them to `batch`, oldest first, at least one and until they have `enough` bytes.
-    /// `false` when there will be no more.
+    /// `false` when there will be no more. The first record after a silence comes at once, what follows it within [`NAP`].
     pub(super) fn take(&self, batch: &mut Vec<Vec<u8>>, enough: usize) -> bool {
         let mut state = self.lock();
+        if state.counters.waiting_bytes < enough as u64
+            && !state.closed
+            && !state.draining
+            && state.has_written
+        {
+            state.writer = Writer::Napping { enough };
+            let napped = self.filled.wait_timeout_while(state, NAP, |state| {
+                state.writer != Writer::Awake && !state.closed && !state.draining
+            });
+            state = napped.unwrap_or_else(PoisonError::into_inner).0;
+        }
         while state.records.is_empty() && !state.closed {
+            state.writer = Writer::Asleep;
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.writer = Writer::Awake;
         let mut bytes = 0;
         while bytes < enough
             && let Some(record) = state.records.pop_front()
@@ -82,7 +131,8 @@ impl Queue {
             bytes += record.len();
             batch.push(record);
         }
-        !batch.is_empty()
+        state.has_written = !batch.is_empty();
+        state.has_written
     }
 
     /// Records of `length` bytes together have been written, or `failure` says why not.
@@ -105,6 +155,8 @@ impl Queue {
     /// Takes no more, and waits until nothing waits. What waits at `deadline` is dropped, but for what is being written.
     pub(super) fn drain(&self, deadline: Instant) -> bool {
         let mut state = self.lock();
+        state.draining = true;
+        self.filled.notify_all();
         while state.counters.waiting_records > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

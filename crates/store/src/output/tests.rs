@@ -1,5 +1,6 @@
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::*;
@@ -219,6 +220,33 @@ fn a_lone_record_is_written_without_waiting_for_more() {
     let mut line = [0; 4];
     reader.read_exact(&mut line).unwrap();
     assert_eq!(&line, b"now\n");
+}
+
+/// Counts writes.
+struct Counting(Arc<AtomicUsize>);
+
+impl Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn records_that_follow_closely_share_a_write() {
+    let writes = Arc::new(AtomicUsize::new(0));
+    let output = Output::new(Counting(Arc::clone(&writes)), OutputLimits::default()).unwrap();
+    for _ in 0..1_000 {
+        assert!(output.write(b"{}\n".to_vec()));
+        std::thread::sleep(Duration::from_micros(10));
+    }
+    assert!(output.flush(PATIENCE));
+    let writes = writes.load(Ordering::Relaxed);
+    assert!(writes <= 500, "{writes} writes for 1000 records");
 }
 
 #[test]
