@@ -49,18 +49,28 @@ static __always_inline void lose(struct scratch *s, u64 bytes)
 }
 
 enum {
-	TLS_HANDSHAKE_RECORD = 0x16,
+	TLS_CHANGE_CIPHER_SPEC = 0x14,
+	TLS_HANDSHAKE = 0x16,
+	TLS_APPLICATION_DATA = 0x17,
 	/* Handshakes are over within so many bytes; beyond, large pieces are not looked at. */
 	HANDSHAKE_BYTES = 1 << 16,
+	/* The encrypted end of a handshake looks like data; the client's comes this early. */
+	FINISHED_BYTES = 1 << 13,
 };
 
-/* Notes that this thread is in the handshake of the connection, if a call began with such a record.
+/*
+ * Notes that this thread is in the handshake of the connection, if a call began with a record of
+ * one.
  */
 static __always_inline void note_handshake(struct scratch *s, u8 first)
 {
 	u64 pid_tgid, connection;
 
-	if (first != TLS_HANDSHAKE_RECORD || !s->event.call_start)
+	if (!s->event.call_start)
+		return;
+	if (first != TLS_HANDSHAKE &&
+	    ((first != TLS_CHANGE_CIPHER_SPEC && first != TLS_APPLICATION_DATA) ||
+	     s->event.position >= FINISHED_BYTES))
 		return;
 	pid_tgid = bpf_get_current_pid_tgid();
 	connection = s->event.connection;

@@ -15,6 +15,9 @@ use crate::{Consumer, Stats};
 const QUEUE_EVENTS: usize = 1 << 16;
 /// Part of it that data may fill, so that opens, closes and secrets still find room.
 const QUEUE_DATA_EVENTS: usize = QUEUE_EVENTS - (1 << 13);
+/// Once data found no room, none is taken until the queue is down to this: what is lost then lies together, some messages whole,
+/// where taking a record whenever there is room for one would damage nearly all of them.
+const QUEUE_LOW_EVENTS: usize = QUEUE_DATA_EVENTS * 3 / 4;
 /// How often a worker looks at its timers when no event comes.
 const IDLE_TICK: Duration = Duration::from_millis(20);
 /// Events worked off between two looks at the clock.
@@ -34,6 +37,19 @@ pub type Clock = Arc<dyn Fn() -> KernelTime + Send + Sync>;
 struct Lane {
     queue: Sender<Event>,
     thread: JoinHandle<()>,
+    /// Data is dropped until there is ample room again.
+    shedding: AtomicBool,
+}
+
+impl Lane {
+    /// Whether data finds room. `over`: it does not for the bytes that wait in all queues.
+    fn takes_data(&self, over: bool) -> bool {
+        let waiting = self.queue.len();
+        let limit = if self.shedding.load(Ordering::Relaxed) { QUEUE_LOW_EVENTS } else { QUEUE_DATA_EVENTS };
+        let sheds = over || waiting >= limit;
+        self.shedding.store(sheds, Ordering::Relaxed);
+        !sheds
+    }
 }
 
 /// The running engine: hands events to the worker of their connection and never blocks.
@@ -74,7 +90,7 @@ impl Engine {
             let thread = builder
                 .spawn(move || lane.run())
                 .map_err(|source| StartError { name, source })?;
-            lanes.push(Lane { queue, thread });
+            lanes.push(Lane { queue, thread, shedding: AtomicBool::new(false) });
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
@@ -94,7 +110,7 @@ impl Engine {
                 let (id, bytes) = (data.id, data.bytes.len() as u64);
                 let Some(lane) = self.lane(id) else { return };
                 let over = self.queued_bytes.load(Ordering::Relaxed) + bytes > self.queue_limit;
-                if over || lane.queue.len() >= QUEUE_DATA_EVENTS {
+                if !lane.takes_data(over) {
                     self.stats.lost_queue.add(bytes.max(1));
                     return;
                 }

@@ -146,10 +146,11 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        if connection.wants_secrets() || connection.wants_calls() {
+        let seeks_secrets = connection.seeks_secrets();
+        if seeks_secrets || connection.wants_calls() {
             self.seeking.entry(pid).or_default().insert(id);
         }
-        if connection.wants_secrets() {
+        if seeks_secrets {
             self.offer_secrets(id, pid, Choice::Likely, now);
         }
     }

@@ -114,7 +114,7 @@ impl Session {
             (Some(_), Some(_)) if is_tls13 => return false,
             _ => false,
         };
-        if is_tls13 && self.client.is_final() && self.server.is_final() {
+        if self.is_settled() {
             self.shared.candidates.clear();
             return own;
         }
@@ -155,6 +155,13 @@ impl Session {
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.client.bound && self.server.bound
+    }
+
+    /// Whether no secret can be of use any more: TLS 1.3 with the application keys of both directions, whose successors follow
+    /// from them.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.shared.handshake.protocol() == Some(Protocol::Tls13) && self.client.is_final() && self.server.is_final()
     }
 
     /// Bytes held, with an allowance for each record that waits.

@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     app: Application,
     tally: Tally,
     verdict: Verdict,
+    /// No secret can be of use to it any more.
+    settled: bool,
     needs_calls: Option<Pid>,
     last_pid: Option<Pid>,
     closing: Option<(Closed, KernelTime)>,
@@ -129,6 +131,7 @@ impl Connection {
             app: Application::new(false),
             tally: Tally::default(),
             verdict: Verdict::STREAM,
+            settled: false,
             needs_calls: None,
             last_pid: None,
             closing: None,
@@ -266,18 +269,26 @@ impl Connection {
         own
     }
 
-    /// Whether it has waited for half of the time allowed for a secret, so that unlikely ones are worth a trial.
+    /// Whether it has waited for half of the time allowed for a secret, or is over: unlikely ones are worth a trial.
     pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
         let Wire::Tls(tls) = &self.wire else { return false };
         tls.reading == Reading::Secrets
-            && tls
-                .waiting_since
-                .is_some_and(|since| after(since, settings.secret_wait / 2) <= now)
+            && tls.waiting_since.is_some_and(|since| {
+                self.closing.is_some() || after(since, settings.secret_wait / 2) <= now
+            })
     }
 
     /// Whether a secret may still be wanted.
     pub(crate) fn wants_secrets(&self) -> bool {
         matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Secrets && tls.tally.unreadable.is_none())
+    }
+
+    /// Whether the secrets that wait in the pool are worth a trial after bytes of it: until it has all it can ever need, and
+    /// once more to claim those it has.
+    pub(crate) fn seeks_secrets(&mut self) -> bool {
+        let settled = matches!(&self.wire, Wire::Tls(tls) if tls.session.is_settled());
+        let was_settled = std::mem::replace(&mut self.settled, settled);
+        self.wants_secrets() && !(settled && was_settled)
     }
 
     /// Whether its plaintext is looked for in calls, so that calls without a connection may be its own.
