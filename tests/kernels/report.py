@@ -1,0 +1,201 @@
+"""Judges what the emulated machines brought back, and prints one table: a column for each kernel, a row for each check.
+
+    python3 tests/kernels/report.py FOLDER VERSION…
+
+FOLDER/VERSION/out is what tests/kernels/init wrote there. The exit code is 1 if any check failed anywhere.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+GROUPS = ["sockets", "process", "existing", "tls-secrets", "tls-calls"]
+NUMBERS = "".join(f"{number}\n" for number in range(1, 50001))
+SMALL = "a small text\n"
+
+# Exchange: port, body, TLS version, source of the plaintext, program of the client, program of the server.
+EXCHANGES = {
+    "plain": (8080, NUMBERS, None, None, "/usr/bin/curl", "/usr/bin/busybox"),
+    "tls13": (8443, NUMBERS, "TLS 1.3", "secrets", "/usr/bin/curl", "/usr/bin/openssl"),
+    "tls12": (8443, NUMBERS, "TLS 1.2", "secrets", "/usr/bin/curl", "/usr/bin/openssl"),
+    "gnutls": (8443, NUMBERS, "TLS 1.3", "secrets", "/usr/bin/wget", "/usr/bin/openssl"),
+    "session": (8444, SMALL, None, "calls", "/usr/bin/openssl", "/usr/bin/openssl"),
+}
+
+
+class Failed(Exception):
+    """A check that did not hold; the text says what was seen instead."""
+
+
+def expect(condition, seen):
+    if not condition:
+        raise Failed(seen)
+
+
+class Machine:
+    """What one machine brought back."""
+
+    def __init__(self, folder):
+        self.out = folder / "out"
+        expect((self.out / "steps").exists(), f"brought nothing back; see {folder / 'console'}")
+        self.release = self.text("release")
+        self.doctor = json.loads(self.text("doctor.json") or "{}")
+        self.connections = []
+        self.transactions = {}
+        for line in self.text("agent.out").splitlines():
+            event = json.loads(line)
+            if event.get("type") == "connection" and event.get("finalized"):
+                self.connections.append(event)
+            elif event.get("msg") == "HTTP transaction":
+                self.transactions.setdefault(event["connection_id"], []).append(event)
+
+    def text(self, name):
+        path = self.out / name
+        return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+    def ends(self, port, client, server):
+        """The connections of an exchange as seen from its client and from its server."""
+
+        def of(direction, end, exe):
+            return [
+                event
+                for event in self.connections
+                if event["destination"]["address"]["port"] == port
+                and event["direction"].startswith(direction)
+                and event[end].get("exe") == exe
+            ]
+
+        return of("egress", "source", client), of("ingress", "destination", server)
+
+
+def group(machine, name):
+    found = {finding["name"]: finding for finding in machine.doctor.get("findings", [])}
+    finding = found.get(f"hooks: {name}")
+    expect(finding is not None, "doctor does not mention it")
+    expect(finding["ok"], finding["found"])
+    return "loads"
+
+
+def ready(machine):
+    expect(machine.text("ready.code") == "0", machine.text("agent.err").splitlines()[-1:])
+    return "yes"
+
+
+def exchange(machine, name):
+    port, body, version, source, client, server = EXCHANGES[name]
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    results = dict(line.split(" ", 1) for line in machine.text("clients").splitlines())
+    result = results.get(name, "did not run").split()
+    expect(result[0] == "0", f"client: {' '.join(result)}")
+    expect(name == "session" or result[1] == digest, "the client did not get the body")
+    sides = machine.ends(port, client, server)
+    told = []
+    for side, events in zip(("client", "server"), sides):
+        if name == "session" and side == "server":
+            # `openssl s_server -WWW` reads through a BIO, which goes past the exported functions that calls are read at.
+            continue
+        if version:
+            events = [event for event in events if event.get("tlsVersion") == version]
+        if name in ("tls13", "gnutls") and side == "server":
+            # Both are TLS 1.3 to the same server: told apart by what the client asked with.
+            events = [event for event in events if agent_of(machine, event).startswith("Wget") == (name == "gnutls")]
+        expect(len(events) == 1, f"{side}: {len(events)} connections")
+        told.append(healthy(machine, side, events[0], name, body, source))
+    return " and ".join(sorted(set(told)))
+
+
+def agent_of(machine, event):
+    for transaction in machine.transactions.get(event["meta"]["connectionId"], []):
+        headers = {key.lower(): value for key, value in transaction["request"]["headers"].items()}
+        return headers.get("user-agent", "")
+    return ""
+
+
+def healthy(machine, side, event, name, body, source):
+    health = event["health"]
+    reasons = [reason["code"] for reason in health["reasons"]]
+    if name == "session":
+        expect(reasons == ["joined_midstream"], f"{side}: {health['status']} {reasons}")
+    else:
+        expect(health["status"] == "healthy" and not reasons, f"{side}: {health['status']} {reasons} {health['checks']}")
+    expect(health["gapBytes"] == 0, f"{side}: {health['gapBytes']} bytes missing")
+    expect(event["meta"].get("tlsSource") == source, f"{side}: tls source {event['meta'].get('tlsSource')}")
+    transactions = machine.transactions.get(event["meta"]["connectionId"], [])
+    expect(len(transactions) == 1, f"{side}: {len(transactions)} transactions")
+    transaction = transactions[0]
+    expect(transaction["response"]["status"] == 200, f"{side}: status {transaction['response']['status']}")
+    expect(transaction["response"]["body"] == body, f"{side}: another body than was sent")
+    return "read by calls" if name == "session" else health["status"]
+
+
+def idle(machine):
+    """A connection that never said a word while the agent ran: only the pass over existing sockets knows it."""
+    busybox = "/usr/bin/busybox"
+    for side, events in zip(("client", "server"), machine.ends(8081, busybox, busybox)):
+        expect(len(events) == 1, f"{side}: {len(events)} connections")
+    return "found"
+
+
+def losses(machine):
+    """What the kernel side or the probes lost; the stages behind them do not depend on the kernel."""
+    expect(machine.text("metrics"), "no metrics")
+    pattern = r'^(qtap_\w+_lost_total\{.*stage="(?:kernel|probe)".*\}) ([1-9][0-9]*)$'
+    lost = re.findall(pattern, machine.text("metrics"), re.MULTILINE)
+    expect(not lost, " ".join(f"{name}={value}" for name, value in lost))
+    return "none"
+
+
+def end(machine):
+    expect(machine.text("agent.code") == "0", f"exit code {machine.text('agent.code')}")
+    expect(machine.text("left_after") in ("0", ""), f"{machine.text('left_after')} programs left")
+    return "clean"
+
+
+def verified(machine):
+    """Not a check: instructions that the verifier walked through, of the largest program and of all, where the kernel tells."""
+    counts = [line.split() for line in machine.text("programs").splitlines()]
+    counts = {parts[0]: int(parts[1]) for parts in counts if len(parts) == 2}
+    if not counts:
+        return "not told"
+    largest = max(counts, key=counts.get)
+    return f"{largest} {counts[largest]:,}"
+
+
+CHECKS = (
+    [("kernel", lambda machine: machine.release)]
+    + [(f"hooks: {name}", lambda machine, name=name: group(machine, name)) for name in GROUPS]
+    + [("ready", ready)]
+    + [(f"exchange: {name}", lambda machine, name=name: exchange(machine, name)) for name in EXCHANGES]
+    + [("idle connection", idle), ("losses", losses), ("end", end), ("verifier", verified)]
+)
+
+
+def main(folder, versions):
+    rows = {name: {} for name, _ in CHECKS}
+    problems = []
+    for version in versions:
+        try:
+            machine = Machine(Path(folder) / version)
+        except (Failed, ValueError) as error:
+            problems.append(f"{version}: {error}")
+            continue
+        for name, check in CHECKS:
+            try:
+                rows[name][version] = check(machine)
+            except (Failed, KeyError, ValueError) as error:
+                rows[name][version] = "FAILED"
+                problems.append(f"{version}: {name}: {error if isinstance(error, Failed) else repr(error)}")
+    width = max(len(name) for name in rows)
+    widths = {version: max([len(version)] + [len(row.get(version, "-")) for row in rows.values()]) for version in versions}
+    print(" " * width, *(version.ljust(widths[version]) for version in versions), sep="  ")
+    for name, row in rows.items():
+        print(name.ljust(width), *(row.get(version, "-").ljust(widths[version]) for version in versions), sep="  ")
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
