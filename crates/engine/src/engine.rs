@@ -45,7 +45,11 @@ impl Lane {
     /// Whether data finds room. `over`: it does not for the bytes that wait in all queues.
     fn takes_data(&self, over: bool) -> bool {
         let waiting = self.queue.len();
-        let limit = if self.shedding.load(Ordering::Relaxed) { QUEUE_LOW_EVENTS } else { QUEUE_DATA_EVENTS };
+        let limit = if self.shedding.load(Ordering::Relaxed) {
+            QUEUE_LOW_EVENTS
+        } else {
+            QUEUE_DATA_EVENTS
+        };
         let sheds = over || waiting >= limit;
         self.shedding.store(sheds, Ordering::Relaxed);
         !sheds
@@ -90,7 +94,11 @@ impl Engine {
             let thread = builder
                 .spawn(move || lane.run())
                 .map_err(|source| StartError { name, source })?;
-            lanes.push(Lane { queue, thread, shedding: AtomicBool::new(false) });
+            lanes.push(Lane {
+                queue,
+                thread,
+                shedding: AtomicBool::new(false),
+            });
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {

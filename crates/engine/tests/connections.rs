@@ -359,7 +359,11 @@ fn an_old_tls_connection_is_read_from_its_calls() {
     let mut bench = Bench::new();
     bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls::default());
     bench.open(Role::Client, true);
-    assert_eq!(bench.host.0.lock().unwrap().calls, 1, "calls are asked for as soon as the connection is found");
+    assert_eq!(
+        bench.host.0.lock().unwrap().calls,
+        1,
+        "calls are asked for as soon as the connection is found"
+    );
     let record = |length: usize| [&[0x17, 3, 3, 0, length as u8][..], &vec![0xa5; length]].concat();
     for _ in 0..3 {
         bench.writes(&record(100));
@@ -371,10 +375,17 @@ fn an_old_tls_connection_is_read_from_its_calls() {
         bench.send(Event::Data(call));
     }
     bench.close();
-    let outcomes: Vec<_> = bench.transactions().iter().map(|transaction| transaction.outcome).collect();
+    let outcomes: Vec<_> = bench
+        .transactions()
+        .iter()
+        .map(|transaction| transaction.outcome)
+        .collect();
     assert_eq!(outcomes, [Outcome::Complete; 3]);
     let report = bench.final_report();
-    assert_eq!(report.facts.tls.as_ref().and_then(|tls| tls.source), Some(qtap_engine::TlsSource::Calls));
+    assert_eq!(
+        report.facts.tls.as_ref().and_then(|tls| tls.source),
+        Some(qtap_engine::TlsSource::Calls)
+    );
     assert_eq!(bench.codes(), [ReasonCode::JoinedMidstream]);
     assert_eq!(bench.host.0.lock().unwrap().calls, 0);
 }
@@ -385,12 +396,45 @@ fn body_bytes_skipped_at_the_end_are_no_loss() {
     bench.open(Role::Client, false);
     bench.writes(REQUEST);
     bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n0123456789");
-    let skip_until = bench.host.0.lock().unwrap().verdicts.last().map(|&(_, verdict)| verdict.skip_until[1]).unwrap();
+    let skip_until = bench
+        .host
+        .0
+        .lock()
+        .unwrap()
+        .verdicts
+        .last()
+        .map(|&(_, verdict)| verdict.skip_until[1])
+        .unwrap();
     let end = 1_000_000 + 44;
-    bench.loses(Direction::Ingress, skip_until - bench.end(Layer::Socket, Direction::Ingress));
+    bench.loses(
+        Direction::Ingress,
+        skip_until - bench.end(Layer::Socket, Direction::Ingress),
+    );
     bench.reads(&vec![b'x'; usize::try_from(end - skip_until).unwrap()]);
     bench.close();
     let report = bench.final_report();
-    assert_eq!((report.health.status, report.health.gap_bytes), (HealthStatus::Healthy, 0), "{:?}", report.health);
+    assert_eq!(
+        (report.health.status, report.health.gap_bytes),
+        (HealthStatus::Healthy, 0),
+        "{:?}",
+        report.health
+    );
     assert_eq!(bench.transactions().len(), 1);
+}
+
+#[test]
+fn a_connection_that_ends_before_its_process_is_known_is_told_all_the_same() {
+    let mut bench = Bench::new();
+    let process = bench.host.0.lock().unwrap().process.take();
+    bench.host.0.lock().unwrap().is_behind = true;
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(RESPONSE);
+    bench.close();
+    bench.wait_ms(1000);
+    assert!(bench.received.lock().unwrap().reports.is_empty());
+    bench.host.0.lock().unwrap().process = process;
+    bench.wait_ms(20);
+    assert_eq!(bench.transactions().len(), 1);
+    assert_eq!(bench.final_report().health.status, HealthStatus::Healthy);
 }

@@ -245,11 +245,13 @@ impl Connection {
             self.next_report = after(now, cx.settings.report_interval);
             self.report(None, cx);
         }
-        if self
+        // Before its process is known nothing of it can be told; without an open event nothing ever can.
+        let gated = self.opened.is_some() && self.facts.is_none();
+        let is_over = self
             .closing
             .as_ref()
-            .is_some_and(|&(_, since)| after(since, cx.settings.close_wait) <= now)
-        {
+            .is_some_and(|&(_, since)| after(since, cx.settings.close_wait) <= now);
+        if is_over && !gated {
             return self.finish(cx);
         }
         self.finish_if_complete(cx)
@@ -273,9 +275,9 @@ impl Connection {
     pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
         let Wire::Tls(tls) = &self.wire else { return false };
         tls.reading == Reading::Secrets
-            && tls.waiting_since.is_some_and(|since| {
-                self.closing.is_some() || after(since, settings.secret_wait / 2) <= now
-            })
+            && tls
+                .waiting_since
+                .is_some_and(|since| self.closing.is_some() || after(since, settings.secret_wait / 2) <= now)
     }
 
     /// Whether a secret may still be wanted.
@@ -347,6 +349,9 @@ impl Connection {
             log::open(&facts, opened);
             self.next_report = after(opened.time, cx.settings.first_report).max(cx.now);
             self.next_check = after(cx.now, cx.settings.stall);
+        }
+        if let Some((_, since)) = &mut self.closing {
+            *since = cx.now;
         }
         let (pid, joined) = (opened.pid, opened.midstream);
         self.facts = Some(Box::new(facts));

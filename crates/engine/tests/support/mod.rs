@@ -1,6 +1,11 @@
 //! A worker with a host and a consumer that record, and connections made of kernel events.
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -46,6 +51,8 @@ pub fn process() -> Arc<Process> {
 #[derive(Default)]
 pub struct HostState {
     pub process: Option<Arc<Process>>,
+    /// Process events are not worked off yet.
+    pub is_behind: bool,
     pub exclusion: Exclusion,
     pub tls: Option<ProcessTls>,
     pub verdicts: Vec<(ConnectionId, Verdict)>,
@@ -61,12 +68,12 @@ impl Host for TestHost {
         0
     }
     fn process(&self, _: Pid, _: u64) -> ProcessLookup {
-        self.0
-            .lock()
-            .unwrap()
-            .process
-            .clone()
-            .map_or(ProcessLookup::Missing, ProcessLookup::Known)
+        let state = self.0.lock().unwrap();
+        match &state.process {
+            Some(process) => ProcessLookup::Known(Arc::clone(process)),
+            None if state.is_behind => ProcessLookup::Pending,
+            None => ProcessLookup::Missing,
+        }
     }
     fn exclusion(&self, _: &Process) -> Exclusion {
         self.0.lock().unwrap().exclusion.clone()

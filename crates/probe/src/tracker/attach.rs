@@ -217,8 +217,16 @@ fn ensure<A: Attacher>(
         }
         Err(reason) if pid.is_some_and(|pid| !Path::new(&format!("/proc/{}", pid.0)).exists()) => {
             // It ended in the meantime: nothing is missed.
-            tracing::debug!(path, pid = pid.map(|pid| pid.0), reason, "process ended before its probes");
-            *slot = Attachment::Refused { reason, retry_at: Instant::now() + RETRY };
+            tracing::debug!(
+                path,
+                pid = pid.map(|pid| pid.0),
+                reason,
+                "process ended before its probes"
+            );
+            *slot = Attachment::Refused {
+                reason,
+                retry_at: Instant::now() + RETRY,
+            };
             false
         }
         Err(reason) => {
