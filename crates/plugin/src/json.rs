@@ -1,5 +1,6 @@
 //! JSON that is harmless on a terminal.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -14,9 +15,26 @@ use crate::unsafe_text::is_unsafe;
 /// # Errors
 /// When `value` fails to serialise.
 pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(512);
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Harmless))?;
-    Ok(out)
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut *scratch,
+            Harmless,
+        ))?;
+        let json = scratch.to_vec();
+        if scratch.capacity() > SCRATCH_BYTES {
+            *scratch = Vec::new();
+        }
+        Ok(json)
+    })
+}
+
+/// What a thread keeps for its next record.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Where records grow, so that each costs one allocation of its own length and none on the way.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Compact, with more escapes.
@@ -25,7 +43,7 @@ struct Harmless;
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         // Nearly all text takes the first exit: one pass over bytes, no decoding.
-        if fragment.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
+        if fragment.is_ascii() && !fragment.as_bytes().contains(&0x7f) {
             return CompactFormatter.write_string_fragment(writer, fragment);
         }
         let mut rest = fragment;

@@ -1,7 +1,8 @@
 //! Wall times.
 
+use std::cell::Cell;
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
@@ -9,8 +10,31 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub SystemTime);
 
+thread_local! {
+    /// The last second that was written, and its text `2026-01-01T10:00:00`: events come in crowds.
+    static SECOND: Cell<(u64, [u8; 19])> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
+}
+
+/// Text of a second since 1970, if it lies in the years up to 9999.
+fn second(seconds: u64) -> Option<[u8; 19]> {
+    let (cached, text) = SECOND.get();
+    if cached == seconds {
+        return Some(text);
+    }
+    let time = jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+    let text = format!("{time:.0}").as_bytes().get(..19)?.try_into().ok()?;
+    SECOND.set((seconds, text));
+    Some(text)
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(since) = self.0.duration_since(UNIX_EPOCH)
+            && let Some(text) = second(since.as_secs())
+            && let Ok(text) = std::str::from_utf8(&text)
+        {
+            return write!(f, "{text}.{:09}Z", since.subsec_nanos());
+        }
         // A time outside of the years -9999 to 9999 can only come from a broken clock; its event is still worth having.
         let time = jiff::Timestamp::try_from(self.0).unwrap_or(jiff::Timestamp::MAX);
         write!(f, "{time:.9}")
@@ -35,11 +59,21 @@ mod tests {
             (0, "1970-01-01T00:00:00.000000000Z"),
             (1_767_261_600_123_456_789, "2026-01-01T10:00:00.123456789Z"),
             (951_782_400_000_000_001, "2000-02-29T00:00:00.000000001Z"),
+            (951_782_400_999_999_999, "2000-02-29T00:00:00.999999999Z"),
+            (951_782_401_000_000_000, "2000-02-29T00:00:01.000000000Z"),
         ] {
             assert_eq!(
                 Timestamp(UNIX_EPOCH + Duration::from_nanos(nanoseconds)).to_string(),
                 text
             );
         }
+    }
+
+    #[test]
+    fn times_before_1970_and_after_9999_are_written_too() {
+        let before = UNIX_EPOCH - Duration::from_nanos(1);
+        assert_eq!(Timestamp(before).to_string(), "1969-12-31T23:59:59.999999999Z");
+        let beyond = UNIX_EPOCH + Duration::from_secs(300_000_000_000);
+        assert!(Timestamp(beyond).to_string().starts_with("9999-12-3"));
     }
 }
