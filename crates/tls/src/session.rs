@@ -161,7 +161,9 @@ impl Session {
     /// from them.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.shared.handshake.protocol() == Some(Protocol::Tls13) && self.client.is_final() && self.server.is_final()
+        self.shared.handshake.protocol() == Some(Protocol::Tls13)
+            && self.client.is_final()
+            && self.server.is_final()
     }
 
     /// Bytes held, with an allowance for each record that waits.
