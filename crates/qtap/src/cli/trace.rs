@@ -325,7 +325,7 @@ mod tests {
                 "mod:opensll",
                 "unknown trace module `opensll`, did you mean `openssl`?",
             ),
-            ("mod:nope", "known: ca, debug, gotls"),
+            ("mod:nope", "known: ca, debug, gnutls, gotls"),
             ("pid:0", "`0` is not a process id"),
             ("pid:99999999999", "is not a process id"),
             ("container:web", "`web` is not a container id"),
