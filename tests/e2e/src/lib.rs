@@ -34,7 +34,7 @@ pub use curl::Curl;
 pub use events::{Capture, Events, Side};
 pub use expect::{
     Transport, assert_complete, assert_healthy, assert_sums, assert_truth, header_lists, headers_of, one,
-    single, single_on_port, wait_for_both_ends,
+    outline, single, single_on_port, wait_for_both_ends,
 };
 pub use files::{deterministic_bytes, hex_sha256, programs, scratch, venv};
 pub use net::{free_port, http_get, wait_for_listener};

@@ -134,10 +134,11 @@ fn curl_over_tls(source: &'static str) {
             assert_eq!(connection["l7Protocol"], protocol);
             assert_eq!(connection["tlsVersion"], format!("TLS {version}"));
             assert_eq!(connection["tls"]["sni"], *name);
-            assert_eq!(
-                connection["tls"]["alpn"],
-                if *http == "2" { "h2" } else { "http/1.1" }
-            );
+            // TLS 1.3 answers the offer in an encrypted message, which calls do not show.
+            if source != "calls" || *version == "1.2" {
+                let agreed = if *http == "2" { "h2" } else { "http/1.1" };
+                assert_eq!(connection["tls"]["alpn"], agreed);
+            }
             assert_eq!(connection["transactions"], 1);
             if source != "auto" {
                 assert_eq!(connection["meta"]["tlsSource"], source);

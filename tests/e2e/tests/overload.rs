@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Certificates, Config, Curl, Nginx, Program, Side, Transport, assert_complete, assert_healthy,
-    assert_sums, deterministic_bytes, free_port, hex_sha256, outline, run_ok, scratch, single,
+    assert_sums, deterministic_bytes, free_port, headers_of, hex_sha256, outline, run_ok, scratch, single,
     wait_for_both_ends,
 };
 use rustix::process::Signal;
@@ -145,13 +145,16 @@ fn assert_honest(transaction: &Value, digests: &[String], gap: u64) {
     {
         Some(number) if !flagged => assert_complete(transaction, None, Some(&digests[number])),
         Some(number) => {
-            // What is there of an incomplete body is less than the whole.
+            // What is there of it belongs together: the response is that of the request.
+            let response = headers_of(&transaction["response"]);
+            if let Some(announced) = response.get("content-length") {
+                let told = length(number).to_string();
+                assert_eq!(*announced, [told], "{path}: {}", outline(transaction));
+            }
             let body = transaction["response"]["body"].as_str().unwrap_or_default();
-            let fits = body.len() * 3 / 4 <= length(number) + 3;
             assert!(
-                fits,
-                "{path} has {} bytes: {}",
-                length(number),
+                body.len() * 3 / 4 <= length(number) + 3,
+                "{path}: {}",
                 outline(transaction)
             );
         }
