@@ -13,8 +13,8 @@ use crate::{ConnectionFacts, ReasonCode};
 
 /// Bytes of each side that detection looks at (P-D1).
 const DETECT_BYTES: usize = 4096;
-/// Pieces of both sides that detection looks at (P-D1).
-const DETECT_PIECES: usize = 16;
+/// Pieces of both sides that detection looks at: a program may read byte by byte.
+const DETECT_PIECES: usize = 1024;
 /// How often a connection is detected anew after its parser said that it is something else (P-D4).
 const DETECT_ATTEMPTS: u32 = 2;
 

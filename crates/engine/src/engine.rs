@@ -18,6 +18,8 @@ const QUEUE_DATA_EVENTS: usize = QUEUE_EVENTS - (1 << 13);
 /// Once data found no room, none is taken until the queue is down to this: what is lost then lies together, some messages whole,
 /// where taking a record whenever there is room for one would damage nearly all of them.
 const QUEUE_LOW_EVENTS: usize = QUEUE_DATA_EVENTS * 3 / 4;
+/// Events up to which a queue takes another batch of the reader, which is at most 1 MiB of small records.
+const QUEUE_COMFORTABLE: usize = QUEUE_DATA_EVENTS / 2;
 /// How often a worker looks at its timers when no event comes.
 const IDLE_TICK: Duration = Duration::from_millis(20);
 /// Events worked off between two looks at the clock.
@@ -134,6 +136,14 @@ impl Engine {
             }
             _ => {}
         }
+    }
+
+    /// Whether every worker's queue takes another batch. While one does not, events are better left in the kernel's
+    /// ring, which is the larger buffer and counts what it loses.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.queue.len() < QUEUE_COMFORTABLE)
+            && self.queued_bytes.load(Ordering::Relaxed) < self.queue_limit / 2
     }
 
     /// Stops the workers: what is queued is worked off, bounded by `deadline`; every connection is reported.

@@ -34,6 +34,8 @@ pub struct Settings {
     pub secret_wait: Duration,
     /// How long a closed connection may wait for its last records.
     pub close_wait: Duration,
+    /// How long a closed TLS connection may wait until the libraries of its process were looked at.
+    pub examine_wait: Duration,
     /// First report of a connection.
     pub first_report: Duration,
     /// Further reports.
@@ -57,6 +59,7 @@ impl Default for Settings {
             reorder_wait: Duration::from_millis(200),
             secret_wait: Duration::from_secs(2),
             close_wait: Duration::from_millis(300),
+            examine_wait: Duration::from_secs(1),
             first_report: Duration::from_millis(500),
             report_interval: Duration::from_secs(10),
             stall: Duration::from_secs(5),

@@ -37,7 +37,7 @@ impl Connection {
 
     /// Whether the libraries of its process were looked at, if it is TLS: a short-lived program is gone before that,
     /// and its connection waits a little for the finding.
-    fn is_examined(&self, cx: &Context<'_>) -> bool {
+    pub(super) fn is_examined(&self, cx: &Context<'_>) -> bool {
         let is_tls = self.facts.as_ref().is_some_and(|facts| facts.tls.is_some());
         !is_tls || self.pid().is_none_or(|pid| cx.host.tls(pid).is_some())
     }

@@ -247,10 +247,15 @@ impl Connection {
         }
         // Before its process is known nothing of it can be told; without an open event nothing ever can.
         let gated = self.opened.is_some() && self.facts.is_none();
+        let wait = if self.is_examined(cx) {
+            cx.settings.close_wait
+        } else {
+            cx.settings.examine_wait
+        };
         let is_over = self
             .closing
             .as_ref()
-            .is_some_and(|&(_, since)| after(since, cx.settings.close_wait) <= now);
+            .is_some_and(|&(_, since)| after(since, wait) <= now);
         if is_over && !gated {
             return self.finish(cx);
         }

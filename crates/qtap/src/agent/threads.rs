@@ -14,6 +14,8 @@ use super::host::{AgentHost, Progress};
 
 /// How long the reader sleeps when the rings are empty.
 const POLL: Duration = Duration::from_millis(10);
+/// How long events are left in the rings because a worker is behind; then it loses data, and the others go on.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the process table is looked after when no event comes.
 const TABLE_TICK: Duration = Duration::from_millis(5);
 
@@ -51,7 +53,16 @@ impl ReaderLoop {
         self.engine.stop(left.max(Duration::from_millis(500)));
     }
 
+    /// Waits, bounded, while a worker is behind.
+    fn hold_back(&self) {
+        let until = std::time::Instant::now() + PATIENCE;
+        while !self.engine.has_room() && std::time::Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     fn poll(&mut self, timeout: Duration) -> usize {
+        self.hold_back();
         let Self {
             reader,
             engine,
