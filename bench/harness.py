@@ -1,11 +1,14 @@
 """nginx, wrk, empty probes and the agent, each as something that is started, asked, and ended. Everything listens on loopback."""
 
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -77,16 +80,41 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def busy_share(seconds=1.0):
-    """What other programs use of all CPUs, 0 to 1, the hypervisor's share included."""
-    def read():
-        fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-        return sum(fields), fields[3] + fields[4]
+def host_seconds():
+    """Processor time of the whole host so far, all CPUs together: passed, and not idle."""
+    fields = [int(field) / TICK for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(fields), sum(fields) - fields[3] - fields[4]
 
-    all_before, idle_before = read()
-    time.sleep(seconds)
-    all_after, idle_after = read()
-    return 1 - (idle_after - idle_before) / max(all_after - all_before, 1)
+
+def tracing_programs():
+    """Ids of the BPF programs on this host that may cost a traced program time."""
+    kinds = {"kprobe", "tracepoint", "raw_tracepoint", "raw_tracepoint_writable", "perf_event", "tracing"}
+    said = subprocess.run(["bpftool", "--json", "prog", "show"], check=True, capture_output=True, text=True).stdout
+    return {program["id"] for program in json.loads(said) if program["type"] in kinds}
+
+
+class Watch(threading.Thread):
+    """Looks once a second for programs of other tracers than our own."""
+
+    def __init__(self, own):
+        super().__init__(daemon=True)
+        self.own = own
+        self.strangers = set()
+        self.over = threading.Event()
+
+    def run(self):
+        while True:
+            self.strangers |= tracing_programs() - self.own
+            if self.over.wait(1):
+                return
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
 
 
 def mapped_libssl(pid):
@@ -150,15 +178,28 @@ class Nginx(Process):
         return cpu_seconds(self.worker)
 
 
-class Load:
-    """One run of wrk: requests made, their rate, and the processor time that nginx spent on each."""
+def children_seconds():
+    """Processor time of children that were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
-    def __init__(self, nginx, seconds, connections):
+
+class Load:
+    """One run of wrk: requests made, their rate, the processor time that nginx spent on each, and the share of all CPUs that went
+    to programs other than nginx, wrk and the agent."""
+
+    def __init__(self, nginx, seconds, connections, agent=None):
         url = f"https://127.0.0.1:{nginx.port}/hello"
-        before = nginx.cpu()
-        command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", url]
+        command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s", url]
+
+        def ours():
+            return nginx.cpu() + children_seconds() + (agent.cpu() if agent else 0)
+
+        own, server_seconds, (passed, busy) = ours(), nginx.cpu(), host_seconds()
         said = subprocess.run(command, check=True, capture_output=True, text=True, env=clean_environment()).stdout
-        server_seconds = nginx.cpu() - before
+        own, server_seconds = ours() - own, nginx.cpu() - server_seconds
+        passed, busy = (after - before for after, before in zip(host_seconds(), (passed, busy)))
+        self.others = max(busy - own, 0) / max(passed, 1e-9)
         made = re.search(r"(\d+) requests in", said)
         rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
         if not made or not rate or re.search(r"Non-2xx|Socket errors", said):
