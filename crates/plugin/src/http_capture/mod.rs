@@ -67,16 +67,18 @@ impl Plugin for HttpCapture {
     fn transaction(&self, exchange: &Exchange<'_>) {
         let transaction = json::transaction(exchange, self.level, &self.agent);
         let (content_type, data) = self.encode(&transaction);
+        let summary = summary(&transaction);
+        let metadata = transaction.metadata;
         self.store.put(Artifact {
             kind: ArtifactKind::HttpTransaction,
-            connection_id: exchange.connection.public_id.to_string(),
-            endpoint_id: exchange.connection.endpoint_id(),
-            request_id: exchange.transaction.id.to_string(),
-            tags: transaction.metadata.tags.clone(),
+            connection_id: metadata.connection_id,
+            endpoint_id: metadata.endpoint_id,
+            request_id: metadata.request_id,
+            tags: metadata.tags,
             timestamp: Timestamp(exchange.transaction.finished),
             content_type,
             data: Bytes::from(data),
-            summary: summary(&transaction),
+            summary,
         });
     }
 }

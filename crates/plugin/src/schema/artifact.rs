@@ -18,6 +18,9 @@ pub enum ArtifactKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary(Vec<(&'static str, SummaryValue)>);
 
+/// Entries that there is room for from the first.
+const SUMMARY_ENTRIES: usize = 16;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum SummaryValue {
@@ -30,13 +33,20 @@ impl Summary {
     pub fn text(&mut self, key: &'static str, value: impl Into<String>) {
         let value = value.into();
         if !value.is_empty() {
-            self.0.push((key, SummaryValue::Text(value)));
+            self.push(key, SummaryValue::Text(value));
         }
     }
 
     /// Adds a number.
     pub fn number(&mut self, key: &'static str, value: u64) {
-        self.0.push((key, SummaryValue::Number(value)));
+        self.push(key, SummaryValue::Number(value));
+    }
+
+    fn push(&mut self, key: &'static str, value: SummaryValue) {
+        if self.0.capacity() == 0 {
+            self.0.reserve(SUMMARY_ENTRIES);
+        }
+        self.0.push((key, value));
     }
 
     /// Whether it says nothing.
