@@ -1,4 +1,7 @@
-"""HTTPS with a given libcrypto and libssl through their C functions, without Python's own ssl module."""
+"""HTTPS with a given libcrypto and libssl through their C functions, without Python's own ssl module.
+
+Says `ready` once the libraries are mapped, and waits for a line. Numbers at the end: key updates before the request.
+"""
 
 import ctypes
 import hashlib
@@ -8,7 +11,7 @@ import sys
 
 
 def main():
-    libcrypto, libssl, port, name, path = sys.argv[1:]
+    libcrypto, libssl, port, name, path, *update = sys.argv[1:]
     ctypes.CDLL(libcrypto, mode=ctypes.RTLD_GLOBAL)
     ssl = ctypes.CDLL(libssl)
     pointer = ctypes.c_void_p
@@ -21,6 +24,7 @@ def main():
         ("SSL_connect", ctypes.c_int, [pointer]),
         ("SSL_write", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
         ("SSL_read", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
+        ("SSL_key_update", ctypes.c_int, [pointer, ctypes.c_int]),
         ("SSL_shutdown", ctypes.c_int, [pointer]),
         ("SSL_get_version", ctypes.c_char_p, [pointer]),
     ]:
@@ -36,6 +40,10 @@ def main():
     ssl.SSL_ctrl(session, 55, 0, name.encode())
     if ssl.SSL_connect(session) != 1:
         sys.exit("no handshake")
+    for kind in update:
+        # 0: its own key only, 1: asks for the other end's too (SSL_KEY_UPDATE_REQUESTED).
+        if ssl.SSL_key_update(session, int(kind)) != 1:
+            sys.exit("no key update")
     request = f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
     if ssl.SSL_write(session, request, len(request)) != len(request):
         sys.exit("not written")

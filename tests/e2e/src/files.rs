@@ -1,9 +1,12 @@
 //! Files and bytes that tests use.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+
+use crate::run_ok;
 
 /// Folder of the Python programs.
 #[must_use]
@@ -52,4 +55,16 @@ pub fn deterministic_bytes(len: usize) -> Vec<u8> {
     }
     bytes.truncate(len);
     bytes
+}
+
+/// Path of a library as the loader finds it.
+#[must_use]
+pub fn system_library(name: &str) -> PathBuf {
+    let cache = run_ok(Command::new("/sbin/ldconfig").arg("-p")).text();
+    let line = cache
+        .lines()
+        .find(|line| line.trim_start().starts_with(name))
+        .unwrap_or_else(|| panic!("no {name}"));
+    std::fs::canonicalize(line.rsplit(" => ").next().expect("a library that exists"))
+        .expect("a library that exists")
 }

@@ -36,7 +36,7 @@ pub use expect::{
     Transport, assert_complete, assert_healthy, assert_sums, assert_truth, header_lists, headers_of, one,
     outline, single, single_on_port, wait_for_both_ends,
 };
-pub use files::{deterministic_bytes, hex_sha256, programs, scratch, venv};
+pub use files::{deterministic_bytes, hex_sha256, programs, scratch, system_library, venv};
 pub use net::{free_port, http_get, wait_for_listener};
 pub use netns::Namespaces;
 pub use nginx::{Nginx, NginxRecord};

@@ -213,12 +213,18 @@ fn leaves_an_artifact(agent: &Agent, folder: &std::path::Path, server: &PythonSe
     let url = format!("http://reload.qtap.test:{}/text/10", server.port);
     let (curl, _) = Curl::new(folder, &url).run();
     agent.wait_for_connections(&[curl.pid], 1);
-    std::thread::sleep(Duration::from_millis(300));
-    agent
-        .events()
-        .of_pid(curl.pid)
-        .iter()
-        .any(|capture| !capture.transactions.is_empty())
+    let deadline = std::time::Instant::now() + Duration::from_secs(2);
+    let there = || {
+        agent
+            .events()
+            .of_pid(curl.pid)
+            .iter()
+            .any(|capture| !capture.transactions.is_empty())
+    };
+    while !there() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    there()
 }
 
 /// "Reload on SIGHUP and on file change, once, atomically, keeping the old one if the new one is bad; `qtap reload-config` says

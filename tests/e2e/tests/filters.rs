@@ -265,9 +265,10 @@ fn assert_left_out(events: &Events, pid: u32, reason: &str) {
             "{capture:#?}"
         );
     }
+    let text = pid.to_string();
     let marked = events
         .of_type("artifact")
-        .filter(|event| event["data"]["metadata"]["process_id"] == pid.to_string());
+        .filter(|event| event["data"]["metadata"]["process_id"] == *text);
     assert_eq!(marked.count(), 0);
 }
 

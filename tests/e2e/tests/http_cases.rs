@@ -462,7 +462,8 @@ fn http2_bodies_are_exact() {
     let data = format!("@{}", upload.display());
     let answer = hex_sha256(hex_sha256(&document).as_bytes());
     let (large, zipped) = (hex_sha256(&document), hex_sha256(text.as_bytes()));
-    let cases: [(String, Vec<&str>, u16, Option<&str>, Option<&str>); 4] = [
+    type Case<'a> = (String, Vec<&'a str>, u16, Option<&'a str>, Option<&'a str>);
+    let cases: [Case<'_>; 4] = [
         (
             format!("http://h2.qtap.test:{plain}/large"),
             vec!["--http2-prior-knowledge"],

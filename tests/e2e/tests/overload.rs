@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Certificates, Config, Curl, Nginx, Program, Side, Transport, assert_complete, assert_healthy,
-    assert_sums, deterministic_bytes, free_port, headers_of, hex_sha256, outline, run_ok, scratch, single,
+    assert_sums, deterministic_bytes, free_port, hex_sha256, outline, run_ok, scratch, single,
     wait_for_both_ends,
 };
 use rustix::process::Signal;
@@ -144,20 +144,9 @@ fn assert_honest(transaction: &Value, digests: &[String], gap: u64) {
         .and_then(|number| number.parse::<usize>().ok())
     {
         Some(number) if !flagged => assert_complete(transaction, None, Some(&digests[number])),
-        Some(number) => {
-            // What is there of it belongs together: the response is that of the request.
-            let response = headers_of(&transaction["response"]);
-            if let Some(announced) = response.get("content-length") {
-                let told = length(number).to_string();
-                assert_eq!(*announced, [told], "{path}: {}", outline(transaction));
-            }
-            let body = transaction["response"]["body"].as_str().unwrap_or_default();
-            assert!(
-                body.len() * 3 / 4 <= length(number) + 3,
-                "{path}: {}",
-                outline(transaction)
-            );
-        }
+        // Where bytes are missing on both sides the request may not be the one that the response answers: it is
+        // flagged, and nothing of it is taken for whole.
+        Some(number) => assert!(number < digests.len(), "nobody asked for {path:?}"),
         None => assert!(
             flagged && (path == "*" || path.is_empty()),
             "nobody asked for {path:?}"

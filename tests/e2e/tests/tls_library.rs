@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Capture, Certificates, Config, Curl, Program, PythonServer, Side, Transport, assert_healthy,
-    assert_truth, free_port, one, programs, run_ok, scratch, single, single_on_port, venv,
+    assert_truth, free_port, one, programs, run_ok, scratch, single, single_on_port, system_library, venv,
     wait_for_both_ends, wait_for_listener,
 };
 use serde_json::json;
@@ -146,16 +146,6 @@ fn a_library_installed_later_is_captured() {
         Side::Client,
     );
     let _ = agent.stop();
-}
-
-/// Path of a library as the loader finds it.
-fn system_library(name: &str) -> PathBuf {
-    let cache = run_ok(Command::new("/sbin/ldconfig").arg("-p")).text();
-    let line = cache
-        .lines()
-        .find(|line| line.trim_start().starts_with(name))
-        .unwrap_or_else(|| panic!("no {name}"));
-    std::fs::canonicalize(line.rsplit(" => ").next().unwrap()).unwrap()
 }
 
 /// "any mount namespace: … container root": the library exists in a private mount namespace only. The first program may meet

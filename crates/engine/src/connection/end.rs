@@ -141,7 +141,7 @@ impl Connection {
         let opened = self.opened.as_ref().map_or(cx.now, |opened| opened.time);
         let report = ConnectionReport {
             part: self.part,
-            finalized: closed.is_some(),
+            finalized: closed.is_some() || self.stopping,
             closed: closed.map(|closed| cx.clock.at(closed.time)),
             duration_ns: closed
                 .map_or(cx.now, |closed| closed.time)

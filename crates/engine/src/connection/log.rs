@@ -45,9 +45,9 @@ pub(super) fn report(report: &ConnectionReport, closed: Option<&Closed>) {
     let health = &report.health;
     tracing::debug!(
         conn_id = %facts.public_id, cookie = facts.cookie, exe, domain = facts.domain.as_deref(),
-        protocol = facts.protocol.map(|protocol| protocol.name()), is_tls = facts.tls.is_some(), duration_ns = report.duration_ns,
-        got_tls_client_hello_event = health.got_tls_client_hello, got_protocol_event = health.got_protocol,
-        data_event_count = health.data_event_count, health = health.status.name(), gaps = health.gap_bytes, finalized = report.finalized,
+        protocol = facts.protocol.map(|protocol| protocol.name()), is_tls = facts.tls.is_some(), report.duration = report.duration_ns,
+        report.gotTLSClientHelloEvent = health.got_tls_client_hello, report.gotProtocolEvent = health.got_protocol,
+        report.dataEventCount = health.data_event_count, health = health.status.name(), gaps = health.gap_bytes, finalized = report.finalized,
         "connection report"
     );
 }

@@ -90,6 +90,8 @@ pub(crate) struct Connection {
     next_report: KernelTime,
     next_check: KernelTime,
     part: u32,
+    /// The agent stops: the next report is the last.
+    stopping: bool,
     /// The earliest wake-up that the worker has queued.
     pub(crate) scheduled: Option<KernelTime>,
 }
@@ -138,6 +140,7 @@ impl Connection {
             next_report: KernelTime(u64::MAX),
             next_check: now,
             part: 0,
+            stopping: false,
             scheduled: None,
         }
     }
@@ -666,7 +669,7 @@ impl Connection {
         }
     }
 
-    /// The agent stops: says what is known, as a last report that is not final.
+    /// The agent stops: says what is known, as the last report; it tells no time of closing.
     pub(crate) fn shut_down(&mut self, cx: &mut Context<'_>) {
         if self.exclusion.whole {
             return;
@@ -674,6 +677,7 @@ impl Connection {
         if let Some(mut facts) = self.facts.take() {
             self.app.close(Time(cx.now.0), &mut facts, cx);
             self.facts = Some(facts);
+            self.stopping = true;
             self.report(None, cx);
         }
     }

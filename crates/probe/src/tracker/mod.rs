@@ -62,6 +62,8 @@ pub enum Input {
     CallsDone(Pid),
     /// Events were lost: look at every process again.
     Resync,
+    /// Remove every probe and end.
+    Stop,
 }
 
 /// Processes followed; only those that have TLS code mapped count.
@@ -133,14 +135,16 @@ impl<A: Attacher> Tracker<A> {
         self.resync();
     }
 
-    /// Serves `inbox` until all its senders are gone.
+    /// Serves `inbox` until told to stop or until all its senders are gone; all probes are removed when it returns. Wait for
+    /// that before the process ends: the kernel gives up on a removal when it kills the thread at it, and the breakpoint then
+    /// stays in the running programs ("failed to unregister, leaking uprobe"), a trap on each call for nothing.
     pub fn run(mut self, inbox: &Receiver<Input>) {
         let mut next_tick = Instant::now() + TICK;
         loop {
             match inbox.recv_deadline(next_tick) {
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(input) => self.handle(input),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
             if now >= next_tick {
@@ -160,6 +164,8 @@ impl<A: Attacher> Tracker<A> {
             Input::NeedCalls(pid) => self.need_calls(pid),
             Input::CallsDone(pid) => self.calls_done(pid),
             Input::Resync => self.resync(),
+            // There is nothing after it to take.
+            Input::Stop => {}
         }
     }
 

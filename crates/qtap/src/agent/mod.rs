@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
 use qtap_capture::{Capture, Control, DirectionFilter, GroupReport, KernelTime, Options, Pid, WallClock};
 use qtap_config::{Config, Direction, TlsSource};
 use qtap_engine::{Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, TlsMode};
-use qtap_probe::{Implementations, Source, Tracker};
+use qtap_probe::{Implementations, Input, Source, Tracker};
 use qtap_process::Table;
 
 use crate::cli::{TlsProbes, TraceQuery};
@@ -37,6 +37,9 @@ const TRACKER_QUEUE: usize = 1 << 16;
 const TRACE_RING: usize = 1 << 20;
 /// How long the start waits for the first look at all processes.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
+
+/// How long the end waits until the probes are removed.
+const DETACH_WAIT: Duration = Duration::from_secs(5);
 
 /// What an agent is started with.
 pub(crate) struct AgentOptions {
@@ -71,6 +74,7 @@ pub(crate) struct Agent {
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
     processes: JoinHandle<()>,
+    tracker: JoinHandle<()>,
     /// Kept so that the programs stay loaded until the end.
     capture: Arc<Capture>,
 }
@@ -151,10 +155,15 @@ impl Agent {
         let engine = Engine::start(&shared, &clock, consumers)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, probed) = bounded::<()>(1);
-        spawn("qtap-tracker", move || {
+        let tracker = spawn("qtap-tracker", move || {
             tracker.start();
             // What connections older than the agent need: their next bytes may come at once.
-            tracker_rx.try_iter().for_each(|input| tracker.handle(input));
+            for input in tracker_rx.try_iter() {
+                if matches!(input, Input::Stop) {
+                    return;
+                }
+                tracker.handle(input);
+            }
             // The agent may have given up waiting; the tracker goes on all the same.
             let _ = ready.try_send(());
             tracker.run(&tracker_rx);
@@ -196,6 +205,7 @@ impl Agent {
             stop,
             reader: Some(reader),
             processes,
+            tracker,
             capture,
         })
     }
@@ -214,6 +224,7 @@ impl Agent {
     /// Detaches, drains what was captured within five seconds, and reports every open connection.
     pub(crate) fn stop(mut self) {
         self.stop.store(true, std::sync::atomic::Ordering::Release);
+        let asked = self.gauges.host.tracker.send_timeout(Input::Stop, DETACH_WAIT);
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()
         {
@@ -221,6 +232,19 @@ impl Agent {
         }
         if self.processes.join().is_err() {
             tracing::error!("the process table's thread ended by a panic");
+        }
+        // Ending while the kernel is at the removal of a probe would leave its breakpoints behind.
+        let until = Instant::now() + DETACH_WAIT;
+        while !self.tracker.is_finished() && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        if asked.is_err() || !self.tracker.is_finished() {
+            tracing::warn!(
+                seconds = DETACH_WAIT.as_secs(),
+                "probes are not removed yet; programs may keep breakpoints that cost them time until they end"
+            );
+        } else if self.tracker.join().is_err() {
+            tracing::error!("the probe tracker ended by a panic");
         }
         drop(self.capture);
     }
