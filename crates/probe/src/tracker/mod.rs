@@ -90,7 +90,7 @@ impl<L> Process<L> {
     }
 }
 
-/// See the [module](self).
+/// Finds the TLS libraries of processes and keeps probes attached to them, each file once.
 #[derive(Debug)]
 pub struct Tracker<A: Attacher> {
     attacher: A,

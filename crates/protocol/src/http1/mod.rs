@@ -1,7 +1,7 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112; `protocols.md` §3).
 //!
 //! In: pieces of both directions and the holes between them. Out: one transaction per request, its response
-//! found by order (`pairing`). Each direction is a [`lane::Lane`] that is in a head, in a body, searching, or
+//! found by order (`pairing`). Each direction is a `Lane` that is in a head, in a body, searching, or
 //! waiting for the other one; `drive` is their loop, `client` and `server` hold what is special to each; `gaps` what happens
 //! when bytes are missing.
 //!
