@@ -29,6 +29,32 @@ pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     })
 }
 
+/// One JSON value on one line: what [`to_vec`] makes, and nothing else, so that it can be put into other JSON as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonLine(Vec<u8>);
+
+impl JsonLine {
+    /// `value` as [`to_vec`] writes it.
+    ///
+    /// # Errors
+    /// When `value` fails to serialise.
+    pub fn of(value: &impl Serialize) -> serde_json::Result<Self> {
+        to_vec(value).map(Self)
+    }
+
+    /// `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(b"null".to_vec())
+    }
+
+    /// The JSON.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// What a thread keeps for its next record.
 const SCRATCH_BYTES: usize = 64 << 10;
 

@@ -17,6 +17,10 @@ use std::process::ExitCode;
 
 use cli::Action;
 
+/// Records live from one thread to another and are small: a third of the time per transaction went to the C library's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,

@@ -2,20 +2,21 @@
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use qtap_plugin::json;
-use qtap_plugin::schema::{Artifact, ArtifactKind, ArtifactRecord, Event, Summary, Timestamp};
+use qtap_plugin::schema::{Artifact, ArtifactKind, ArtifactRecord, Content, Event, Summary, Timestamp};
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 /// `event` as one line with its line end.
 pub(crate) fn of_event(event: &Event) -> serde_json::Result<Vec<u8>> {
     ended(json::to_vec(event)?)
 }
 
-/// `artifact` as one line with its line end. JSON content is embedded as it is under `data`, other content in base64
-/// under `dataBase64`; so is content that calls itself JSON and is not.
+/// `artifact` as one line with its line end. JSON is embedded as it is under `data`, text in base64 under `dataBase64`.
 pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> serde_json::Result<Vec<u8>> {
-    let embedded = embeddable(artifact);
-    let line = ArtifactLine {
+    let text = match &artifact.content {
+        Content::Json(_) => None,
+        Content::Text(text) => Some(Base64(text)),
+    };
+    let mut line = json::to_vec(&ArtifactLine {
         kind_of_event: "artifact",
         kind: artifact.kind,
         connection_id: &artifact.connection_id,
@@ -23,13 +24,20 @@ pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> serde_json::Resu
         request_id: &artifact.request_id,
         tags: &artifact.tags,
         timestamp: artifact.timestamp,
-        content_type: artifact.content_type,
+        content_type: artifact.content.mime_type(),
         digest,
         summary: &artifact.summary,
-        data: embedded,
-        data_base64: embedded.is_none().then_some(Base64(&artifact.data)),
-    };
-    ended(json::to_vec(&line)?)
+        data_base64: text,
+    })?;
+    if let Content::Json(data) = &artifact.content {
+        // An object ends with its brace; the content, which is on one line, goes before that without being parsed again.
+        line.pop();
+        line.reserve_exact(data.bytes().len() + 10);
+        line.extend_from_slice(br#","data":"#);
+        line.extend_from_slice(data.bytes());
+        line.push(b'}');
+    }
+    ended(line)
 }
 
 /// The record of an artifact stored at `url`.
@@ -45,14 +53,6 @@ pub(crate) fn record_of(artifact: Artifact, digest: String, url: String) -> Arti
         url,
         summary: artifact.summary,
     }
-}
-
-/// The content, if it is JSON that stays on one line.
-fn embeddable(artifact: &Artifact) -> Option<&RawValue> {
-    if artifact.content_type != "application/json" || artifact.data.contains(&b'\n') {
-        return None;
-    }
-    serde_json::from_slice(&artifact.data).ok()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "ends a chain of results")]
@@ -77,8 +77,6 @@ struct ArtifactLine<'a> {
     digest: &'a str,
     #[serde(skip_serializing_if = "Summary::is_empty")]
     summary: &'a Summary,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_base64: Option<Base64<'a>>,
 }

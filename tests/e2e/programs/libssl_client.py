@@ -25,6 +25,7 @@ def main():
         ("SSL_write", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
         ("SSL_read", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
         ("SSL_key_update", ctypes.c_int, [pointer, ctypes.c_int]),
+        ("SSL_do_handshake", ctypes.c_int, [pointer]),
         ("SSL_shutdown", ctypes.c_int, [pointer]),
         ("SSL_get_version", ctypes.c_char_p, [pointer]),
     ]:
@@ -42,7 +43,7 @@ def main():
         sys.exit("no handshake")
     for kind in update:
         # 0: its own key only, 1: asks for the other end's too (SSL_KEY_UPDATE_REQUESTED).
-        if ssl.SSL_key_update(session, int(kind)) != 1:
+        if ssl.SSL_key_update(session, int(kind)) != 1 or ssl.SSL_do_handshake(session) != 1:
             sys.exit("no key update")
     request = f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
     if ssl.SSL_write(session, request, len(request)) != len(request):

@@ -5,15 +5,15 @@ mod text;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use qtap_config::{CaptureFormat, HttpCapture as Settings, Level};
 use qtap_engine::{ConnectionFacts, Interest};
 use qtap_protocol::RequestHead;
 
 use crate::agent::Agent;
 use crate::exchange::Exchange;
+use crate::json::JsonLine;
 use crate::plugin::{Context, Plugin, body_interest};
-use crate::schema::{Artifact, ArtifactKind, HttpTransaction, Summary, Timestamp};
+use crate::schema::{Artifact, ArtifactKind, Content, HttpTransaction, Summary, Timestamp};
 use crate::sink::{Discard, ObjectStore};
 
 /// Stores transactions.
@@ -39,16 +39,15 @@ impl HttpCapture {
         }
     }
 
-    fn encode(&self, transaction: &HttpTransaction) -> (&'static str, Vec<u8>) {
-        if self.format == CaptureFormat::Text {
-            return ("text/plain", text::render(transaction).into_bytes());
+    fn encode(&self, transaction: &HttpTransaction) -> Content {
+        match self.format {
+            CaptureFormat::Text => Content::Text(text::render(transaction).into()),
+            // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
+            CaptureFormat::Json => Content::Json(JsonLine::of(transaction).unwrap_or_else(|error| {
+                tracing::error!(%error, "transaction not serialised");
+                JsonLine::null()
+            })),
         }
-        // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
-        let json = crate::json::to_vec(transaction).unwrap_or_else(|error| {
-            tracing::error!(%error, "transaction not serialised");
-            b"null".to_vec()
-        });
-        ("application/json", json)
     }
 }
 
@@ -66,7 +65,7 @@ impl Plugin for HttpCapture {
 
     fn transaction(&self, exchange: &Exchange<'_>) {
         let transaction = json::transaction(exchange, self.level, &self.agent);
-        let (content_type, data) = self.encode(&transaction);
+        let content = self.encode(&transaction);
         let summary = summary(&transaction);
         let metadata = transaction.metadata;
         self.store.put(Artifact {
@@ -76,8 +75,7 @@ impl Plugin for HttpCapture {
             request_id: metadata.request_id,
             tags: metadata.tags,
             timestamp: Timestamp(exchange.transaction.finished),
-            content_type,
-            data: Bytes::from(data),
+            content,
             summary,
         });
     }

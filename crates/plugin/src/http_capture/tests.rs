@@ -26,7 +26,7 @@ fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Trans
 
 fn json(level: Level, transaction: &qtap_engine::Transaction) -> String {
     let artifact = capture(level, CaptureFormat::Json, transaction);
-    String::from_utf8(artifact.data.to_vec()).unwrap()
+    String::from_utf8(artifact.content.bytes().to_vec()).unwrap()
 }
 
 const METADATA: &str = concat!(
@@ -106,10 +106,13 @@ fn without_response_the_status_is_422_and_marked_unknown() {
 #[test]
 fn artifact_carries_what_it_is_found_by() {
     let artifact = capture(Level::Summary, CaptureFormat::Json, &transaction());
-    assert_eq!(artifact.content_type, "application/json");
+    assert_eq!(artifact.content.mime_type(), "application/json");
     assert_eq!(
         artifact.digest(),
-        hex::encode(ring::digest::digest(&ring::digest::SHA256, &artifact.data))
+        hex::encode(ring::digest::digest(
+            &ring::digest::SHA256,
+            artifact.content.bytes()
+        ))
     );
     assert_eq!(
         serde_json::to_string(&artifact.summary).unwrap(),
@@ -125,9 +128,9 @@ fn artifact_carries_what_it_is_found_by() {
 #[test]
 fn text_form() {
     let artifact = capture(Level::Full, CaptureFormat::Text, &transaction());
-    assert_eq!(artifact.content_type, "text/plain");
+    assert_eq!(artifact.content.mime_type(), "text/plain");
     assert_eq!(
-        std::str::from_utf8(&artifact.data).unwrap(),
+        std::str::from_utf8(artifact.content.bytes()).unwrap(),
         "\
 HTTP Transaction
 ================

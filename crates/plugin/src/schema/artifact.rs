@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::Timestamp;
+use crate::json::JsonLine;
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +67,35 @@ impl Serialize for Summary {
     }
 }
 
+/// What an artifact holds.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// `application/json`: one value on one line.
+    Json(JsonLine),
+    /// `text/plain`, UTF-8.
+    Text(Bytes),
+}
+
+impl Content {
+    /// Its MIME type.
+    #[must_use]
+    pub const fn mime_type(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "application/json",
+            Self::Text(_) => "text/plain",
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Json(json) => json.bytes(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
 /// Payload for an object store.
 #[derive(Clone, Debug)]
 pub struct Artifact {
@@ -81,19 +111,17 @@ pub struct Artifact {
     pub tags: Vec<String>,
     /// Time of completion.
     pub timestamp: Timestamp,
-    /// MIME type of `data`.
-    pub content_type: &'static str,
-    /// The bytes.
-    pub data: Bytes,
+    /// What is stored.
+    pub content: Content,
     /// What to find it by.
     pub summary: Summary,
 }
 
 impl Artifact {
-    /// SHA-256 of the bytes in hex (the original takes SHA-1). Costs a pass over `data`.
+    /// SHA-256 of the bytes in hex (the original takes SHA-1). Costs a pass over them.
     #[must_use]
     pub fn digest(&self) -> String {
-        hex::encode(ring::digest::digest(&ring::digest::SHA256, &self.data))
+        hex::encode(ring::digest::digest(&ring::digest::SHA256, self.content.bytes()))
     }
 }
 
