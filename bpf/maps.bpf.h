@@ -96,8 +96,10 @@ struct file_key {
 };
 
 /*
- * Executable files that user space knows or was told of. Inserted by both sides, removed by user
- * space and, least recently used first, when full: then it is told once more.
+ * Executable files that user space has looked into and found of no interest: their mappings are not
+ * told. All others are, each time and for every process, since who maps a TLS library is of
+ * interest. Written by user space; when it is full the least recently used are forgotten, and told
+ * again.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -292,7 +292,6 @@ static __always_inline void mapped(struct task_struct *task, struct pt_regs *reg
 	struct file_key key = {};
 	struct file *file;
 	struct inode *inode;
-	u8 known = 1;
 
 	if (!(SYSCALL_ARG3(regs) & PROT_EXEC) || (SYSCALL_ARG4(regs) & MAP_ANONYMOUS))
 		return;
@@ -304,7 +303,7 @@ static __always_inline void mapped(struct task_struct *task, struct pt_regs *reg
 	inode = BPF_CORE_READ(file, f_inode);
 	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
 	key.inode = BPF_CORE_READ(inode, i_ino);
-	if (bpf_map_update_elem(&known_files, &key, &known, BPF_NOEXIST))
+	if (bpf_map_lookup_elem(&known_files, &key))
 		return;
 	event.kind = EVENT_MAPPED;
 	event.pid = bpf_get_current_pid_tgid() >> 32;
@@ -312,10 +311,8 @@ static __always_inline void mapped(struct task_struct *task, struct pt_regs *reg
 	event.device = key.device;
 	event.inode = key.inode;
 	event.address = address;
-	if (emit_control(&event, sizeof(event))) {
+	if (emit_control(&event, sizeof(event)))
 		count(COUNT_MAPPED_LOST, 1);
-		bpf_map_delete_elem(&known_files, &key);
-	}
 }
 
 SEC("tp_btf/sys_exit")

@@ -119,7 +119,7 @@ impl Control {
         self.inner.settings.write(settings);
     }
 
-    /// Do not tell of executable mappings of this file (any more). `device` is `st_dev` of `stat(2)`.
+    /// Do not tell of executable mappings of this file any more: nothing in it is of interest. `device` is `st_dev` of `stat(2)`.
     pub fn mark_known(&self, device: u64, inode: u64) -> Result<(), Error> {
         self.inner
             .known_files
@@ -131,7 +131,7 @@ impl Control {
             })
     }
 
-    /// Tell of the next executable mapping of this file again, for instance because it was written to.
+    /// Tell of executable mappings of this file again, for instance because it was written to.
     pub fn forget_known(&self, device: u64, inode: u64) -> Result<(), Error> {
         remove(&self.inner.known_files, "known_files", &file_key(device, inode))
     }

@@ -132,7 +132,7 @@ fn threads_are_not_processes() {
 }
 
 #[test]
-fn an_executable_mapping_is_told_once_per_file() {
+fn executable_mappings_are_told_unless_the_file_is_known() {
     let mut tap = Tap::start();
     let path = std::env::temp_dir().join(format!("qtap-capture-mapped-{}", std::process::id()));
     std::fs::write(&path, [0x90; 4096]).unwrap();
@@ -164,15 +164,11 @@ fn an_executable_mapping_is_told_once_per_file() {
         });
         mapped.map(|mapped| mapped.address).collect()
     };
-    let first = map();
-    map();
-    tap.during(Duration::from_millis(50));
-    assert_eq!(told(&tap), [first]);
-    tap.control.forget_known(device, inode).unwrap();
+    let unknown = [map(), map()];
     tap.control.mark_known(device, inode).unwrap();
     map();
     tap.control.forget_known(device, inode).unwrap();
-    let again = map();
+    let forgotten = map();
     tap.during(Duration::from_millis(50));
-    assert_eq!(told(&tap), [first, again]);
+    assert_eq!(told(&tap), [unknown[0], unknown[1], forgotten]);
 }

@@ -300,13 +300,22 @@ fn calls_are_attached_for_the_process_that_needs_them_only() {
         None
     );
 
-    tracker.handle(Input::CallsDone(one.pid()));
-    assert!(
+    // They stay for the next connection of the process that will need them, but not for ever.
+    let own = || {
         recorder
             .on(inode(&libssl))
             .iter()
-            .all(|attached| attached.pid.is_none())
-    );
+            .any(|attached| attached.pid.is_some())
+    };
+    tracker.handle(Input::CallsDone(one.pid()));
+    tracker.tick(Instant::now() + Duration::from_secs(20));
+    assert!(own());
+    tracker.handle(Input::NeedCalls(one.pid()));
+    tracker.tick(Instant::now() + Duration::from_secs(40));
+    assert!(own());
+    tracker.handle(Input::CallsDone(one.pid()));
+    tracker.tick(Instant::now() + Duration::from_secs(40));
+    assert!(!own());
     assert_eq!(
         tracker.implementations().of(one.pid()).unwrap().calls_since(),
         None

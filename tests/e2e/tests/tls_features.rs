@@ -129,6 +129,47 @@ fn cbc_suites_are_read_by_calls() {
     }
 }
 
+/// The same, connection after connection: only the first of a process finds the calls not probed yet.
+#[test]
+fn later_connections_with_cbc_suites_are_whole() {
+    let folder = scratch();
+    let certificates = Certificates::make_rsa(folder.path());
+    let server = PythonServer::https(
+        folder.path(),
+        &certificates,
+        &["--tls", "1.2", "--ciphers", "AES128-SHA"],
+    );
+    let agent = Agent::start(&Config::default());
+    let mut command = client("urllib");
+    command
+        .arg(format!("https://cbc.qtap.test:{}/bytes/30721", server.port))
+        .args(["--gate", "--count", "3", "--ca"])
+        .arg(&certificates.authority)
+        .stdin(Stdio::piped());
+    let mut program = Program::start(&mut command);
+    let pid = program.pid();
+    for number in 1..3 {
+        assert_eq!(program.line(Duration::from_secs(20)), format!("done {number}"));
+        std::thread::sleep(Duration::from_millis(1500));
+        program.say("go");
+    }
+    assert!(program.finish(Duration::from_secs(20)).status.success());
+    wait_for_both_ends(&agent, server.port, 3);
+    let truths = server.truths("transaction", 3);
+    let events = agent.stop();
+    for (captures, side) in [
+        (events.of_pid(pid), Side::Client),
+        (events.of_pid(server.pid()), Side::Server),
+    ] {
+        assert_eq!(captures.len(), 3);
+        for (capture, truth) in captures.iter().zip(&truths).skip(1) {
+            assert_healthy(capture, Transport::Tls);
+            assert_eq!(capture.connection["meta"]["tlsSource"], "calls");
+            assert_truth(one(&capture.transactions), truth, side);
+        }
+    }
+}
+
 /// An `openssl s_server -WWW` with a document, and what it takes to reach it.
 struct SServer {
     folder: tempfile::TempDir,

@@ -125,12 +125,14 @@ impl Connection {
             facts.tls_implementations = Some(found.implementations.clone());
         }
         let facts = (**facts).clone();
+        let opened = self.opened.as_ref().map_or(cx.now, |opened| opened.time);
         let health = verdict::Evidence {
             facts: &facts,
             tally: &self.tally,
             wire: &self.wire,
             app: &self.app,
             exclusion: &self.exclusion,
+            opened,
             closed,
             process_tls: tls.as_ref(),
         }
@@ -138,7 +140,6 @@ impl Connection {
         let position = |streams: &[Reassembler; 2], direction| {
             streams.get(index(direction)).map_or(0, Reassembler::position)
         };
-        let opened = self.opened.as_ref().map_or(cx.now, |opened| opened.time);
         let report = ConnectionReport {
             part: self.part,
             finalized: closed.is_some() || self.stopping,

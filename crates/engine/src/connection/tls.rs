@@ -82,8 +82,17 @@ impl Connection {
         }
         match cx.settings.tls {
             TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
-            TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
+            TlsMode::Auto | TlsMode::Calls => {
+                let late = !self.calls_were_probed(cx);
+                self.read_calls(late, cx);
+            }
         }
+    }
+
+    /// Whether the calls of its process were already probed for others when it opened, so that none of its own was missed.
+    fn calls_were_probed(&self, cx: &Context<'_>) -> bool {
+        let since = self.last_pid.and_then(|pid| cx.host.tls(pid)?.calls_since);
+        matches!((since, &self.opened), (Some(since), Some(opened)) if since <= opened.time && !opened.midstream)
     }
 
     /// Takes the plaintext from the library's calls from here on. `late`: bytes may have passed already.

@@ -1,6 +1,8 @@
 //! The verdict on a capture: each step of a healthy one, and why a step fell short (DESIGN §6).
 
-use qtap_capture::{Closed, Loss};
+use std::time::Duration;
+
+use qtap_capture::{Closed, KernelTime, Loss};
 use qtap_tls::Unreadable;
 
 use super::Tally;
@@ -16,6 +18,7 @@ pub(super) struct Evidence<'a> {
     pub(super) wire: &'a Wire,
     pub(super) app: &'a Application,
     pub(super) exclusion: &'a Exclusion,
+    pub(super) opened: KernelTime,
     pub(super) closed: Option<&'a Closed>,
     pub(super) process_tls: Option<&'a ProcessTls>,
 }
@@ -246,6 +249,15 @@ impl Evidence<'_> {
                 reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
             }
             Some(_) if self.facts.joined_midstream => {}
+            // Found when this connection was about to be made: attaching takes the kernel some milliseconds.
+            Some(ProcessTls {
+                secrets_since: Some(since),
+                ..
+            }) if *since > self.opened => {
+                let late = Duration::from_nanos(since.0 - self.opened.0).as_secs_f64() * 1e3;
+                let detail = format!("the TLS library was probed {late:.1} ms after the connection opened");
+                reasons.add(ReasonCode::TlsProbeLate, detail);
+            }
             Some(_) => reasons.add(
                 ReasonCode::TlsSecretMissing,
                 "no secret of this connection was seen",

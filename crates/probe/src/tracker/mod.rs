@@ -68,6 +68,8 @@ pub enum Input {
 
 /// Processes followed; only those that have TLS code mapped count.
 const MAX_PROCESSES: usize = 32 * 1024;
+/// How long call probes outlive the last connection that needed them.
+const CALLS_LINGER: Duration = Duration::from_secs(30);
 /// How often [`Tracker::tick`] wants to be called.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,8 @@ struct Process<L> {
     /// The files with TLS or cryptographic code that it has mapped.
     files: BTreeSet<Inode>,
     wants_calls: bool,
+    /// When they are taken off, because nobody has needed them for a while.
+    calls_end: Option<Instant>,
     /// Call probes for this process alone.
     calls: HashMap<Inode, Attachment<L>>,
 }
@@ -85,8 +89,16 @@ impl<L> Process<L> {
         Self {
             files: BTreeSet::new(),
             wants_calls: false,
+            calls_end: None,
             calls: HashMap::new(),
         }
+    }
+
+    /// Removes the call probes.
+    fn drop_calls(&mut self) {
+        self.wants_calls = false;
+        self.calls_end = None;
+        self.calls.clear();
     }
 }
 
@@ -182,8 +194,7 @@ impl<A: Attacher> Tracker<A> {
     /// A new image: other mappings, and none of the former.
     pub fn exec(&mut self, pid: Pid) {
         if let Some(process) = self.processes.get_mut(&pid) {
-            process.wants_calls = false;
-            process.calls.clear();
+            process.drop_calls();
         }
         self.scan_process(pid);
     }
@@ -245,16 +256,16 @@ impl<A: Attacher> Tracker<A> {
         }
         if let Some(process) = self.processes.get_mut(&pid) {
             process.wants_calls = true;
+            process.calls_end = None;
             self.sync(pid);
         }
     }
 
-    /// Takes them off again.
+    /// Nobody needs them now. They stay on for a while: where one connection needed them the next is likely to, and one
+    /// whose first bytes pass while they are being attached is read too late.
     pub fn calls_done(&mut self, pid: Pid) {
         if let Some(process) = self.processes.get_mut(&pid) {
-            process.wants_calls = false;
-            process.calls.clear();
-            self.publish(pid);
+            process.calls_end = Some(Instant::now() + CALLS_LINGER);
         }
     }
 

@@ -85,6 +85,7 @@ impl<A: Attacher> Tracker<A> {
             self.attacher.forget(name.device, name.inode);
         }
         self.end_grace(now);
+        self.end_calls(now);
         self.retry(now);
         if loader_cache::modified() != self.loader_cache {
             self.pin_loader_cache();
@@ -180,6 +181,20 @@ impl<A: Attacher> Tracker<A> {
             if !self.processes.contains_key(&pid) {
                 self.report.set(pid, None);
             }
+        }
+    }
+
+    /// Takes off the call probes that nobody has needed for a while.
+    fn end_calls(&mut self, now: Instant) {
+        let mut ended = Vec::new();
+        for (pid, process) in &mut self.processes {
+            if process.calls_end.is_some_and(|end| now >= end) {
+                process.drop_calls();
+                ended.push(*pid);
+            }
+        }
+        for pid in ended {
+            self.publish(pid);
         }
     }
 
