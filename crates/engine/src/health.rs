@@ -228,6 +228,8 @@ pub struct Health {
     pub socket_bytes_sent: Option<u64>,
     /// The same for received.
     pub socket_bytes_received: Option<u64>,
+    /// Of those received, what the process had not read when it closed; `None` while open.
+    pub socket_bytes_unread: Option<u64>,
     /// Socket bytes captured (or skipped on request), sent.
     pub captured_bytes_sent: u64,
     /// The same for received.

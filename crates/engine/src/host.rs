@@ -46,7 +46,7 @@ impl Exclusion {
 pub struct ProcessTls {
     /// Names for `tlsProbeTypesDetected`.
     pub implementations: Vec<&'static str>,
-    /// Since when key derivation is probed; `None` when it is not.
+    /// Since when key derivation is probed in all libraries where it can be; `None` when in none.
     pub secrets_since: Option<KernelTime>,
     /// Since when the calls are probed in this process; `None` when they are not.
     pub calls_since: Option<KernelTime>,

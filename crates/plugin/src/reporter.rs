@@ -157,7 +157,7 @@ mod tests {
                 r#""source":{"address":{"family":"ipv4","ip":"10.0.0.5","port":50312},"hostname":"box","exe":"/usr/bin/curl","pid":4242,"user":"alice","userId":1000},"#,
                 r#""destination":{"address":{"family":"ipv4","ip":"198.51.100.7","port":443}},"bytesReceived":5321,"bytesSent":812,"transactions":1,"#,
                 r#""health":{"status":"degraded","checks":{"socket":"ok","tls_probe":"partial","data":"n/a"},"#,
-                r#""reasons":[{"code":"ring_full","detail":"12 bytes"}],"socketBytesSent":812,"socketBytesReceived":5321,"#,
+                r#""reasons":[{"code":"ring_full","detail":"12 bytes"}],"socketBytesSent":812,"socketBytesReceived":5321,"socketBytesUnread":24,"#,
                 r#""capturedBytesSent":812,"capturedBytesReceived":5309,"gapBytes":12,"dataEventCount":9,"gotTLSClientHelloEvent":true,"gotProtocolEvent":true}}"#,
             )
         );

@@ -194,6 +194,7 @@ pub(crate) fn report(finalized: bool) -> ConnectionReport {
             }],
             socket_bytes_sent: finalized.then_some(812),
             socket_bytes_received: finalized.then_some(5321),
+            socket_bytes_unread: finalized.then_some(24),
             captured_bytes_sent: 812,
             captured_bytes_received: 5309,
             gap_bytes: 12,

@@ -55,6 +55,16 @@ impl ProcessTls {
             .min()
     }
 
+    /// Since when the secrets of every probed library of the process are seen; `None` if of none. A handshake younger than
+    /// this was seen, whichever library made it.
+    #[must_use]
+    pub fn all_secrets_since(&self) -> Option<KernelTime> {
+        self.libraries
+            .iter()
+            .filter_map(|library| library.secrets_since)
+            .max()
+    }
+
     /// Since when the calls to some library of the process are seen; `None` if to none.
     #[must_use]
     pub fn calls_since(&self) -> Option<KernelTime> {

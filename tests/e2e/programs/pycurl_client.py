@@ -1,4 +1,7 @@
-"""libcurl of the pycurl wheel, with its own OpenSSL 1.1.1: requests over one connection, with a gate between them."""
+"""libcurl of the pycurl wheel, with its own OpenSSL 1.1.1: requests over one connection.
+
+With --gate it says `done 0` once its libraries are mapped, `done 1` after the first request and so on, and waits for a line each time.
+"""
 
 import argparse
 import hashlib
@@ -31,7 +34,7 @@ def main():
     curl.setopt(pycurl.SSLVERSION, exact | exact << 16)
     answers = []
     for number in range(options.count):
-        if options.gate and number:
+        if options.gate:
             print(f"done {number}", flush=True)
             sys.stdin.readline()
         body = bytearray()

@@ -119,7 +119,6 @@ pub fn assert_healthy(capture: &Capture, transport: Transport) {
         health["socketBytesSent"], health["capturedBytesSent"],
         "{connection:#}"
     );
-    assert!(unread(capture) <= CLOSE_NOTIFY, "{connection:#}");
     assert_eq!(
         health["gotTLSClientHelloEvent"],
         transport == Transport::Tls,
@@ -130,48 +129,33 @@ pub fn assert_healthy(capture: &Capture, transport: Transport) {
     assert_eq!(introspected, transport == Transport::Tls, "{connection:#}");
 }
 
-/// Bytes of a `close_notify` record with its header, in any suite.
-const CLOSE_NOTIFY: u64 = 64;
-
-/// Bytes that the kernel received and that the process never took: many programs close without reading the other end's
-/// `close_notify`.
-fn unread(capture: &Capture) -> u64 {
-    let health = &capture.connection["health"];
-    let number = |key: &str| {
-        health[key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no {key}: {health:#}"))
-    };
-    number("socketBytesReceived")
-        .checked_sub(number("capturedBytesReceived"))
-        .unwrap_or_else(|| panic!("more was captured than received: {:#}", capture.connection))
-}
-
-/// What was captured and what is missing add up to the kernel's own counts, and so do the counts of the event.
+/// What was captured, what is missing and what the process never read add up to the kernel's own counts, and so do the counts
+/// of the event.
 pub fn assert_sums(capture: &Capture) {
     let connection = &capture.connection;
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
     let health = &connection["health"];
-    assert!(
-        health["socketBytesSent"].is_u64(),
-        "no count of the kernel: {connection:#}"
-    );
-    let (kernel_sent, kernel_received) = (
+    let number = |value: &Value| {
+        value
+            .as_u64()
+            .unwrap_or_else(|| panic!("a count is missing: {connection:#}"))
+    };
+    let (sent, received) = (
         number(&health["socketBytesSent"]),
         number(&health["socketBytesReceived"]),
     );
+    let unread = number(&health["socketBytesUnread"]);
     let captured = number(&health["capturedBytesSent"]) + number(&health["capturedBytesReceived"]);
-    let kernel = kernel_sent + kernel_received;
-    assert_eq!(number(&connection["bytesSent"]), kernel_sent, "{connection:#}");
-    for (low, high) in [
-        (number(&connection["bytesReceived"]), kernel_received),
-        (captured + number(&health["gapBytes"]), kernel),
-    ] {
-        assert!(
-            low <= high && high - low <= CLOSE_NOTIFY,
-            "{low} of {high}: {connection:#}"
-        );
-    }
+    assert_eq!(number(&connection["bytesSent"]), sent, "{connection:#}");
+    assert_eq!(
+        number(&connection["bytesReceived"]) + unread,
+        received,
+        "{connection:#}"
+    );
+    assert_eq!(
+        captured + number(&health["gapBytes"]) + unread,
+        sent + received,
+        "{connection:#}"
+    );
 }
 
 /// A transaction that ended whole, whose bodies (`None`: none) are the bytes with these SHA-256s.

@@ -106,6 +106,8 @@ fn http2_over_tls_is_captured_from_the_next_request() {
         .stdin(Stdio::piped());
     let mut program = Program::start(&mut command);
     let pid = program.pid();
+    assert_eq!(program.line(LINE), "done 0");
+    program.say("go");
     assert_eq!(program.line(LINE), "done 1");
     let agent = Agent::start(&Config::default());
     for number in 2..=3 {

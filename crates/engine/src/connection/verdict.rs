@@ -56,6 +56,7 @@ impl Evidence<'_> {
             reasons: reasons.0,
             socket_bytes_sent: self.closed.map(|closed| closed.kernel_sent),
             socket_bytes_received: self.closed.map(|closed| closed.kernel_received),
+            socket_bytes_unread: self.closed.map(|closed| closed.unread),
             captured_bytes_sent: sent,
             captured_bytes_received: received,
             gap_bytes: self.tally.gap_bytes(),
@@ -191,7 +192,7 @@ impl Evidence<'_> {
                 "{} bytes passed before a secret or a call was seen",
                 tally.no_secret_bytes
             );
-            reasons.add(ReasonCode::TlsSecretMissing, detail);
+            self.secret_missing(reasons, detail);
             state = CheckState::Partial;
         }
         if self.tally.calls_late && !self.facts.joined_midstream {
@@ -249,21 +250,23 @@ impl Evidence<'_> {
                 reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
             }
             Some(_) if self.facts.joined_midstream => {}
-            // Found when this connection was about to be made: attaching takes the kernel some milliseconds.
-            Some(ProcessTls {
-                secrets_since: Some(since),
-                ..
-            }) if *since > self.opened => {
-                let late = Duration::from_nanos(since.0 - self.opened.0).as_secs_f64() * 1e3;
-                let detail = format!("the TLS library was probed {late:.1} ms after the connection opened");
-                reasons.add(ReasonCode::TlsProbeLate, detail);
-            }
-            Some(_) => reasons.add(
-                ReasonCode::TlsSecretMissing,
-                "no secret of this connection was seen",
-            ),
+            Some(_) => self.secret_missing(reasons, "no secret of this connection was seen".to_owned()),
         }
         CheckState::Missing
+    }
+
+    /// A secret was not seen: because its library was probed too late, which takes the kernel some milliseconds after it was
+    /// first mapped, or for reasons unknown, told by `otherwise`.
+    fn secret_missing(&self, reasons: &mut Reasons, otherwise: String) {
+        let since = self.process_tls.and_then(|found| found.secrets_since);
+        match since.and_then(|since| since.0.checked_sub(self.opened.0)) {
+            Some(late) if late > 0 => {
+                let late = Duration::from_nanos(late).as_secs_f64() * 1e3;
+                let detail = format!("a TLS library was probed {late:.1} ms after the connection opened");
+                reasons.add(ReasonCode::TlsProbeLate, detail);
+            }
+            _ => reasons.add(ReasonCode::TlsSecretMissing, otherwise),
+        }
     }
 
     fn protocol(&self, reasons: &mut Reasons) -> CheckState {

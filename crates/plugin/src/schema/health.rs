@@ -20,6 +20,9 @@ pub struct HealthRecord {
     /// As above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_bytes_received: Option<u64>,
+    /// Of those received, what the process had not read when it closed, such as a last `close_notify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_bytes_unread: Option<u64>,
     /// Socket bytes captured.
     pub captured_bytes_sent: u64,
     /// As above.
@@ -74,6 +77,7 @@ impl From<&Health> for HealthRecord {
             reasons,
             socket_bytes_sent: health.socket_bytes_sent,
             socket_bytes_received: health.socket_bytes_received,
+            socket_bytes_unread: health.socket_bytes_unread,
             captured_bytes_sent: health.captured_bytes_sent,
             captured_bytes_received: health.captured_bytes_received,
             gap_bytes: health.gap_bytes,

@@ -163,7 +163,7 @@ impl Host for AgentHost {
         };
         Some(ProcessTls {
             implementations: found.names(),
-            secrets_since: found.secrets_since(),
+            secrets_since: found.all_secrets_since(),
             calls_since: found.calls_since(),
             problem: found.reason().map(|reason| (code, reason.to_owned())),
         })

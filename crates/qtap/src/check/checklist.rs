@@ -156,11 +156,15 @@ fn bytes(report: &ConnectionReport) -> String {
         Some(kernel) => format!("{captured} of {kernel}"),
         None => captured.to_string(),
     };
-    format!(
+    let mut text = format!(
         "sent {}, received {}",
         side(health.captured_bytes_sent, health.socket_bytes_sent),
         side(health.captured_bytes_received, health.socket_bytes_received),
-    )
+    );
+    if let Some(unread @ 1..) = health.socket_bytes_unread {
+        text.push_str(&format!(" ({unread} never read by the process)"));
+    }
+    text
 }
 
 fn transactions(seen: &Seen) -> String {

@@ -192,6 +192,7 @@ fn connection_json(seen: &Seen) -> serde_json::Value {
             "reasons": reasons,
             "socketBytesSent": health.socket_bytes_sent,
             "socketBytesReceived": health.socket_bytes_received,
+            "socketBytesUnread": health.socket_bytes_unread,
             "capturedBytesSent": health.captured_bytes_sent,
             "capturedBytesReceived": health.captured_bytes_received,
             "gapBytes": health.gap_bytes,
