@@ -118,9 +118,10 @@ __noinline int emit_call_step(u32 last)
 	emission->event.missing = missing;
 	emission->event.loss = missing ? LOSS_CALL_CAP : LOSS_NONE;
 	error = emit_call_chunk(&emission->event, emission->from, chunk);
-	if (error < 0)
+	if (error < 0) {
 		count(COUNT_CALLS_BYTES_LOST, chunk + missing);
-	else if (error)
+		emission->lost = 1;
+	} else if (error)
 		count_missing(LOSS_FAULT, chunk + missing);
 	else if (missing)
 		count_missing(LOSS_CALL_CAP, missing);
@@ -171,6 +172,7 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	struct session_key key = {.object = frame->object, .pid = pid_tgid >> 32};
 	struct session *session = bpf_map_lookup_elem(&sessions, &key), fresh = {};
 	u32 pid = pid_tgid >> 32, slot;
+	u64 end;
 	struct event_data *event = &all->emission.event;
 	struct connection *conn;
 	struct verdict *verdict;
@@ -202,10 +204,13 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	event->tid = pid_tgid;
 	event->object = frame->object;
 	event->connection = 0;
+	event->other_settled = 0;
+	all->emission.lost = 0;
 	if (conn) {
 		if (conn->state == CONNECTION_FILTERED)
 			return;
 		event->connection = conn->id;
+		event->other_settled = *(volatile u64 *)&conn->calls_lost_end[!direction];
 		event->position = reserve_position(&conn->calls_position[direction & 1], bytes);
 		slot = conn->id & (VERDICT_SLOTS - 1);
 		verdict = bpf_map_lookup_elem(&verdicts, &slot);
@@ -223,7 +228,10 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	all->emission.from = frame->buffer;
 	all->emission.bytes = bytes;
 	all->emission.copy = bytes < settings.call_cap ? bytes : settings.call_cap;
+	end = event->position + bytes;
 	emit_call();
+	if (conn && all->emission.lost)
+		*(volatile u64 *)&conn->calls_lost_end[direction & 1] = end;
 }
 
 static __always_inline int leave_call(struct pt_regs *ctx, u32 hook, u32 direction)

@@ -101,6 +101,9 @@ struct event_data {
 	u64 connection;
 	u64 time;
 	u64 position;
+	/* Bytes of the other direction and the same layer before this position that have not come
+	 * are lost. */
+	u64 other_settled;
 	/* TLS session object; only when `connection` is 0. */
 	u64 object;
 	u32 pid;

@@ -25,6 +25,8 @@ struct emission {
 	u64 from;
 	u64 bytes;
 	u64 copy;
+	/* The ring had no room for something. */
+	u64 lost;
 };
 
 struct frames {

@@ -19,6 +19,9 @@ struct connection {
 	/* Bytes moved by calls that we saw, by direction. */
 	u64 position[2];
 	u64 calls_position[2];
+	/* Ends of the last calls of which the data ring had no room for something. */
+	u64 lost_end[2];
+	u64 calls_lost_end[2];
 	/* The kernel's counts when the connection opened, and when it ended. */
 	u64 sent_base;
 	u64 received_base;
@@ -34,9 +37,9 @@ struct connection {
 	u8 role;
 	u8 midstream;
 	/* A FIN of ours is in the kernel's count of sent bytes. */
+	u8 fin_sent;
 	/* Payload that nobody read before the end. */
 	u32 unread;
-	u8 fin_sent;
 	/* A FIN of the peer is already in received_base. */
 	u8 fin_in_base;
 	u8 ended;

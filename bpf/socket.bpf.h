@@ -160,6 +160,13 @@ struct source {
 	bool unreadable;
 };
 
+/* The ring had no room for `bytes` of a call that ends at `end`. All its other records are sent. */
+static __always_inline void note_lost(struct connection *conn, u32 direction, u64 end, u64 bytes)
+{
+	__sync_fetch_and_add(&conn->lost_ring_full, bytes);
+	*(volatile u64 *)&conn->lost_end[direction & 1] = end;
+}
+
 static __always_inline void moved(struct task_struct *task, s32 fd, u32 direction, u64 bytes,
 				  const struct source *from)
 {
@@ -199,7 +206,7 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	if (conn->state != CONNECTION_OPENED) {
 		/* User space does not know it yet, for want of room in the control ring. */
 		if (conn->state == CONNECTION_PENDING) {
-			__sync_fetch_and_add(&conn->lost_ring_full, bytes);
+			note_lost(conn, direction, position + bytes, bytes);
 			count(COUNT_DATA_BYTES_LOST, bytes);
 			TRACE(TRACE_SOCKET, MESSAGE_NOT_OPEN, fd, bytes, conn->id, 0, direction);
 		}
@@ -234,6 +241,7 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	s->event.connection = conn->id;
 	s->event.time = bpf_ktime_get_ns();
 	s->event.position = start;
+	s->event.other_settled = *(volatile u64 *)&conn->lost_end[!direction];
 	s->event.object = 0;
 	s->event.pid = pid_tgid >> 32;
 	s->event.tid = pid_tgid;
@@ -242,7 +250,7 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	if (from->unreadable) {
 		flush(s, stop - start, LOSS_UNREADABLE);
 		if (s->lost)
-			__sync_fetch_and_add(&conn->lost_ring_full, s->lost);
+			note_lost(conn, direction, end, s->lost);
 		return;
 	}
 	s->loss = LOSS_NONE;
@@ -266,7 +274,7 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	left = end - s->event.position - s->fill;
 	flush(s, left, s->loss ?: loss);
 	if (s->lost)
-		__sync_fetch_and_add(&conn->lost_ring_full, s->lost);
+		note_lost(conn, direction, end, s->lost);
 }
 
 /* A call that would have blocked still tells which connection the TLS call around it is for. */

@@ -109,6 +109,7 @@ fn data(record: &[u8], arena: &mut Arena) -> Option<Event> {
         bytes: arena.copy(payload),
         missing: (event.missing != 0).then(|| (event.missing, loss(event.loss))),
         call_start: event.call_start != 0,
+        other_settled: event.other_settled,
     };
     if event.connection == 0 {
         return Some(Event::Unattributed(Box::new(Unattributed {

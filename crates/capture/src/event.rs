@@ -47,6 +47,17 @@ pub enum Direction {
     Egress,
 }
 
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Ingress => Self::Egress,
+            Self::Egress => Self::Ingress,
+        }
+    }
+}
+
 /// Which end of the connection the traced process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -134,6 +145,9 @@ pub struct Data {
     pub missing: Option<(u32, Loss)>,
     /// First record of its call: a write boundary.
     pub call_start: bool,
+    /// Bytes of the other direction and the same layer before this position that have not come by now are lost. Tells of a
+    /// hole before anything behind it comes.
+    pub other_settled: u64,
 }
 
 /// The socket is gone. All bytes up to the positions given here are accounted for.

@@ -1,25 +1,16 @@
-//! The workers' threads and the queues in front of them.
+//! The workers' threads, and which event goes to which.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use qtap_capture::{ConnectionId, Event, KernelTime};
 
+use crate::lane::{self, Lane};
 use crate::worker::{Shared, Worker};
 use crate::{Consumer, Stats};
 
-/// Events in the queue of one worker.
-const QUEUE_EVENTS: usize = 1 << 16;
-/// Part of it that data may fill, so that opens, closes and secrets still find room.
-const QUEUE_DATA_EVENTS: usize = QUEUE_EVENTS - (1 << 13);
-/// Once data found no room, none is taken until the queue is down to this: what is lost then lies together, some messages whole,
-/// where taking a record whenever there is room for one would damage nearly all of them.
-const QUEUE_LOW_EVENTS: usize = QUEUE_DATA_EVENTS * 3 / 4;
-/// Events up to which a queue takes another batch of the reader, which is at most 1 MiB of small records.
-const QUEUE_COMFORTABLE: usize = QUEUE_DATA_EVENTS / 2;
 /// How often a worker looks at its timers when no event comes.
 const IDLE_TICK: Duration = Duration::from_millis(20);
 /// Events worked off between two looks at the clock.
@@ -35,28 +26,6 @@ pub struct StartError {
 
 /// Reads the kernel's monotonic clock.
 pub type Clock = Arc<dyn Fn() -> KernelTime + Send + Sync>;
-
-struct Lane {
-    queue: Sender<Event>,
-    thread: JoinHandle<()>,
-    /// Data is dropped until there is ample room again.
-    shedding: AtomicBool,
-}
-
-impl Lane {
-    /// Whether data finds room. `over`: it does not for the bytes that wait in all queues.
-    fn takes_data(&self, over: bool) -> bool {
-        let waiting = self.queue.len();
-        let limit = if self.shedding.load(Ordering::Relaxed) {
-            QUEUE_LOW_EVENTS
-        } else {
-            QUEUE_DATA_EVENTS
-        };
-        let sheds = over || waiting >= limit;
-        self.shedding.store(sheds, Ordering::Relaxed);
-        !sheds
-    }
-}
 
 /// The running engine: hands events to the worker of their connection and never blocks.
 pub struct Engine {
@@ -81,7 +50,7 @@ impl Engine {
         let queued_bytes = Arc::new(AtomicU64::new(0));
         let mut lanes = Vec::with_capacity(consumers.len());
         for (number, consumer) in consumers.into_iter().enumerate() {
-            let (queue, events) = bounded(QUEUE_EVENTS);
+            let (queue, events) = lane::queue();
             let name = format!("qtap-engine-{number}");
             let lane = Loop {
                 worker: Worker::new(shared.clone(), consumer),
@@ -96,11 +65,7 @@ impl Engine {
             let thread = builder
                 .spawn(move || lane.run())
                 .map_err(|source| StartError { name, source })?;
-            lanes.push(Lane {
-                queue,
-                thread,
-                shedding: AtomicBool::new(false),
-            });
+            lanes.push(Lane::new(queue, thread));
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
@@ -112,26 +77,39 @@ impl Engine {
         })
     }
 
-    /// Hands on one event. Never blocks: data that finds no room is dropped and counted, and shows as a gap by its
-    /// position. Process and mapping events are not the engine's and are ignored.
-    pub fn dispatch(&self, event: Event) {
-        match &event {
+    /// Hands on one event. Never blocks: data that finds no room is dropped and counted, and its worker is told as soon as it
+    /// has room again. Process and mapping events are not the engine's and are ignored.
+    pub fn dispatch(&mut self, event: Event) {
+        let (lanes, stats) = (&mut self.lanes, &self.stats);
+        match event {
             Event::Data(data) => {
-                let (id, bytes) = (data.id, data.bytes.len() as u64);
-                let Some(lane) = self.lane(id) else { return };
-                let over = self.queued_bytes.load(Ordering::Relaxed) + bytes > self.queue_limit;
-                if !lane.takes_data(over) {
-                    self.stats.lost_queue.add(bytes.max(1));
+                let Some(lane) = lane_of(lanes, data.id) else {
                     return;
+                };
+                let bytes = data.bytes.len() as u64;
+                let over = self.queued_bytes.load(Ordering::Relaxed) + bytes > self.queue_limit;
+                if lane.takes_data(over, stats) {
+                    self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    lane.send(Event::Data(data), stats);
+                } else {
+                    stats.lost_queue.add(bytes.max(1));
+                    lane.drop_data(&data);
                 }
-                self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-                self.send(lane, event);
             }
-            Event::Opened(opened) => self.send_to(opened.id, event),
-            Event::Closed(closed) => self.send_to(closed.id, event),
+            Event::Opened(opened) => {
+                if let Some(lane) = lane_of(lanes, opened.id) {
+                    lane.send(Event::Opened(opened), stats);
+                }
+            }
+            Event::Closed(closed) => {
+                if let Some(lane) = lane_of(lanes, closed.id) {
+                    lane.tell_holes_of(closed.id, stats);
+                    lane.send(Event::Closed(closed), stats);
+                }
+            }
             Event::Secret(_) | Event::Unattributed(_) => {
-                for lane in &self.lanes {
-                    self.send(lane, event.clone());
+                for lane in lanes {
+                    lane.send(event.clone(), stats);
                 }
             }
             _ => {}
@@ -142,7 +120,7 @@ impl Engine {
     /// ring, which is the larger buffer and counts what it loses.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.queue.len() < QUEUE_COMFORTABLE)
+        self.lanes.iter().all(Lane::is_comfortable)
             && self.queued_bytes.load(Ordering::Relaxed) < self.queue_limit / 2
     }
 
@@ -150,41 +128,29 @@ impl Engine {
     pub fn stop(self, deadline: Duration) {
         let until = Instant::now() + deadline;
         self.stop.store(true, Ordering::Release);
-        for lane in self.lanes {
-            drop(lane.queue);
-            while !lane.thread.is_finished() && Instant::now() < until {
+        for mut lane in self.lanes {
+            lane.tell_holes(&self.stats);
+            let thread = lane.close();
+            while !thread.is_finished() && Instant::now() < until {
                 std::thread::park_timeout(Duration::from_millis(2));
             }
-            if !lane.thread.is_finished() {
+            if !thread.is_finished() {
                 tracing::warn!(
                     events = self.stats.queued.get(),
                     "a worker did not finish in time; its events are lost"
                 );
-            } else if lane.thread.join().is_err() {
+            } else if thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");
             }
         }
     }
+}
 
-    fn lane(&self, id: ConnectionId) -> Option<&Lane> {
-        // The low bits of an id count up per CPU, the high bits name the CPU: mix both.
-        let mixed = (id.0 ^ (id.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        self.lanes
-            .get(usize::try_from(mixed).unwrap_or_default() % self.lanes.len().max(1))
-    }
-
-    fn send_to(&self, id: ConnectionId, event: Event) {
-        if let Some(lane) = self.lane(id) {
-            self.send(lane, event);
-        }
-    }
-
-    fn send(&self, lane: &Lane, event: Event) {
-        match lane.queue.try_send(event) {
-            Ok(()) => self.stats.queued.add(1),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.stats.lost_control.add(1),
-        }
-    }
+fn lane_of(lanes: &mut [Lane], id: ConnectionId) -> Option<&mut Lane> {
+    // The low bits of an id count up per CPU, the high bits name the CPU: mix both.
+    let mixed = (id.0 ^ (id.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let number = usize::try_from(mixed).unwrap_or_default() % lanes.len().max(1);
+    lanes.get_mut(number)
 }
 
 /// One worker's thread.

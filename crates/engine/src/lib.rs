@@ -16,6 +16,7 @@ mod facts;
 mod health;
 mod host;
 mod id;
+mod lane;
 mod reassembly;
 mod remedy;
 mod secrets;

@@ -105,13 +105,23 @@ impl Reassembler {
         while self.is_waiting() {
             self.skip_to_early(loss, out);
         }
-        if end > self.next {
+        self.settle(end, loss, time, out);
+    }
+
+    /// Declares what is missing before `end` lost for `loss`.
+    pub(crate) fn settle(&mut self, end: u64, loss: Loss, time: KernelTime, out: &mut Vec<Piece>) {
+        while self.next < end {
+            let until = self
+                .early
+                .first_key_value()
+                .map_or(end, |(&first, _)| first.min(end));
             out.push(Piece::Gap {
-                length: end - self.next,
+                length: until - self.next,
                 loss,
                 time,
             });
-            self.next = end;
+            self.next = until;
+            self.drain(out);
         }
     }
 
@@ -245,6 +255,18 @@ mod tests {
         push(&mut reassembler, 6, "g", &mut out);
         reassembler.give_up(9, Loss::RingFull, KernelTime(2), &mut out);
         assert_eq!(render(&out), "__cd__g__");
+    }
+
+    #[test]
+    fn what_is_settled_leaves_what_lies_beyond() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        push(&mut reassembler, 2, "cd", &mut out);
+        push(&mut reassembler, 8, "i", &mut out);
+        reassembler.settle(6, Loss::RingFull, KernelTime(2), &mut out);
+        assert_eq!(render(&out), "__cd__");
+        assert!(reassembler.is_waiting());
+        push(&mut reassembler, 6, "gh", &mut out);
+        assert_eq!(render(&out), "__cd__ghi");
     }
 
     #[test]

@@ -105,6 +105,33 @@ fn a_process_that_never_becomes_known_delays_its_connection_only_so_long() {
 }
 
 #[test]
+fn a_response_is_not_paired_with_the_request_before_a_lost_one() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    // The response to it and the next request find no room, the response to that one does.
+    bench.loses(Direction::Ingress, RESPONSE.len() as u64);
+    bench.loses(Direction::Egress, REQUEST.len() as u64);
+    bench.reads(RESPONSE);
+    // The client waits for its answers, so that counting is sure again after two rounds.
+    for _ in 0..3 {
+        bench.writes(REQUEST);
+        bench.reads(RESPONSE);
+    }
+    bench.close();
+    let transactions = bench.transactions();
+    let answered: Vec<bool> = transactions
+        .iter()
+        .map(|transaction| transaction.response.is_some())
+        .collect();
+    assert_eq!(answered, [false, false, true, true], "{transactions:#?}");
+    assert_eq!(transactions[0].outcome, Outcome::Incomplete);
+    let report = bench.final_report();
+    assert_eq!(report.health.gap_bytes, (REQUEST.len() + RESPONSE.len()) as u64);
+    assert!(bench.codes().contains(&ReasonCode::RingFull));
+}
+
+#[test]
 fn an_excluded_process_leaves_no_trace_and_the_kernel_is_told() {
     let mut bench = Bench::new();
     bench.host.0.lock().unwrap().exclusion = Exclusion {
@@ -352,6 +379,30 @@ fn body_bytes_that_nobody_wants_are_skipped_in_the_kernel() {
         "{verdict:?}"
     );
     assert_eq!(verdict.skip_until[0], 0);
+}
+
+#[test]
+fn what_is_skipped_is_measured_from_where_the_parser_is() {
+    let mut bench = Bench::with(true, Interest::Head);
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+    let first = bench.record(Direction::Ingress, Layer::Socket, head, None);
+    let second = bench.record(Direction::Ingress, Layer::Socket, &[b'x'; 100_000], None);
+    // The second record overtakes the first: both are in order at once.
+    bench.send(Event::Data(second));
+    bench.send(Event::Data(first));
+    let verdict = bench
+        .host
+        .0
+        .lock()
+        .unwrap()
+        .verdicts
+        .last()
+        .map(|last| last.1)
+        .unwrap();
+    let end = (head.len() + 1_000_000) as u64;
+    assert!((900_000..end).contains(&verdict.skip_until[1]), "{verdict:?}");
 }
 
 #[test]

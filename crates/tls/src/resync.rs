@@ -109,6 +109,7 @@ impl Flow {
             Some(&Item::Hole { length, time }) => {
                 self.queue.pop();
                 self.lose_wire(length, GapReason::Lost, time);
+                self.announce_loss(shared, out);
                 return Step::Done;
             }
             Some(Item::Raw(raw)) => (raw.data.len(), raw.time()),
@@ -151,6 +152,21 @@ impl Flow {
             self.report_lost(shared, out);
         }
         Step::Done
+    }
+
+    /// How much plaintext is lost is known when the next record is found. That some is must be known before: what comes the
+    /// other way in the meantime may belong to it. One byte of it is reported at once, the rest then.
+    fn announce_loss(&mut self, shared: &Shared, out: &mut Vec<Event>) {
+        let Some(suite) = shared.handshake.suite().filter(|_| self.is_final()) else {
+            return;
+        };
+        if let Some(lost) = &mut self.lost
+            && lost.reported == 0
+            && lost.wire > suite.min_wire() as u64
+        {
+            lost.reported = 1;
+            push_gap(out, self.side, 1, lost.reason, lost.time);
+        }
     }
 
     /// The suite under which to search; `None` if it is not known yet or never will be.

@@ -321,6 +321,37 @@ fn a_loss_of_a_megabyte_is_bridged_and_measured_exactly() {
     }
 }
 
+/// That something is lost is told before anything that comes the other way after it.
+#[test]
+fn a_loss_is_announced_at_once() {
+    let recording = &RECORDINGS[0];
+    let mut session = Session::new(Limits::default(), false);
+    let mut events = Vec::new();
+    recording.secrets.iter().for_each(|secret| {
+        session.offer(secret, &mut events);
+    });
+    for (side, bytes) in &recording.wire {
+        session.bytes(*side, Bytes::copy_from_slice(bytes), Time(1), &mut events);
+    }
+    events.clear();
+    session.gap(Side::Client, 102, Time(2), &mut events);
+    assert!(
+        matches!(
+            events.as_slice(),
+            [qtap_tls::Event::Gap {
+                side: Side::Client,
+                length: 1,
+                ..
+            }]
+        ),
+        "{events:?}"
+    );
+    session.close(Time(3), &mut events);
+    let heard = Heard::from(&events);
+    let told: u64 = heard.gaps[0].iter().map(|(_, length, _)| length).sum();
+    assert_eq!(told, 80, "the plaintext of one record of 102 bytes");
+}
+
 /// What looks like a header at every turn must not make the search dear: the work of trials is bounded per byte.
 #[test]
 fn a_search_among_false_headers_ends() {

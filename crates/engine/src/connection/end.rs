@@ -95,16 +95,8 @@ impl Connection {
             } else {
                 Loss::RingFull
             };
-            let skipped = self
-                .verdict
-                .skip_until
-                .get(index(direction))
-                .copied()
-                .unwrap_or_default();
+            self.pass_skipped(layer, direction, end, closed.time, &mut pieces);
             if let Some(stream) = self.stream(layer, direction) {
-                if layer == Layer::Socket && !stream.is_waiting() {
-                    stream.give_up(end.min(skipped), Loss::Skipped, closed.time, &mut pieces);
-                }
                 stream.give_up(end, loss, closed.time, &mut pieces);
             }
             for piece in pieces {

@@ -379,25 +379,15 @@ impl Connection {
     fn take(&mut self, data: Data, cx: &mut Context<'_>) {
         self.last_pid = Some(data.pid);
         let (direction, layer) = (data.direction, data.layer);
+        let is_hole = matches!(data.missing, Some((_, Loss::QueueFull)));
+        if layer == Layer::Socket && !is_hole {
+            self.tally.data_events += 1;
+            cx.stats.bytes.add(data.bytes.len() as u64);
+        }
+        self.settle(layer, direction.opposite(), data.other_settled, data.time, cx);
         let mut pieces = Vec::new();
-        let streams = match layer {
-            Layer::Socket => {
-                self.tally.data_events += 1;
-                cx.stats.bytes.add(data.bytes.len() as u64);
-                &mut self.socket
-            }
-            Layer::Calls => &mut self.calls,
-        };
-        if let Some(stream) = streams.get_mut(index(direction)) {
-            if layer == Layer::Socket && !stream.is_waiting() {
-                let skipped = self
-                    .verdict
-                    .skip_until
-                    .get(index(direction))
-                    .copied()
-                    .unwrap_or_default();
-                stream.give_up(data.position.min(skipped), Loss::Skipped, data.time, &mut pieces);
-            }
+        self.pass_skipped(layer, direction, data.position, data.time, &mut pieces);
+        if let Some(stream) = self.stream(layer, direction) {
             stream.push(
                 data.position,
                 data.bytes,
@@ -410,6 +400,52 @@ impl Connection {
         self.note_reordering(cx);
         for piece in pieces {
             self.piece(direction, layer, piece, cx);
+        }
+        if layer == Layer::Socket {
+            self.skip_unwanted(direction, cx);
+        }
+    }
+
+    /// What has not come before `end` is lost. Told before anything behind it comes, so that a response is not taken for the
+    /// answer to the request before the one that is missing.
+    fn settle(
+        &mut self,
+        layer: Layer,
+        direction: Direction,
+        end: u64,
+        time: KernelTime,
+        cx: &mut Context<'_>,
+    ) {
+        let mut pieces = Vec::new();
+        self.pass_skipped(layer, direction, end, time, &mut pieces);
+        if let Some(stream) = self.stream(layer, direction) {
+            stream.settle(end, Loss::RingFull, time, &mut pieces);
+        }
+        for piece in pieces {
+            self.piece(direction, layer, piece, cx);
+        }
+    }
+
+    /// What the kernel was told to pass over before `end` is not lost.
+    fn pass_skipped(
+        &mut self,
+        layer: Layer,
+        direction: Direction,
+        end: u64,
+        time: KernelTime,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let skipped = self
+            .verdict
+            .skip_until
+            .get(index(direction))
+            .copied()
+            .unwrap_or_default();
+        if let Some(stream) = self.stream(layer, direction)
+            && layer == Layer::Socket
+            && !stream.is_waiting()
+        {
+            stream.settle(end.min(skipped), Loss::Skipped, time, pieces);
         }
     }
 
@@ -578,7 +614,6 @@ impl Connection {
         let Some(facts) = &mut self.facts else { return };
         let outcome = self.app.piece(side, piece, time, facts, cx);
         self.follow(outcome, cx);
-        self.skip_unwanted(side, cx);
     }
 
     /// `side` will send no more plaintext.
@@ -624,23 +659,19 @@ impl Connection {
     }
 
     /// Tells the kernel to pass over body bytes that are certain to come and that nobody wants. Plaintext
-    /// sockets only: there, positions of the body are positions of the socket.
-    fn skip_unwanted(&mut self, side: Side, cx: &mut Context<'_>) {
+    /// sockets only: there, positions of the body are positions of the socket. To be called when every piece up to the
+    /// stream's position is worked off.
+    fn skip_unwanted(&mut self, direction: Direction, cx: &mut Context<'_>) {
         if !matches!(self.wire, Wire::Plain) {
-            return;
-        }
-        let length = self.app.skippable(side);
-        if length < WORTH_SKIPPING {
             return;
         }
         let Some(role) = self.facts.as_ref().map(|facts| facts.role) else {
             return;
         };
-        let direction = if side_of(role, Direction::Egress) == side {
-            Direction::Egress
-        } else {
-            Direction::Ingress
-        };
+        let length = self.app.skippable(side_of(role, direction));
+        if length < WORTH_SKIPPING {
+            return;
+        }
         let Some(stream) = self.socket.get(index(direction)) else {
             return;
         };

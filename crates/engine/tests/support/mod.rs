@@ -136,6 +136,7 @@ pub struct Bench {
     pub stats: Arc<Stats>,
     pub now: u64,
     positions: [[u64; 2]; 2],
+    lost_ends: [[u64; 2]; 2],
     pub id: ConnectionId,
 }
 
@@ -169,6 +170,7 @@ impl Bench {
             stats,
             now: MS,
             positions: [[0; 2]; 2],
+            lost_ends: [[0; 2]; 2],
             id: ConnectionId(1),
         }
     }
@@ -222,6 +224,7 @@ impl Bench {
             bytes: Bytes::copy_from_slice(bytes),
             missing,
             call_start: true,
+            other_settled: self.lost_ends[layer as usize][direction.opposite() as usize],
         };
         *position += bytes.len() as u64 + missing.map_or(0, |(length, _)| u64::from(length));
         data
@@ -239,7 +242,9 @@ impl Bench {
 
     /// Bytes that the kernel side could not hand on.
     pub fn loses(&mut self, direction: Direction, length: u64) {
-        self.positions[Layer::Socket as usize][direction as usize] += length;
+        let layer = Layer::Socket as usize;
+        self.positions[layer][direction as usize] += length;
+        self.lost_ends[layer][direction as usize] = self.positions[layer][direction as usize];
     }
 
     pub fn end(&self, layer: Layer, direction: Direction) -> u64 {

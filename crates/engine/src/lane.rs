@@ -1,0 +1,245 @@
+//! The queue in front of one worker.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use qtap_capture::{ConnectionId, Data, Direction, Event, Layer, Loss};
+
+use crate::Stats;
+
+/// Events in the queue of one worker.
+const QUEUE_EVENTS: usize = 1 << 16;
+/// Part of it that data may fill, so that opens, closes and secrets still find room.
+const QUEUE_DATA_EVENTS: usize = QUEUE_EVENTS - (1 << 13);
+/// Once data found no room, none is taken until the queue is down to this: what is lost then lies together, some messages whole,
+/// where taking a record whenever there is room for one would damage nearly all of them.
+const QUEUE_LOW_EVENTS: usize = QUEUE_DATA_EVENTS * 3 / 4;
+/// Events up to which a queue takes another batch of the reader, which is at most 1 MiB of small records.
+const QUEUE_COMFORTABLE: usize = QUEUE_DATA_EVENTS / 2;
+/// Streams whose holes are remembered. Of more, the holes show by their positions, and are taken for losses of the ring.
+const HOLES: usize = 8192;
+
+/// An empty queue.
+pub(crate) fn queue() -> (Sender<Event>, Receiver<Event>) {
+    bounded(QUEUE_EVENTS)
+}
+
+/// A worker, seen from the thread that feeds it.
+pub(crate) struct Lane {
+    queue: Sender<Event>,
+    thread: JoinHandle<()>,
+    /// Data is dropped until there is ample room again.
+    shedding: bool,
+    /// What was dropped of each stream and not told yet.
+    holes: HashMap<(ConnectionId, Layer, Direction), Hole>,
+}
+
+/// Dropped bytes, from `record.position` to `end`.
+struct Hole {
+    /// The first record dropped, without its bytes.
+    record: Data,
+    end: u64,
+}
+
+impl Hole {
+    /// Sends what is missing as records that say so.
+    fn tell(self, mut send: impl FnMut(Event)) {
+        let mut record = self.record;
+        while record.position < self.end {
+            let length = u32::try_from(self.end - record.position).unwrap_or(u32::MAX);
+            record.missing = Some((length, Loss::QueueFull));
+            send(Event::Data(record.clone()));
+            record.position += u64::from(length);
+        }
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(queue: Sender<Event>, thread: JoinHandle<()>) -> Self {
+        Self {
+            queue,
+            thread,
+            shedding: false,
+            holes: HashMap::new(),
+        }
+    }
+
+    /// Whether data finds room, which the worker learns what it missed first. `over`: it does not for the bytes that wait in
+    /// all queues.
+    pub(crate) fn takes_data(&mut self, over: bool, stats: &Stats) -> bool {
+        let limit = if self.shedding {
+            QUEUE_LOW_EVENTS
+        } else {
+            QUEUE_DATA_EVENTS
+        };
+        self.shedding = over || self.queue.len() >= limit;
+        if !self.shedding && !self.holes.is_empty() {
+            self.tell_holes(stats);
+        }
+        !self.shedding
+    }
+
+    /// Whether it takes another batch.
+    pub(crate) fn is_comfortable(&self) -> bool {
+        self.queue.len() < QUEUE_COMFORTABLE
+    }
+
+    /// Remembers a hole where `data` was. Its bytes are counted by the caller.
+    pub(crate) fn drop_data(&mut self, data: &Data) {
+        let missing = data.missing.map_or(0, |(length, _)| u64::from(length));
+        let end = data.position + data.bytes.len() as u64 + missing;
+        let is_full = self.holes.len() >= HOLES;
+        match self.holes.entry((data.id, data.layer, data.direction)) {
+            Entry::Occupied(mut hole) => hole.get_mut().end = hole.get().end.max(end),
+            Entry::Vacant(_) if is_full => {}
+            Entry::Vacant(place) => {
+                let record = Data {
+                    bytes: Bytes::new(),
+                    ..data.clone()
+                };
+                place.insert(Hole { record, end });
+            }
+        }
+    }
+
+    /// Tells the worker of every hole.
+    pub(crate) fn tell_holes(&mut self, stats: &Stats) {
+        let holes = std::mem::take(&mut self.holes);
+        for hole in holes.into_values() {
+            hole.tell(|event| self.send(event, stats));
+        }
+    }
+
+    /// Tells it of those of one connection, which ends.
+    pub(crate) fn tell_holes_of(&mut self, id: ConnectionId, stats: &Stats) {
+        if self.holes.is_empty() {
+            return;
+        }
+        for layer in [Layer::Socket, Layer::Calls] {
+            for direction in [Direction::Egress, Direction::Ingress] {
+                if let Some(hole) = self.holes.remove(&(id, layer, direction)) {
+                    hole.tell(|event| self.send(event, stats));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn send(&self, event: Event, stats: &Stats) {
+        match self.queue.try_send(event) {
+            Ok(()) => stats.queued.add(1),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => stats.lost_control.add(1),
+        }
+    }
+
+    /// Sends no more: the worker ends when it has worked off what is queued.
+    pub(crate) fn close(self) -> JoinHandle<()> {
+        self.thread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qtap_capture::{KernelTime, Pid};
+
+    use super::*;
+
+    fn data(position: u64, direction: Direction) -> Data {
+        Data {
+            id: ConnectionId(7),
+            time: KernelTime(position),
+            pid: Pid(1),
+            tid: 1,
+            direction,
+            layer: Layer::Socket,
+            position,
+            bytes: Bytes::from_static(b"0123456789"),
+            missing: None,
+            call_start: true,
+            other_settled: 0,
+        }
+    }
+
+    /// As the engine hands on data.
+    fn hand_on(lane: &mut Lane, data: Data, over: bool, stats: &Stats) {
+        if lane.takes_data(over, stats) {
+            lane.send(Event::Data(data), stats);
+        } else {
+            lane.drop_data(&data);
+        }
+    }
+
+    fn told(events: &Receiver<Event>) -> Vec<(Direction, u64, usize, Option<(u32, Loss)>)> {
+        let told = events.try_iter().filter_map(|event| match event {
+            Event::Data(data) => Some((data.direction, data.position, data.bytes.len(), data.missing)),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn a_worker_is_told_what_it_missed_before_what_follows() {
+        let (queue, events) = queue();
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let stats = Stats::default();
+        for (position, over) in [(0, false), (10, true), (20, true), (30, false)] {
+            hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
+        }
+        assert_eq!(
+            told(&events),
+            [
+                (Direction::Egress, 0, 10, None),
+                (Direction::Egress, 10, 0, Some((20, Loss::QueueFull))),
+                (Direction::Egress, 30, 10, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_told_its_holes_first_and_others_keep_theirs() {
+        let (queue, events) = queue();
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let stats = Stats::default();
+        hand_on(&mut lane, data(0, Direction::Ingress), true, &stats);
+        let other = Data {
+            id: ConnectionId(8),
+            ..data(5, Direction::Egress)
+        };
+        hand_on(&mut lane, other, true, &stats);
+        lane.tell_holes_of(ConnectionId(7), &stats);
+        assert_eq!(
+            told(&events),
+            [(Direction::Ingress, 0, 0, Some((10, Loss::QueueFull)))]
+        );
+        lane.tell_holes(&stats);
+        assert_eq!(
+            told(&events),
+            [(Direction::Egress, 5, 0, Some((10, Loss::QueueFull)))]
+        );
+    }
+
+    #[test]
+    fn data_is_shed_until_there_is_ample_room() {
+        let (queue, events) = queue();
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let stats = Stats::default();
+        for position in 0..=QUEUE_DATA_EVENTS as u64 {
+            hand_on(&mut lane, data(position * 10, Direction::Egress), false, &stats);
+        }
+        assert_eq!(events.len(), QUEUE_DATA_EVENTS);
+        assert!(!lane.takes_data(false, &stats) && events.try_recv().is_ok());
+        assert!(!lane.takes_data(false, &stats), "one place is not ample room");
+        while events.len() >= QUEUE_LOW_EVENTS {
+            assert!(events.try_recv().is_ok());
+        }
+        assert!(lane.takes_data(false, &stats));
+        let last = told(&events).pop();
+        let end = QUEUE_DATA_EVENTS as u64 * 10;
+        assert_eq!(
+            last,
+            Some((Direction::Egress, end, 0, Some((10, Loss::QueueFull))))
+        );
+    }
+}
