@@ -127,7 +127,7 @@ impl Observer {
         let user = if alive {
             self.user(pid, exec.uid)
         } else {
-            inherited_user(exec.uid, former)
+            self.user_of_gone(exec, former)
         };
         let hostname = if alive { self.hostname(pid) } else { None };
         let (cgroup, container) = self.cgroup_of(exec, alive, former);
@@ -219,16 +219,22 @@ impl Observer {
         }
     }
 
+    /// The user of a process whose root cannot be looked into any more: named as before the exec, or as its parent's root
+    /// has it, which is nearly always its own.
+    fn user_of_gone(&mut self, exec: &ProcessExec, former: Option<&Observed>) -> User {
+        let same = former.filter(|observed| observed.process.user.id == exec.uid);
+        let name = same.and_then(|observed| observed.process.user.name.clone());
+        match name {
+            Some(name) => User {
+                id: exec.uid,
+                name: Some(name),
+            },
+            None => self.user(exec.parent, exec.uid),
+        }
+    }
+
     fn hostname(&self, pid: Pid) -> Option<String> {
         accounts::hostname(&self.procfs.root_of(pid)).or_else(|| self.procfs.shared_hostname(pid))
-    }
-}
-
-fn inherited_user(id: u32, former: Option<&Observed>) -> User {
-    let name = former.filter(|observed| observed.process.user.id == id);
-    User {
-        id,
-        name: name.and_then(|observed| observed.process.user.name.clone()),
     }
 }
 
