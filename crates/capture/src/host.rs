@@ -14,7 +14,7 @@ const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 const CAPABILITIES: [(u32, &str); 5] = [
     (39, "CAP_BPF"),
     (38, "CAP_PERFMON"),
-    (24, "CAP_SYS_RESOURCE"),
+    (CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE"),
     (19, "CAP_SYS_PTRACE"),
     (2, "CAP_DAC_READ_SEARCH"),
 ];
@@ -69,6 +69,7 @@ impl HostFacts {
             btf: fs::metadata("/sys/kernel/btf/vmlinux").is_ok(),
             missing_capabilities: missing_capabilities(
                 &fs::read_to_string("/proc/self/status").unwrap_or_default(),
+                KernelVersion::running(),
             ),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown")
                 .ok()
@@ -85,14 +86,23 @@ fn chosen(modes: &str) -> Option<String> {
     Some(rest.split_once(']')?.0.to_owned())
 }
 
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
+/// Maps count against `RLIMIT_MEMLOCK`, which only this may raise, before Linux 5.11.
+const CAP_SYS_RESOURCE: u32 = 24;
+const MEMORY_IS_ACCOUNTED_OTHERWISE: KernelVersion = KernelVersion(5, 11);
+
+fn missing_capabilities(status: &str, kernel: Option<KernelVersion>) -> Vec<&'static str> {
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
     let has = |number: u32| effective >> number & 1 == 1;
-    let missing = |(number, _): &(u32, &str)| !(has(*number) || (*number >= 38 && has(CAP_SYS_ADMIN)));
+    let is_needed = |number: u32| {
+        number != CAP_SYS_RESOURCE || kernel.is_none_or(|version| version < MEMORY_IS_ACCOUNTED_OTHERWISE)
+    };
+    let missing = |(number, _): &(u32, &str)| {
+        is_needed(*number) && !(has(*number) || (*number >= 38 && has(CAP_SYS_ADMIN)))
+    };
     CAPABILITIES
         .into_iter()
         .filter(missing)
@@ -116,16 +126,15 @@ mod tests {
 
     #[test]
     fn capabilities_that_lack_are_named() {
+        let missing = |mask: &str, minor| {
+            missing_capabilities(&format!("CapEff:\t{mask}\n"), Some(KernelVersion(5, minor)))
+        };
+        assert_eq!(missing("000001ffffffffff", 10), Vec::<&str>::new());
+        assert_eq!(missing("0000000001280004", 10), Vec::<&str>::new());
+        assert_eq!(missing("0000000000280004", 10), ["CAP_SYS_RESOURCE"]);
+        assert_eq!(missing("0000000000280004", 11), Vec::<&str>::new());
         assert_eq!(
-            missing_capabilities("CapEff:\t000001ffffffffff\n"),
-            Vec::<&str>::new()
-        );
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000000001280004\n"),
-            Vec::<&str>::new()
-        );
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000000000000000\n"),
+            missing("0000000000000000", 10),
             [
                 "CAP_BPF",
                 "CAP_PERFMON",

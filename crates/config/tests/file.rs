@@ -34,6 +34,22 @@ fn a_change_is_seen_once_and_after_it_has_settled() {
     assert!(file.reload().unwrap().is_none());
 }
 
+/// What users copy works, without a warning.
+#[test]
+fn the_examples_of_the_documentation_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
+    let examples: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(examples.len() >= 4, "{examples:?}");
+    for example in examples {
+        let (_, warnings) =
+            load_file(&example).unwrap_or_else(|error| panic!("{}: {error}", example.display()));
+        assert!(warnings.is_empty(), "{}: {warnings:?}", example.display());
+    }
+}
+
 #[test]
 fn a_file_still_being_written_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -171,7 +171,10 @@ mod tests {
         }
     }
 
-    fn told(events: &Receiver<Event>) -> Vec<(Direction, u64, usize, Option<(u32, Loss)>)> {
+    /// Direction, position, bytes there and bytes missing of a record.
+    type Told = (Direction, u64, usize, Option<(u32, Loss)>);
+
+    fn told(events: &Receiver<Event>) -> Vec<Told> {
         let told = events.try_iter().filter_map(|event| match event {
             Event::Data(data) => Some((data.direction, data.position, data.bytes.len(), data.missing)),
             _ => None,

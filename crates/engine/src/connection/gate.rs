@@ -1,8 +1,15 @@
-//! Data of a connection whose process is not known yet.
+//! Nothing of a connection is looked at before its process is known.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use qtap_capture::{Data, KernelTime};
+use qtap_capture::{Data, KernelTime, Verdict};
+
+use super::wire::Wire;
+use super::{Connection, after, log};
+use crate::ConnectionFacts;
+use crate::context::Context;
+use crate::host::ProcessLookup;
 
 /// Records that wait for the facts of their process. Bounded in bytes; what does not fit is dropped and counted.
 #[derive(Debug, Default)]
@@ -52,5 +59,77 @@ impl Backlog {
 
     pub(super) fn clear(&mut self) {
         self.drain();
+    }
+}
+
+impl Connection {
+    /// Facts of the process are needed before anything of the connection may be looked at: its strategy and the
+    /// filters may leave it out. Opens the gate when they are known or the wait is over.
+    pub(super) fn try_gate(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(opened) = &self.opened else { return false };
+        let process = match cx.host.process(opened.pid, self.backlog.ticket()) {
+            ProcessLookup::Known(process) => Some(process),
+            ProcessLookup::Pending if after(self.backlog.since(), cx.settings.process_wait) > cx.now => {
+                return false;
+            }
+            ProcessLookup::Missing if after(self.backlog.since(), cx.settings.missing_wait) > cx.now => {
+                return false;
+            }
+            ProcessLookup::Pending | ProcessLookup::Missing => None,
+        };
+        if let Some(process) = &process {
+            self.exclusion = cx.host.exclusion(process);
+            if self.exclusion.whole {
+                cx.stats.excluded.add(1);
+                cx.host.ignore(opened.pid);
+                self.set_verdict(Verdict::COUNT_ONLY, cx);
+                self.backlog.clear();
+                self.wire = Wire::Off;
+            }
+        }
+        self.begin(process, cx);
+        true
+    }
+
+    pub(super) fn begin(&mut self, process: Option<Arc<qtap_process::Process>>, cx: &mut Context<'_>) {
+        let Some(opened) = &self.opened else { return };
+        let time = cx.clock.at(opened.time);
+        let facts = ConnectionFacts {
+            id: self.id,
+            public_id: cx.ids.next(time),
+            role: opened.role,
+            direction: crate::address::label(opened.role, opened.remote.ip()),
+            local: opened.local,
+            remote: opened.remote,
+            opened: time,
+            joined_midstream: opened.midstream,
+            cookie: opened.cookie,
+            process,
+            tls: None,
+            tls_implementations: None,
+            protocol: None,
+            domain: None,
+        };
+        if !self.exclusion.whole {
+            log::open(&facts, opened);
+            self.next_report = after(opened.time, cx.settings.first_report).max(cx.now);
+            self.next_check = after(cx.now, cx.settings.stall);
+        }
+        if let Some((_, since)) = &mut self.closing {
+            *since = cx.now;
+        }
+        let (pid, joined) = (opened.pid, opened.midstream);
+        self.facts = Some(Box::new(facts));
+        if joined && !self.exclusion.any() {
+            // If it is TLS, only its calls can be read, and the next one may come at once.
+            self.want_calls(pid, cx);
+        }
+        if self.exclusion.data {
+            self.wire = Wire::Off;
+            self.set_verdict(Verdict::COUNT_ONLY, cx);
+        }
+        for data in self.backlog.drain() {
+            self.take(data, cx);
+        }
     }
 }

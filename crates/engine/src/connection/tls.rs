@@ -1,14 +1,15 @@
 //! TLS of a connection: where its plaintext comes from, and when that changes.
 
+use qtap_capture::KernelTime;
 use qtap_capture::{Pid, Verdict};
 use qtap_protocol::Time;
-use qtap_tls::{Session, Unreadable};
+use qtap_tls::{Secret, Session, Unreadable};
 
 use super::wire::{Reading, TlsWire, Wire};
 use super::{Connection, after, log};
 use crate::TlsFacts;
 use crate::context::Context;
-use crate::settings::TlsMode;
+use crate::settings::{Settings, TlsMode};
 
 impl Connection {
     pub(super) fn begin_tls(&mut self, midstream: bool, cx: &mut Context<'_>) {
@@ -147,5 +148,46 @@ impl Connection {
             TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
             TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
         }
+    }
+
+    /// A secret of its process. Tells whether it is this connection's own.
+    pub(crate) fn offer(&mut self, secret: &Secret, cx: &mut Context<'_>) -> bool {
+        let Wire::Tls(tls) = &mut self.wire else {
+            return false;
+        };
+        if tls.reading != Reading::Secrets {
+            return false;
+        }
+        let mut events = Vec::new();
+        let own = tls.session.offer(secret, &mut events);
+        self.tls_events(events, cx);
+        own
+    }
+
+    /// Whether it has waited for half of the time allowed for a secret, or is over: unlikely ones are worth a trial.
+    pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
+        let Wire::Tls(tls) = &self.wire else { return false };
+        tls.reading == Reading::Secrets
+            && tls
+                .waiting_since
+                .is_some_and(|since| self.closing.is_some() || after(since, settings.secret_wait / 2) <= now)
+    }
+
+    /// Whether a secret may still be wanted.
+    pub(crate) fn wants_secrets(&self) -> bool {
+        matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Secrets && tls.tally.unreadable.is_none())
+    }
+
+    /// Whether the secrets that wait in the pool are worth a trial after bytes of it: until it has all it can ever need, and
+    /// once more to claim those it has.
+    pub(crate) fn seeks_secrets(&mut self) -> bool {
+        let settled = matches!(&self.wire, Wire::Tls(tls) if tls.session.is_settled());
+        let was_settled = std::mem::replace(&mut self.settled, settled);
+        self.wants_secrets() && !(settled && was_settled)
+    }
+
+    /// Whether its plaintext is looked for in calls, so that calls without a connection may be its own.
+    pub(crate) fn wants_calls(&self) -> bool {
+        self.facts.is_some() && matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Calls)
     }
 }

@@ -1,0 +1,171 @@
+//! Where bytes in order go: to detection, to decryption, to the parser; and what its findings change.
+
+use bytes::Bytes;
+use qtap_capture::{Loss, Verdict};
+use qtap_protocol::{Side, Time};
+
+use super::Connection;
+use super::wire::{Reading, Sniffed, Sniffer, Wire};
+use crate::TlsSource;
+use crate::application::{After, Plain};
+use crate::context::Context;
+use crate::reassembly::Piece;
+use crate::settings::TlsMode;
+
+impl Connection {
+    /// Bytes at the socket.
+    pub(super) fn socket_piece(&mut self, side: Side, piece: Piece, cx: &mut Context<'_>) {
+        match &mut self.wire {
+            Wire::Off => {}
+            Wire::Plain => {
+                let (piece, time) = plain(piece);
+                self.app_piece(side, piece, time, cx);
+            }
+            Wire::Tls(tls) => {
+                let mut events = Vec::new();
+                match piece {
+                    Piece::Bytes { data, time, .. } => {
+                        tls.session.bytes(side, data, Time(time.0), &mut events)
+                    }
+                    Piece::Gap { length, time, .. } => {
+                        tls.session.gap(side, length, Time(time.0), &mut events)
+                    }
+                }
+                self.tls_events(events, cx);
+            }
+            Wire::Sniffing(sniffer) => match piece {
+                Piece::Bytes { data, time, .. } => {
+                    let sniffed = sniffer.add(side, data, Time(time.0));
+                    self.sniffed(sniffed, cx);
+                }
+                Piece::Gap { .. } => {
+                    // The first bytes are lost: what follows can begin anywhere.
+                    sniffer.midstream = true;
+                    if sniffer.is_empty() {
+                        self.app.reset_detection(true);
+                    }
+                }
+            },
+        }
+    }
+
+    pub(super) fn sniffed(&mut self, sniffed: Sniffed, cx: &mut Context<'_>) {
+        let Wire::Sniffing(sniffer) = &mut self.wire else {
+            return;
+        };
+        let midstream = sniffer.midstream;
+        match sniffed {
+            Sniffed::NeedMore => {}
+            Sniffed::Plain => {
+                let pieces = std::mem::take(sniffer).into_pieces();
+                self.wire = Wire::Plain;
+                for (side, data, time) in pieces {
+                    self.app_piece(side, Plain::Bytes(data), time, cx);
+                }
+            }
+            Sniffed::Tls => {
+                let pieces = std::mem::take(sniffer).into_pieces();
+                self.begin_tls(midstream, cx);
+                let mut events = Vec::new();
+                if let Wire::Tls(tls) = &mut self.wire {
+                    for (side, data, time) in pieces {
+                        tls.session.bytes(side, data, time, &mut events);
+                    }
+                }
+                self.tls_events(events, cx);
+            }
+        }
+    }
+
+    /// Plaintext from a call of the TLS library.
+    pub(super) fn calls_piece(&mut self, side: Side, piece: Piece, cx: &mut Context<'_>) {
+        let proof_of_tls = match &self.wire {
+            Wire::Tls(tls) if tls.reading == Reading::Secrets => return,
+            Wire::Tls(_) => false,
+            // The call proves what the first bytes could not: they lay in the middle of a record.
+            Wire::Sniffing(_) | Wire::Plain => {
+                self.app.protocol.is_none() && cx.settings.tls != TlsMode::Secrets
+            }
+            Wire::Off => return,
+        };
+        if proof_of_tls {
+            let midstream = self.facts.as_ref().is_some_and(|facts| facts.joined_midstream);
+            self.begin_tls(midstream, cx);
+            if let Wire::Tls(tls) = &mut self.wire {
+                tls.reading = Reading::Calls;
+            }
+            self.app.reset_detection(true);
+            self.set_verdict(Verdict::CALLS_ONLY, cx);
+        } else if !matches!(self.wire, Wire::Tls(_)) {
+            return;
+        }
+        if let Some(tls) = self.facts.as_mut().and_then(|facts| facts.tls.as_mut()) {
+            tls.source = Some(TlsSource::Calls);
+        }
+        let (piece, time) = plain(piece);
+        self.app_piece(side, piece, time, cx);
+    }
+
+    pub(super) fn app_piece(&mut self, side: Side, piece: Plain, time: Time, cx: &mut Context<'_>) {
+        if self.exclusion.http {
+            return;
+        }
+        let Some(facts) = &mut self.facts else { return };
+        let outcome = self.app.piece(side, piece, time, facts, cx);
+        self.follow(outcome, cx);
+    }
+
+    /// `side` will send no more plaintext.
+    pub(super) fn app_eof(&mut self, side: Side, time: Time, cx: &mut Context<'_>) {
+        let Some(facts) = &mut self.facts else { return };
+        let outcome = self.app.eof(side, time, facts, cx);
+        self.follow(outcome, cx);
+    }
+
+    pub(super) fn follow(&mut self, outcome: After, cx: &mut Context<'_>) {
+        match outcome {
+            After::Continue => {}
+            After::TurnedOff => {
+                let raw_needed = matches!(&self.wire, Wire::Tls(_)) && self.app.upgraded.is_none();
+                if !raw_needed || self.app.off.is_some() {
+                    self.set_verdict(Verdict::COUNT_ONLY, cx);
+                    if !matches!(self.wire, Wire::Tls(_)) {
+                        self.wire = Wire::Off;
+                    }
+                }
+            }
+            After::Restart { client, server, time } => {
+                if matches!(self.wire, Wire::Plain) {
+                    self.wire = Wire::Sniffing(Sniffer::default());
+                }
+                for (side, data) in [(Side::Client, client), (Side::Server, server)] {
+                    if !data.is_empty() {
+                        self.again(side, data, time, cx);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes that a parser handed back after an upgrade.
+    pub(super) fn again(&mut self, side: Side, data: Bytes, time: Time, cx: &mut Context<'_>) {
+        if let Wire::Sniffing(sniffer) = &mut self.wire {
+            let sniffed = sniffer.add(side, data, time);
+            self.sniffed(sniffed, cx);
+        } else {
+            self.app_piece(side, Plain::Bytes(data), time, cx);
+        }
+    }
+}
+
+fn plain(piece: Piece) -> (Plain, Time) {
+    match piece {
+        Piece::Bytes { data, time, .. } => (Plain::Bytes(data), Time(time.0)),
+        Piece::Gap {
+            length,
+            loss: Loss::Skipped,
+            time,
+        } => (Plain::Skipped(length), Time(time.0)),
+        Piece::Gap { length, time, .. } => (Plain::Gap(length), Time(time.0)),
+    }
+}

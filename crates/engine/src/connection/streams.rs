@@ -1,0 +1,186 @@
+//! Records put in order, and what is missing between them.
+
+use qtap_capture::{Data, Direction, KernelTime, Layer, Loss};
+
+use super::wire::Wire;
+use super::{Connection, index, side_of};
+use crate::context::Context;
+use crate::reassembly::{Piece, Reassembler};
+
+/// Least body bytes certain to follow for which a verdict to skip them is worth its while.
+const WORTH_SKIPPING: u64 = 64 << 10;
+
+const LAYERS: [(Layer, Direction); 4] = [
+    (Layer::Socket, Direction::Egress),
+    (Layer::Socket, Direction::Ingress),
+    (Layer::Calls, Direction::Egress),
+    (Layer::Calls, Direction::Ingress),
+];
+
+impl Connection {
+    pub(super) fn take(&mut self, data: Data, cx: &mut Context<'_>) {
+        self.last_pid = Some(data.pid);
+        let (direction, layer) = (data.direction, data.layer);
+        let is_hole = matches!(data.missing, Some((_, Loss::QueueFull)));
+        if layer == Layer::Socket && !is_hole {
+            self.tally.data_events += 1;
+            cx.stats.bytes.add(data.bytes.len() as u64);
+        }
+        self.settle(layer, direction.opposite(), data.other_settled, data.time, cx);
+        let mut pieces = Vec::new();
+        self.pass_skipped(layer, direction, data.position, data.time, &mut pieces);
+        if let Some(stream) = self.stream(layer, direction) {
+            stream.push(
+                data.position,
+                data.bytes,
+                data.missing,
+                data.time,
+                data.call_start,
+                &mut pieces,
+            );
+        }
+        self.note_reordering(cx);
+        for piece in pieces {
+            self.piece(direction, layer, piece, cx);
+        }
+        if layer == Layer::Socket {
+            self.skip_unwanted(direction, cx);
+        }
+    }
+
+    /// What has not come before `end` is lost. Told before anything behind it comes, so that a response is not taken for the
+    /// answer to the request before the one that is missing.
+    pub(super) fn settle(
+        &mut self,
+        layer: Layer,
+        direction: Direction,
+        end: u64,
+        time: KernelTime,
+        cx: &mut Context<'_>,
+    ) {
+        let mut pieces = Vec::new();
+        self.pass_skipped(layer, direction, end, time, &mut pieces);
+        if let Some(stream) = self.stream(layer, direction) {
+            stream.settle(end, Loss::RingFull, time, &mut pieces);
+        }
+        for piece in pieces {
+            self.piece(direction, layer, piece, cx);
+        }
+    }
+
+    /// What the kernel was told to pass over before `end` is not lost.
+    pub(super) fn pass_skipped(
+        &mut self,
+        layer: Layer,
+        direction: Direction,
+        end: u64,
+        time: KernelTime,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let skipped = self
+            .verdict
+            .skip_until
+            .get(index(direction))
+            .copied()
+            .unwrap_or_default();
+        if let Some(stream) = self.stream(layer, direction)
+            && layer == Layer::Socket
+            && !stream.is_waiting()
+        {
+            stream.settle(end.min(skipped), Loss::Skipped, time, pieces);
+        }
+    }
+
+    pub(super) fn note_reordering(&mut self, cx: &Context<'_>) {
+        let waiting = self.socket.iter().chain(&self.calls).any(Reassembler::is_waiting);
+        match (waiting, self.reorder_since) {
+            (true, None) => self.reorder_since = Some(cx.now),
+            (false, Some(_)) => self.reorder_since = None,
+            _ => {}
+        }
+    }
+
+    pub(super) fn give_up_reordering(&mut self, cx: &mut Context<'_>) {
+        self.reorder_since = None;
+        for (layer, direction) in LAYERS {
+            let mut pieces = Vec::new();
+            if let Some(stream) = self.stream(layer, direction) {
+                stream.skip_to_early(Loss::RingFull, &mut pieces);
+            }
+            for piece in pieces {
+                self.piece(direction, layer, piece, cx);
+            }
+        }
+        self.note_reordering(cx);
+    }
+
+    pub(super) fn stream(&mut self, layer: Layer, direction: Direction) -> Option<&mut Reassembler> {
+        match layer {
+            Layer::Socket => self.socket.get_mut(index(direction)),
+            Layer::Calls => self.calls.get_mut(index(direction)),
+        }
+    }
+
+    pub(super) fn piece(&mut self, direction: Direction, layer: Layer, piece: Piece, cx: &mut Context<'_>) {
+        let Some(role) = self.facts.as_ref().map(|facts| facts.role) else {
+            return;
+        };
+        let side = side_of(role, direction);
+        match layer {
+            Layer::Socket => {
+                self.count(direction, &piece, cx);
+                self.socket_piece(side, piece, cx);
+            }
+            Layer::Calls => self.calls_piece(side, piece, cx),
+        }
+    }
+
+    pub(super) fn count(&mut self, direction: Direction, piece: &Piece, cx: &Context<'_>) {
+        let Some(captured) = self.tally.captured.get_mut(index(direction)) else {
+            return;
+        };
+        match piece {
+            Piece::Bytes { data, .. } => *captured += data.len() as u64,
+            Piece::Gap {
+                length,
+                loss: Loss::Skipped,
+                ..
+            } => {
+                *captured += length;
+                self.tally.gap(Loss::Skipped, *length);
+            }
+            Piece::Gap { length, loss, .. } => {
+                self.tally.gap(*loss, *length);
+                cx.stats.gap_bytes.add(*length);
+            }
+        }
+    }
+
+    /// Tells the kernel to pass over body bytes that are certain to come and that nobody wants. Plaintext
+    /// sockets only: there, positions of the body are positions of the socket. To be called when every piece up to the
+    /// stream's position is worked off.
+    pub(super) fn skip_unwanted(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        if !matches!(self.wire, Wire::Plain) {
+            return;
+        }
+        let Some(role) = self.facts.as_ref().map(|facts| facts.role) else {
+            return;
+        };
+        let length = self.app.skippable(side_of(role, direction));
+        if length < WORTH_SKIPPING {
+            return;
+        }
+        let Some(stream) = self.socket.get(index(direction)) else {
+            return;
+        };
+        // A margin keeps the end of the body, where the next message begins, in sight.
+        let until = (stream.position() + length).saturating_sub(16 << 10);
+        let mut verdict = self.verdict;
+        if let Some(slot) = verdict.skip_until.get_mut(index(direction))
+            && until > *slot
+        {
+            *slot = until;
+            self.set_verdict(verdict, cx);
+        }
+    }
+}
