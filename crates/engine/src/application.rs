@@ -261,7 +261,8 @@ impl Application {
             }
         };
         let is_tls = facts.tls.is_some();
-        tracing::debug!(conn_id = %facts.public_id, cookie = facts.cookie, event.Protocol = protocol.name(),
+        let exe = facts.process.as_ref().map_or("", |process| process.exe.as_str());
+        tracing::debug!(conn_id = %facts.public_id, cookie = facts.cookie, exe, event.Protocol = protocol.name(),
             event.IsTLS = is_tls, "processing protocol event");
         facts.protocol = Some(protocol);
         self.protocol = Some(protocol);

@@ -41,10 +41,13 @@ pub(super) fn report(report: &ConnectionReport, closed: Option<&Closed>) {
             conn_id = %facts.public_id, cookie = facts.cookie, exe, timestamp = closed.time.0,
             write_bytes = closed.written, read_bytes = closed.read, "socket close event"
         );
+        tracing::debug!(conn_id = %facts.public_id, cookie = facts.cookie, exe, "closing connection");
     }
     let health = &report.health;
+    let strategy = facts.process.as_ref().map(|process| process.strategy.name());
     tracing::debug!(
         conn_id = %facts.public_id, cookie = facts.cookie, exe, domain = facts.domain.as_deref(),
+        destinationProtocol = "tcp", strategy,
         protocol = facts.protocol.map(|protocol| protocol.name()), is_tls = facts.tls.is_some(), report.duration = report.duration_ns,
         report.gotTLSClientHelloEvent = health.got_tls_client_hello, report.gotProtocolEvent = health.got_protocol,
         report.dataEventCount = health.data_event_count, health = health.status.name(), gaps = health.gap_bytes, finalized = report.finalized,

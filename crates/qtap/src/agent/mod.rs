@@ -120,6 +120,11 @@ impl Agent {
             tracing::warn!(%error, "connections older than the agent are not known until they carry data");
         }
         let capture = Arc::new(capture);
+        let probes = tls_probes.names();
+        for probe in &probes {
+            tracing::debug!(probe, "registering TLS probe");
+        }
+        tracing::debug!(?probes, "starting TLS Probes");
         let mut tracker = Tracker::new(
             attach::KernelAttacher::new(Arc::clone(&capture), tls_probes),
             source(config.tap.tls_source),

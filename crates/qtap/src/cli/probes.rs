@@ -79,6 +79,14 @@ impl TlsProbes {
         Ok((Self(probes), not_yet))
     }
 
+    /// Their names, as they are given.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let chosen = |(name, probe): &(&'static str, Option<TlsProbe>)| {
+            probe.filter(|probe| self.0.contains(probe)).map(|_| *name)
+        };
+        NAMES.iter().filter_map(chosen).collect()
+    }
+
     /// Whether a library is to be looked into.
     pub(crate) fn includes(&self, probe: TlsProbe) -> bool {
         self.0.contains(&probe)
