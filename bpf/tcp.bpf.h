@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Beginning and end of TCP connections, once per socket and not per descriptor. */
+/*
+ * Beginning and end of TCP connections, once per socket and not per descriptor.
+ *
+ * The kernel does not run a program on a CPU on which it is running already: of a socket whose
+ * state changes in a softirq that interrupts such a program, the change would go unseen. So there
+ * are two programs for each of these tracepoints, one after the other: an interrupt that falls into
+ * one of them is seen by the other. The one that comes second finds everything done.
+ */
 #ifndef QTAP_TCP_H
 #define QTAP_TCP_H
 
@@ -20,13 +27,24 @@ static __always_inline s32 descriptor_of_call(void)
 	return -1;
 }
 
+/* Nothing has happened on it since it was made. */
+static __always_inline bool is_fresh(const struct connection *conn, u8 role)
+{
+	return conn->role == role && conn->state == CONNECTION_PENDING && !conn->ended &&
+	       !conn->position[DIRECTION_EGRESS] && !conn->position[DIRECTION_INGRESS];
+}
+
 static __always_inline void dialled(struct sock *sk, u64 key)
 {
 	struct connection fresh = {}, *former;
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	/* A sock that was disconnected and dials again. */
 	former = bpf_map_lookup_elem(&connections, &key);
+	/* Dialled just now, by the other program. */
+	if (former && is_fresh(former, ROLE_CLIENT))
+		return;
+	/* A sock that was disconnected and dials again, or one at the same address whose end was
+	 * missed. */
 	if (former)
 		close_connection(former);
 	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock)) {
@@ -51,10 +69,15 @@ static __always_inline void established(struct sock *sk, u64 key, int former_sta
 	struct connection fresh = {}, *conn = bpf_map_lookup_elem(&connections, &key);
 
 	if (conn && conn->role == ROLE_CLIENT && !conn->ended) {
-		conn->time = bpf_ktime_get_ns();
+		if (!conn->time)
+			conn->time = bpf_ktime_get_ns();
 		open_connection(sk, conn);
 		return;
 	}
+	if (conn && former_state == TCP_SYN_RECV && is_fresh(conn, ROLE_SERVER))
+		return;
+	if (conn)
+		close_connection(conn);
 	if (former_state != TCP_SYN_RECV) {
 		/* Dialled before we looked, established now: whoever uses it first opens it. */
 		fresh.role = ROLE_CLIENT;
@@ -70,8 +93,7 @@ static __always_inline void established(struct sock *sk, u64 key, int former_sta
 		count(COUNT_CONNECTIONS_FULL, 1);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int to)
+static __always_inline int state_changed(struct sock *sk, int from, int to)
 {
 	u64 key = (u64)sk;
 	struct connection *conn;
@@ -104,8 +126,19 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int to)
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tcp_destroy_sock, struct sock *sk)
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int to)
+{
+	return state_changed(sk, from, to);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state_again, struct sock *sk, int from, int to)
+{
+	return state_changed(sk, from, to);
+}
+
+static __always_inline int destroyed(struct sock *sk)
 {
 	u64 key = (u64)sk;
 	struct connection *conn = bpf_map_lookup_elem(&connections, &key);
@@ -117,6 +150,18 @@ int BPF_PROG(tcp_destroy_sock, struct sock *sk)
 	close_connection(conn);
 	bpf_map_delete_elem(&connections, &key);
 	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroy_sock, struct sock *sk)
+{
+	return destroyed(sk);
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroy_sock_again, struct sock *sk)
+{
+	return destroyed(sk);
 }
 
 #endif
