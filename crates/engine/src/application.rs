@@ -230,6 +230,19 @@ impl Application {
         })
     }
 
+    /// Gives up what the parser holds.
+    pub(crate) fn relieve(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        let now = Time(cx.now.0);
+        self.with_parser(facts, cx, |parser, events| {
+            for side in [Side::Client, Side::Server] {
+                if parser.buffered(side) > 0 {
+                    parser.resync(side, now, events);
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn detect(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
         let State::Detecting(detecting) = &mut self.state else {
             return After::Continue;

@@ -167,8 +167,6 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        let mut measured = KernelTime(0);
-        let mut held = 0i64;
         loop {
             let now = self.now();
             let wait = self.worker.tick(now).map_or(IDLE_TICK, |next| self.until(next));
@@ -176,12 +174,6 @@ impl Loop {
                 Ok(event) => self.batch(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if now.0.saturating_sub(measured.0) > 1_000_000_000 {
-                measured = now;
-                let now_held = i64::try_from(self.worker.held()).unwrap_or(i64::MAX);
-                self.stats.held_bytes.add(now_held - held);
-                held = now_held;
             }
             if self.stop.load(Ordering::Acquire) && self.events.is_empty() {
                 break;

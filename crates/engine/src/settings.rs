@@ -101,6 +101,21 @@ impl Budget {
         self.used.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Charges what is held already, whatever the limit: `former` bytes became `now`.
+    pub fn charge(&self, former: usize, now: usize) {
+        if now >= former {
+            self.used.fetch_add((now - former) as u64, Ordering::Relaxed);
+        } else {
+            self.give(former - now);
+        }
+    }
+
+    /// Bytes taken beyond the limit.
+    #[must_use]
+    pub fn excess(&self) -> u64 {
+        self.used().saturating_sub(self.limit)
+    }
+
     /// Bytes taken.
     #[must_use]
     pub fn used(&self) -> u64 {

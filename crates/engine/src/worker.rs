@@ -17,6 +17,8 @@ use crate::{Consumer, Host, Stats};
 const CONNECTIONS: usize = 1 << 18;
 /// Least time between two wake-ups of one connection.
 const LEAST_WAIT_NS: u64 = 1_000_000;
+/// Time between two looks at what expires and at the memory held.
+const SWEEP_NS: u64 = 250_000_000;
 /// Objects of TLS libraries whose connection was found in user space.
 const OBJECTS: usize = 4096;
 
@@ -49,6 +51,8 @@ pub struct Worker {
     secrets: SecretPool,
     objects: HashMap<(Pid, u64), ConnectionId>,
     next_sweep: KernelTime,
+    /// Bytes held, as charged to the budget.
+    charged: usize,
 }
 
 impl Worker {
@@ -64,6 +68,7 @@ impl Worker {
             secrets: SecretPool::default(),
             objects: HashMap::new(),
             next_sweep: KernelTime(0),
+            charged: 0,
         }
     }
 
@@ -101,8 +106,9 @@ impl Worker {
     /// Wakes the connections whose time has come. Returns when the next one wants to be woken.
     pub fn tick(&mut self, now: KernelTime) -> Option<KernelTime> {
         if now >= self.next_sweep {
-            self.next_sweep = KernelTime(now.0 + 1_000_000_000);
+            self.next_sweep = KernelTime(now.0 + SWEEP_NS);
             self.shared.stats.secrets_expired.add(self.secrets.expire(now));
+            self.balance(now);
         }
         while let Some(&Reverse((deadline, id))) = self.timers.peek() {
             if deadline > now {
@@ -121,6 +127,39 @@ impl Worker {
             }
         }
         None
+    }
+
+    /// Charges what is held to the budget of all workers. Beyond it, the connections that hold most give up what they hold
+    /// (P-L4).
+    fn balance(&mut self, now: KernelTime) {
+        let mut held = self.held();
+        self.charge(held);
+        let excess = usize::try_from(self.shared.budget.excess()).unwrap_or(usize::MAX);
+        if excess == 0 {
+            return;
+        }
+        let wanted = held.saturating_sub(excess);
+        let mut holders: Vec<_> = (self.connections.iter())
+            .map(|(id, connection)| (connection.held(), *id))
+            .filter(|(bytes, _)| *bytes > 0)
+            .collect();
+        holders.sort_unstable_by(|one, other| other.cmp(one));
+        for (bytes, id) in holders {
+            if held <= wanted {
+                break;
+            }
+            self.with(id, now, |connection, cx| connection.relieve(cx));
+            let left = self.connections.get(&id).map_or(0, Connection::held);
+            held -= bytes.saturating_sub(left);
+        }
+        self.charge(held);
+    }
+
+    fn charge(&mut self, held: usize) {
+        let former = std::mem::replace(&mut self.charged, held);
+        self.shared.budget.charge(former, held);
+        let change = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(former).unwrap_or(i64::MAX);
+        self.shared.stats.held_bytes.add(change);
     }
 
     /// The agent stops: every connection says what is known of it.

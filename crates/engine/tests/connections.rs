@@ -382,6 +382,33 @@ fn body_bytes_that_nobody_wants_are_skipped_in_the_kernel() {
 }
 
 #[test]
+fn what_is_held_beyond_the_memory_budget_is_given_up_and_said() {
+    let mut bench = Bench::within(100_000, true, Interest::Head);
+    let process = bench.host.0.lock().unwrap().process.take();
+    bench.host.0.lock().unwrap().is_behind = true;
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    bench.reads(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+    for _ in 0..30 {
+        bench.reads(&[b'x'; 10_000]);
+    }
+    assert!(bench.worker.held() > 300_000);
+    bench.wait_ms(300);
+    assert_eq!(bench.worker.held(), 0);
+    assert!(bench.stats.lost_memory.get() > 300_000);
+    bench.host.0.lock().unwrap().process = process;
+    bench.wait_ms(10);
+    bench.close();
+    bench.wait_ms(500);
+    assert!(
+        bench.codes().contains(&ReasonCode::MemoryBudget),
+        "{:?}",
+        bench.codes()
+    );
+    assert_ne!(bench.final_report().health.status, HealthStatus::Healthy);
+}
+
+#[test]
 fn what_is_skipped_is_measured_from_where_the_parser_is() {
     let mut bench = Bench::with(true, Interest::Head);
     bench.open(Role::Client, false);

@@ -35,6 +35,8 @@ pub(crate) struct Tally {
     calls_late: bool,
     /// Records dropped because the backlog was full.
     backlog_dropped: u64,
+    /// Bytes given up because all connections together held too much.
+    given_up: u64,
 }
 
 impl Tally {
@@ -263,6 +265,23 @@ impl Connection {
             self.verdict = verdict;
             cx.host.verdict(self.id, verdict);
         }
+    }
+
+    /// Memory is short: gives up what it holds.
+    pub(crate) fn relieve(&mut self, cx: &mut Context<'_>) -> Life {
+        let before = self.held();
+        self.backlog.clear();
+        self.give_up_reordering(cx);
+        self.give_up_secret(cx);
+        if let Some(mut facts) = self.facts.take() {
+            let outcome = self.app.relieve(&mut facts, cx);
+            self.facts = Some(facts);
+            self.follow(outcome, cx);
+        }
+        let freed = before.saturating_sub(self.held()) as u64;
+        self.tally.given_up += freed;
+        cx.stats.lost_memory.add(freed);
+        self.finish_if_complete(cx)
     }
 
     /// Releases what it asked of the rest of the agent. Called once, when the worker lets go of it.

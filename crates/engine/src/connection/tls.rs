@@ -136,7 +136,15 @@ impl Connection {
     pub(super) fn check_secret(&mut self, cx: &mut Context<'_>) {
         let Wire::Tls(tls) = &mut self.wire else { return };
         let Some(since) = tls.waiting_since else { return };
-        if after(since, cx.settings.secret_wait) > cx.now || tls.reading == Reading::Calls {
+        if after(since, cx.settings.secret_wait) <= cx.now && tls.reading == Reading::Secrets {
+            self.give_up_secret(cx);
+        }
+    }
+
+    /// Gives up ciphertext that waits for a secret, if any does, and turns to the calls.
+    pub(super) fn give_up_secret(&mut self, cx: &mut Context<'_>) {
+        let Wire::Tls(tls) = &mut self.wire else { return };
+        if tls.waiting_since.is_none() || tls.reading == Reading::Calls {
             return;
         }
         tls.tally.secret_missing = true;

@@ -325,6 +325,11 @@ impl Evidence<'_> {
             reasons.add(ReasonCode::MemoryBudget, detail);
             state = CheckState::Partial;
         }
+        if self.tally.given_up > 0 {
+            let detail = format!("{} bytes were given up for want of memory", self.tally.given_up);
+            reasons.add(ReasonCode::MemoryBudget, detail);
+            state = CheckState::Partial;
+        }
         let Some(closed) = self.closed else { return state };
         for (way, kernel, seen) in [
             ("sent", closed.kernel_sent, closed.written),

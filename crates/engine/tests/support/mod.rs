@@ -146,6 +146,11 @@ impl Bench {
     }
 
     pub fn with(wants: bool, interest: Interest) -> Self {
+        Self::within(64 << 20, wants, interest)
+    }
+
+    /// With a budget of `memory` bytes.
+    pub fn within(memory: u64, wants: bool, interest: Interest) -> Self {
         let host = TestHost::default();
         host.0.lock().unwrap().process = Some(process());
         let received = Arc::new(Mutex::new(Received::default()));
@@ -156,7 +161,7 @@ impl Bench {
             clock: WallClock::new(SystemTime::UNIX_EPOCH),
             ids: Arc::new(IdSource::new(7)),
             stats: Arc::clone(&stats),
-            budget: Arc::new(Budget::new(64 << 20)),
+            budget: Arc::new(Budget::new(memory)),
         };
         let recorder = Recorder {
             received: Arc::clone(&received),
