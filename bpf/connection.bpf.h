@@ -237,8 +237,10 @@ static __always_inline void close_connection(struct connection *conn)
 	event.read = conn->position[DIRECTION_INGRESS];
 	event.calls_written = conn->calls_position[DIRECTION_EGRESS];
 	event.calls_read = conn->calls_position[DIRECTION_INGRESS];
-	event.kernel_sent = conn->sent_final;
-	event.kernel_received = conn->received_final;
+	/* Where the end was missed the kernel's counts are lost: ours say the least that they were.
+	 */
+	event.kernel_sent = conn->ended ? conn->sent_final : event.written;
+	event.kernel_received = conn->ended ? conn->received_final : event.read;
 	event.unread = conn->unread;
 	event.lost_ring_full = conn->lost_ring_full;
 	count(emit_control(&event, sizeof(event)) ? COUNT_CLOSED_LOST : COUNT_CLOSED, 1);

@@ -68,7 +68,10 @@ static __always_inline void established(struct sock *sk, u64 key, int former_sta
 {
 	struct connection fresh = {}, *conn = bpf_map_lookup_elem(&connections, &key);
 
-	if (conn && conn->role == ROLE_CLIENT && !conn->ended) {
+	/* Out of SYN_RECV comes a server's child, or the dialler of a simultaneous open; an older
+	   entry at this address is that of a sock whose end was missed. */
+	if (conn && !conn->ended && conn->role == ROLE_CLIENT &&
+	    (former_state != TCP_SYN_RECV || is_fresh(conn, ROLE_CLIENT))) {
 		if (!conn->time)
 			conn->time = bpf_ktime_get_ns();
 		open_connection(sk, conn);
