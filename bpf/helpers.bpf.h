@@ -27,6 +27,7 @@ const volatile u32 possible_cpus SEC(".rodata.legacy") = 1;
 
 enum id_family {
 	ID_STATE,
+	ID_STATE_AGAIN,
 	ID_SYSCALL,
 	ID_ITERATOR,
 	ID_FAMILIES = 4,
@@ -69,6 +70,7 @@ static __always_inline bool first_to(u32 *flag)
 #else
 enum id_family {
 	ID_STATE,
+	ID_STATE_AGAIN,
 	ID_SYSCALL,
 	ID_ITERATOR,
 };

@@ -34,7 +34,7 @@ static __always_inline bool is_fresh(const struct connection *conn, u8 role)
 	       !conn->position[DIRECTION_EGRESS] && !conn->position[DIRECTION_INGRESS];
 }
 
-static __always_inline void dialled(struct sock *sk, u64 key)
+static __always_inline void dialled(struct sock *sk, u64 key, u32 family)
 {
 	struct connection fresh = {}, *former;
 	u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -53,7 +53,7 @@ static __always_inline void dialled(struct sock *sk, u64 key)
 		count(COUNT_FILTERED_KERNEL, 1);
 		return;
 	}
-	fresh.id = next_connection(ID_STATE);
+	fresh.id = next_connection(family);
 	fresh.pid = pid_tgid >> 32;
 	fresh.tid = pid_tgid;
 	fresh.fd = descriptor_of_call();
@@ -64,7 +64,7 @@ static __always_inline void dialled(struct sock *sk, u64 key)
 		count(COUNT_CONNECTIONS_FULL, 1);
 }
 
-static __always_inline void established(struct sock *sk, u64 key, int former_state)
+static __always_inline void established(struct sock *sk, u64 key, int former_state, u32 family)
 {
 	struct connection fresh = {}, *conn = bpf_map_lookup_elem(&connections, &key);
 
@@ -89,14 +89,14 @@ static __always_inline void established(struct sock *sk, u64 key, int former_sta
 		/* Nobody has accepted it yet; this is an interrupt in whatever process. */
 		fresh.role = ROLE_SERVER;
 	}
-	fresh.id = next_connection(ID_STATE);
+	fresh.id = next_connection(family);
 	fresh.fd = -1;
 	fresh.time = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&connections, &key, &fresh, BPF_ANY))
 		count(COUNT_CONNECTIONS_FULL, 1);
 }
 
-static __always_inline int state_changed(struct sock *sk, int from, int to)
+static __always_inline int state_changed(struct sock *sk, int from, int to, u32 family)
 {
 	u64 key = (u64)sk;
 	struct connection *conn;
@@ -105,10 +105,10 @@ static __always_inline int state_changed(struct sock *sk, int from, int to)
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
-		dialled(sk, key);
+		dialled(sk, key, family);
 		break;
 	case TCP_ESTABLISHED:
-		established(sk, key, from);
+		established(sk, key, from, family);
 		break;
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
@@ -132,13 +132,13 @@ static __always_inline int state_changed(struct sock *sk, int from, int to)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int to)
 {
-	return state_changed(sk, from, to);
+	return state_changed(sk, from, to, ID_STATE);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state_again, struct sock *sk, int from, int to)
 {
-	return state_changed(sk, from, to);
+	return state_changed(sk, from, to, ID_STATE_AGAIN);
 }
 
 static __always_inline int destroyed(struct sock *sk)

@@ -185,6 +185,7 @@ impl Agent {
             progress,
             traces: host.tracer.start_printer()?,
             lost: Arc::clone(&lost),
+            control: control.clone(),
             stop: Arc::clone(&stop),
             drain: Duration::from_secs(4),
         };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use qtap_capture::{Event, ProcessEvent, Reader, Trace};
+use qtap_capture::{Control, Event, ProcessEvent, Reader, Trace};
 use qtap_engine::{Counter, Engine};
 use qtap_probe::Input;
 use qtap_process::Writer;
@@ -14,6 +14,8 @@ use super::host::{AgentHost, Progress};
 
 /// How long the reader sleeps when the rings are empty.
 const POLL: Duration = Duration::from_millis(10);
+/// How often losses are looked for that call for a look at all processes.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long events are left in the rings because a worker is behind; then it loses data, and the others go on.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the process table is looked after when no event comes.
@@ -36,6 +38,8 @@ pub(crate) struct ReaderLoop {
     pub(crate) progress: Arc<Progress>,
     pub(crate) traces: Option<Sender<Trace>>,
     pub(crate) lost: Arc<Lost>,
+    /// Of the kernel side, for its counters.
+    pub(crate) control: Control,
     pub(crate) stop: Arc<AtomicBool>,
     /// When the stop was asked for, the rings are drained for at most so long.
     pub(crate) drain: Duration,
@@ -44,19 +48,37 @@ pub(crate) struct ReaderLoop {
 impl ReaderLoop {
     /// Runs until stopped, then drains the rings and stops the engine.
     pub(crate) fn run(mut self) {
+        let (mut lost, mut next_look) = (self.lost_of_processes(), Instant::now() + LOOK);
         while !self.stop.load(Ordering::Acquire) {
             self.poll(POLL);
+            if Instant::now() >= next_look {
+                next_look = Instant::now() + LOOK;
+                let now_lost = self.lost_of_processes();
+                // What the lost ones would have told is found by looking at every process.
+                if now_lost > lost && self.tracker.try_send(Input::Resync).is_ok() {
+                    lost = now_lost;
+                }
+            }
         }
-        let until = std::time::Instant::now() + self.drain;
-        while std::time::Instant::now() < until && self.poll(Duration::ZERO) > 0 {}
-        let left = until.saturating_duration_since(std::time::Instant::now());
+        let until = Instant::now() + self.drain;
+        while Instant::now() < until && self.poll(Duration::ZERO) > 0 {}
+        let left = until.saturating_duration_since(Instant::now());
         self.engine.stop(left.max(Duration::from_millis(500)));
+    }
+
+    /// Events about processes and mappings that did not reach the tracker so far.
+    fn lost_of_processes(&self) -> u64 {
+        let in_kernel = self.control.counters().map_or(0, |counters| {
+            let of = |name| counters.get(name).unwrap_or(0);
+            of("mappings_lost_ring_full") + of("process_events_lost_ring_full")
+        });
+        in_kernel + self.lost.tracker.get()
     }
 
     /// Waits, bounded, while a worker is behind.
     fn hold_back(&self) {
-        let until = std::time::Instant::now() + PATIENCE;
-        while !self.engine.has_room() && std::time::Instant::now() < until {
+        let until = Instant::now() + PATIENCE;
+        while !self.engine.has_room() && Instant::now() < until {
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
