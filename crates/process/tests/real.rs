@@ -57,6 +57,12 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// In the middle of an exec there is the new executable already, and no argument yet.
+fn runs_sleep(pid: Pid) -> bool {
+    let cmdline = fs::read(format!("/proc/{}/cmdline", pid.0)).unwrap_or_default();
+    exe(pid).contains("sleep") && cmdline.starts_with(b"sleep")
+}
+
 fn exe(pid: Pid) -> String {
     fs::read_link(format!("/proc/{}/exe", pid.0))
         .unwrap()
@@ -235,7 +241,7 @@ fn snapshot_and_events_agree_in_any_order() {
             .unwrap(),
     );
     let pid = sleep.pid();
-    wait_for("it runs", || exe(pid).contains("sleep"));
+    wait_for("it runs", || runs_sleep(pid));
     let event = || {
         exec_event(
             pid,
@@ -270,7 +276,7 @@ fn snapshot_and_events_agree_in_any_order() {
 fn a_fork_event_replayed_after_the_snapshot_says_that_the_process_is_new() {
     let sleep = Guard(Command::new("sleep").arg("30").spawn().unwrap());
     let pid = sleep.pid();
-    wait_for("it runs", || exe(pid).contains("sleep"));
+    wait_for("it runs", || runs_sleep(pid));
     let (table, mut writer) = table(Limits::default(), &[]);
     writer.snapshot().unwrap();
     let before = table.find(pid).unwrap();
@@ -301,7 +307,7 @@ fn a_missed_process_is_read_late_and_a_killed_one_is_noticed() {
     let (table, mut writer) = table(Limits::default(), &[]);
     let sleep = Guard(Command::new("sleep").arg("30").spawn().unwrap());
     let pid = sleep.pid();
-    wait_for("it runs", || exe(pid).contains("sleep"));
+    wait_for("it runs", || runs_sleep(pid));
     assert!(table.find(pid).is_none());
     assert_eq!(writer.tick().len(), 1);
     assert_eq!(table.find_at(pid, KernelTime(1)).unwrap().args, ["sleep", "30"]);
@@ -322,7 +328,7 @@ fn two_thousand_execs_cost_less_than_a_second_of_cpu() {
     };
     let sleep = Guard(Command::new("sleep").arg("30").spawn().unwrap());
     let pid = sleep.pid();
-    wait_for("it runs", || exe(pid).contains("sleep"));
+    wait_for("it runs", || runs_sleep(pid));
     let (table, mut writer) = table(Limits::default(), &[]);
     let events: Vec<_> = (0..2000)
         .map(|time| exec_event(pid, time, "/usr/bin/sleep", &["sleep", "30"], Some("")))
