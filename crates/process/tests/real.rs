@@ -145,7 +145,7 @@ fn a_chain_of_execs_keeps_each_image_at_its_time() {
     writer.snapshot().unwrap();
     let shell_exe = exe(pid);
     shell.say("go");
-    wait_for("the chain is through", || exe(pid).contains("sleep"));
+    wait_for("the chain is through", || runs_sleep(pid));
     let env_args = ["env", "-i", "QPOINT_STRATEGY=audit", "sleep", "30"];
     writer.handle(exec_event(pid, 100, "/usr/bin/env", &env_args, Some("")));
     writer.handle(exec_event(
@@ -193,9 +193,7 @@ fn the_environment_decides_strategy_and_tags() {
         ("QPOINT_STRATEGY", "ignore,exact:/bin/other"),
         ("QPOINT_TAGS", "k:v"),
     ]);
-    wait_for("both run", || {
-        exe(long.pid()).contains("sleep") && exe(other.pid()).contains("sleep")
-    });
+    wait_for("both run", || runs_sleep(long.pid()) && runs_sleep(other.pid()));
     let tags = [ProcessTag {
         key: "team".into(),
         variable: "TEAM".into(),
