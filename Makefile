@@ -8,11 +8,12 @@ QTAP := target/release/qtap
 
 .PHONY: run build test lint unit e2e fuzz bench install clean setup setup-tests
 
+# Only the agent writes to standard output, so that it can be piped.
 run: build
-	exec $(QTAP) $(ARGS)
+	@exec $(QTAP) $(ARGS)
 
 build: setup
-	cargo build --release --locked -p qtap
+	@cargo build --release --locked -p qtap
 
 test: setup-tests lint unit e2e fuzz
 
@@ -35,7 +36,7 @@ install: build
 	install -D -m 0755 $(QTAP) $(DESTDIR)/usr/local/bin/qtap
 
 setup:
-	scripts/setup build
+	@scripts/setup build
 
 setup-tests:
 	scripts/setup tests
