@@ -216,11 +216,10 @@ static __always_inline void end_connection(const struct sock *sk, struct connect
 /* Payload that arrived and that nobody read before the end. */
 static __always_inline u32 unread_bytes(const struct sock *sk)
 {
-	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
-	u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+	u32 left = unread(sk);
 
 	/* The peer's FIN has a number of its own. */
-	return unread && fin_received(sk) ? unread - 1 : unread;
+	return left && fin_received(sk) ? left - 1 : left;
 }
 
 static __always_inline void close_connection(struct connection *conn)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
 use crate::bindings as kernel;
-use crate::counters::{Counters, read_counters};
+use crate::counters::{Counters, process_events_lost, read_counters};
 use crate::decode::device_to_kernel;
 use crate::ring::Ring;
 use crate::shared::SharedMemory;
@@ -161,6 +161,12 @@ impl Control {
             attempt: "write",
             source,
         })
+    }
+
+    /// Events about processes and their mappings that found no room so far: what they told is to be found by looking at every
+    /// process. Two system calls.
+    pub fn process_events_lost(&self) -> Result<u64, Error> {
+        process_events_lost(&self.inner.counters)
     }
 
     /// Everything the kernel side counted since it was loaded, and how many bytes of each ring wait to be read. One system call

@@ -77,23 +77,32 @@ impl Counters {
 const SEEN_TWICE: [&str; 2] = ["inet_sock_set_s", "tcp_destroy_soc"];
 const MISSED: &str = "hook_runs_missed_recursion";
 
+/// Events about processes and their mappings that found no room.
+pub(crate) fn process_events_lost(map: &MapHandle) -> Result<u64, Error> {
+    let lost = [counter::COUNT_PROCESS_EVENTS_LOST, counter::COUNT_MAPPED_LOST];
+    lost.into_iter().map(|index| read_counter(map, index)).sum()
+}
+
+fn read_counter(map: &MapHandle, index: counter) -> Result<u64, Error> {
+    let per_cpu = map
+        .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
+        .map_err(|source| Error::Map {
+            map: "counters",
+            attempt: "read",
+            source,
+        })?;
+    Ok(per_cpu
+        .iter()
+        .flatten()
+        .filter_map(|value| value.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)))
+        .sum())
+}
+
 /// Reads the counters of `map`, and those that the kernel keeps of the programs.
 pub(crate) fn read_counters(map: &MapHandle, programs: &[u32]) -> Result<Counters, Error> {
     let mut values = Vec::with_capacity(NAMES.len() + 1);
     for (index, name) in NAMES {
-        let per_cpu = map
-            .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|source| Error::Map {
-                map: "counters",
-                attempt: "read",
-                source,
-            })?;
-        let sum = per_cpu
-            .iter()
-            .flatten()
-            .filter_map(|value| value.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)))
-            .sum();
-        values.push((name, sum));
+        values.push((name, read_counter(map, index)?));
     }
     let is_alone = |name: &str| !SEEN_TWICE.iter().any(|twice| name.starts_with(twice));
     let ours = ProgInfoIter::default()

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use cli::Action;
 
-/// Records live from one thread to another and are small: a third of the time per transaction went to the C library's allocator.
+/// Records live from one thread to another and are small: a fifth of the engine's time went to the C library's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

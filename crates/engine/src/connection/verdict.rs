@@ -232,20 +232,12 @@ impl Evidence<'_> {
                 ..
             }) => reasons.add(*code, detail.clone()),
             Some(found) if found.implementations.is_empty() => {
-                let exe = self
-                    .facts
-                    .process
-                    .as_ref()
-                    .map_or("the process", |process| process.exe.as_str());
+                let exe = self.exe();
                 let detail = format!("no TLS library known to qtap is mapped in {exe}");
                 reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
             }
             None => {
-                let exe = self
-                    .facts
-                    .process
-                    .as_ref()
-                    .map_or("the process", |process| process.exe.as_str());
+                let exe = self.exe();
                 let detail = format!("no TLS library known to qtap was found in {exe}");
                 reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
             }
@@ -253,6 +245,11 @@ impl Evidence<'_> {
             Some(_) => self.secret_missing(reasons, "no secret of this connection was seen".to_owned()),
         }
         CheckState::Missing
+    }
+
+    fn exe(&self) -> &str {
+        let process = self.facts.process.as_ref();
+        process.map_or("the process", |process| process.exe.as_str())
     }
 
     /// A secret was not seen: because its library was probed too late, which takes the kernel some milliseconds after it was

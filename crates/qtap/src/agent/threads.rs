@@ -68,9 +68,9 @@ impl ReaderLoop {
 
     /// Events about processes and mappings that did not reach the tracker so far.
     fn lost_of_processes(&self) -> u64 {
-        let in_kernel = self.control.counters().map_or(0, |counters| {
-            let of = |name| counters.get(name).unwrap_or(0);
-            of("mappings_lost_ring_full") + of("process_events_lost_ring_full")
+        let in_kernel = self.control.process_events_lost().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read the kernel side's counters");
+            0
         });
         in_kernel + self.lost.tracker.get()
     }
