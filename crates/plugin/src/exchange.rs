@@ -1,11 +1,14 @@
 //! A transaction on its connection, with what every plugin says of it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use qtap_capture::Role;
 use qtap_engine::{ConnectionFacts, Half, Transaction};
 use qtap_process::Process;
 use qtap_protocol::Field;
+use qtap_protocol::detect::Protocol;
 
 use crate::agent::Agent;
 use crate::schema::HeaderMap;
@@ -20,6 +23,8 @@ pub struct Exchange<'a> {
     pub connection: &'a ConnectionFacts,
     /// The transaction.
     pub transaction: &'a Transaction,
+    /// What every record says of the connection.
+    pub labels: &'a Labels,
 }
 
 impl<'a> Exchange<'a> {
@@ -37,50 +42,52 @@ impl<'a> Exchange<'a> {
 
     /// Method, lossy.
     #[must_use]
-    pub fn method(&self) -> String {
+    pub fn method(&self) -> Cow<'a, str> {
         text(&self.transaction.request.method)
     }
 
     /// Scheme: as sent, else from whether there is TLS.
     #[must_use]
-    pub fn scheme(&self) -> String {
+    pub fn scheme(&self) -> Cow<'a, str> {
         match &self.transaction.request.scheme {
             Some(scheme) => text(scheme),
-            None if self.connection.tls.is_some() => "https".to_owned(),
-            None => "http".to_owned(),
+            None if self.connection.tls.is_some() => "https".into(),
+            None => "http".into(),
         }
     }
 
     /// Authority as sent, else the best name of the server, else its address and port.
     #[must_use]
-    pub fn authority(&self) -> String {
+    pub fn authority(&self) -> Cow<'a, str> {
         match (&self.transaction.request.authority, &self.connection.domain) {
             (Some(authority), _) => text(authority),
-            (None, Some(domain)) => domain.to_string(),
-            (None, None) => self.server_address().to_string(),
+            (None, Some(domain)) => Cow::Borrowed(domain),
+            (None, None) => self.server_address().to_string().into(),
         }
     }
 
     /// Target as sent, or `:path`: path and query for all but absolute targets, `CONNECT` and `OPTIONS *`.
     #[must_use]
-    pub fn target(&self) -> String {
+    pub fn target(&self) -> Cow<'a, str> {
         text(&self.transaction.request.target)
     }
 
     /// Path and query as sent; of an absolute target what follows its authority.
     #[must_use]
-    pub fn path(&self) -> String {
-        let target = self.target();
-        match after_authority(&target) {
-            Some(path) => path.to_owned(),
-            None => target,
+    pub fn path(&self) -> Cow<'a, str> {
+        match self.target() {
+            Cow::Borrowed(target) => after_authority(target).unwrap_or(target).into(),
+            Cow::Owned(target) => match after_authority(&target) {
+                Some(path) => path.to_owned().into(),
+                None => target.into(),
+            },
         }
     }
 
     /// Scheme, authority and target concatenated and never normalised: what follows the authority is byte for byte
     /// what was sent. An absolute target and that of `CONNECT` stand alone; `OPTIONS *` has the URL of its server.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub fn url(&self) -> Cow<'a, str> {
         let target = self.target();
         let is_tunnel = self.transaction.request.method.as_ref() == b"CONNECT"
             && self.transaction.request.protocol.is_none();
@@ -89,12 +96,13 @@ impl<'a> Exchange<'a> {
         }
         let (scheme, authority) = (self.scheme(), self.authority());
         match target.as_bytes().first() {
-            Some(b'/' | b'?') => format!("{scheme}://{authority}{target}"),
-            None => format!("{scheme}://{authority}"),
-            Some(_) if target == "*" => format!("{scheme}://{authority}"),
+            Some(b'/' | b'?') => [&scheme, "://", &authority, &target].concat(),
+            None => [&scheme, "://", &authority].concat(),
+            Some(_) if target == "*" => [&scheme, "://", &authority].concat(),
             // Malformed, but it must not read as part of the host.
-            Some(_) => format!("{scheme}://{authority}/{target}"),
+            Some(_) => [&scheme, "://", &authority, "/", &target].concat(),
         }
+        .into()
     }
 
     /// Status, if one was seen.
@@ -138,13 +146,13 @@ impl<'a> Exchange<'a> {
 
     /// First value of a field of the request, lossy; empty without one.
     #[must_use]
-    pub fn request_field(&self, name: &str) -> String {
+    pub fn request_field(&self, name: &str) -> Cow<'a, str> {
         self.transaction.request.field(name).map(text).unwrap_or_default()
     }
 
     /// The same of the response.
     #[must_use]
-    pub fn response_field(&self, name: &str) -> String {
+    pub fn response_field(&self, name: &str) -> Cow<'a, str> {
         let response = self.transaction.response.as_ref();
         response
             .and_then(|head| head.field(name))
@@ -154,27 +162,26 @@ impl<'a> Exchange<'a> {
 
     /// Fields of the request with the pseudo fields of the compatible output before them.
     #[must_use]
-    pub fn request_headers(&self) -> HeaderMap {
+    pub fn request_headers(&self) -> HeaderMap<'a> {
         let request = &self.transaction.request;
-        let scheme = self.scheme();
-        let pseudo: [(&str, &[u8]); 4] = [
-            (":method", &request.method),
-            (":scheme", scheme.as_bytes()),
-            (":authority", request.authority.as_deref().unwrap_or_default()),
-            (":path", &request.target),
+        let pseudo = [
+            (":method", self.method()),
+            (":scheme", self.scheme()),
+            (
+                ":authority",
+                request.authority.as_ref().map(text).unwrap_or_default(),
+            ),
+            (":path", self.target()),
         ];
-        let known: Vec<_> = pseudo
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
-        HeaderMap::new(&known, &request.fields)
+        let known = pseudo.into_iter().filter(|(_, value)| !value.is_empty());
+        HeaderMap::new(known, &request.fields)
     }
 
     /// The same of the response; empty without one.
     #[must_use]
-    pub fn response_headers(&self) -> HeaderMap {
+    pub fn response_headers(&self) -> HeaderMap<'a> {
         match &self.transaction.response {
-            Some(head) => HeaderMap::new(&[(":status", head.status.to_string().as_bytes())], &head.fields),
+            Some(head) => HeaderMap::new([(":status", head.status.to_string().into())], &head.fields),
             None => HeaderMap::default(),
         }
     }
@@ -187,15 +194,46 @@ impl<'a> Exchange<'a> {
             Role::Server => self.connection.local,
         }
     }
+}
 
-    /// Tags as `key:value`.
+/// What every record of a connection says of it: made once, not for each transaction.
+#[derive(Debug)]
+pub struct Labels {
+    /// [`tags`] as `key:value`.
+    pub tags: Arc<[String]>,
+    /// Domain, or address of the server end.
+    pub endpoint_id: Arc<str>,
+    process: Option<Arc<Process>>,
+    protocol: Option<Protocol>,
+    domain: Option<Arc<str>>,
+}
+
+impl Labels {
+    /// Those of `connection` as known now.
     #[must_use]
-    pub fn tags(&self, agent: &Agent) -> Vec<String> {
-        let pairs = tags(self.connection, agent);
-        pairs
-            .into_iter()
-            .map(|(key, value)| format!("{key}:{value}"))
-            .collect()
+    pub fn new(connection: &ConnectionFacts, agent: &Agent) -> Self {
+        let pairs = tags(connection, agent).into_iter();
+        Self {
+            tags: pairs.map(|(key, value)| format!("{key}:{value}")).collect(),
+            endpoint_id: connection.endpoint_id().into(),
+            process: connection.process.clone(),
+            protocol: connection.protocol,
+            domain: connection.domain.clone(),
+        }
+    }
+
+    /// Whether nothing that they are made of was learned since.
+    #[must_use]
+    pub fn are_current(&self, connection: &ConnectionFacts) -> bool {
+        fn same<T: ?Sized>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+            match (one, other) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (one, other) => one.is_none() && other.is_none(),
+            }
+        }
+        self.protocol == connection.protocol
+            && same(self.process.as_ref(), connection.process.as_ref())
+            && same(self.domain.as_ref(), connection.domain.as_ref())
     }
 }
 
@@ -224,13 +262,15 @@ pub(crate) fn tags(connection: &ConnectionFacts, agent: &Agent) -> Vec<(String, 
 }
 
 /// Trailer fields as a map.
-pub(crate) fn trailers(fields: &[Field]) -> HeaderMap {
-    HeaderMap::new(&[], fields)
+pub(crate) fn trailers(fields: &[Field]) -> HeaderMap<'_> {
+    HeaderMap::new([], fields)
 }
 
 /// Lossy UTF-8.
-pub(crate) fn text(bytes: impl AsRef<[u8]>) -> String {
-    String::from_utf8_lossy(bytes.as_ref()).into_owned()
+pub(crate) fn text<'a, T: AsRef<[u8]> + ?Sized>(bytes: &'a T) -> Cow<'a, str> {
+    // The check of the whole is vectorised, the search for what to replace is not.
+    let bytes = bytes.as_ref();
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Of `scheme://authority/path?query` the part after the authority; `None` for other forms of target.
@@ -251,19 +291,15 @@ fn after_authority(target: &str) -> Option<&str> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::testing::{connection, server_connection, transaction};
+    use crate::testing::{connection, exchange, server_connection, transaction};
 
     fn url_of(method: &str, target: &str) -> (String, String) {
         let connection = connection();
         let mut transaction = transaction();
         transaction.request.method = bytes::Bytes::copy_from_slice(method.as_bytes());
         transaction.request.target = bytes::Bytes::copy_from_slice(target.as_bytes());
-        let exchange = Exchange {
-            connection: &connection,
-            transaction: &transaction,
-        };
-        (exchange.url(), exchange.path())
+        let made = exchange(&connection, &transaction);
+        (made.url().into_owned(), made.path().into_owned())
     }
 
     #[test]
@@ -324,14 +360,8 @@ mod tests {
     fn bytes_are_those_of_the_local_end_on_either_side() {
         let transaction = transaction();
         let (dialled, accepted) = (connection(), server_connection());
-        let client = Exchange {
-            connection: &dialled,
-            transaction: &transaction,
-        };
-        let server = Exchange {
-            connection: &accepted,
-            transaction: &transaction,
-        };
+        let client = exchange(&dialled, &transaction);
+        let server = exchange(&accepted, &transaction);
         let request = transaction.request_half.counts.total();
         let response = transaction.response_half.counts.total();
         assert_eq!(
@@ -357,11 +387,8 @@ mod tests {
             (86_500_000, 87),
         ] {
             transaction.response_half.head_end = Some(qtap_protocol::Time(start + ns));
-            let exchange = Exchange {
-                connection: &connection,
-                transaction: &transaction,
-            };
-            assert_eq!(exchange.duration_ms(), Some(expected));
+            let made = exchange(&connection, &transaction);
+            assert_eq!(made.duration_ms(), Some(expected));
         }
     }
 }

@@ -14,6 +14,7 @@ use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Version};
 
 use crate::agent::Agent;
+use crate::exchange::{Exchange, Labels};
 use crate::schema::{Artifact, Event};
 use crate::sink::{EventStore, LineSink, ObjectStore, Stores};
 
@@ -155,6 +156,15 @@ pub(crate) fn transaction() -> Transaction {
         interim: Vec::new(),
         outcome: Outcome::Complete,
         upgraded_to: None,
+    }
+}
+
+/// `transaction` on `connection`, with its labels. Those of a test are never freed.
+pub(crate) fn exchange<'a>(connection: &'a ConnectionFacts, transaction: &'a Transaction) -> Exchange<'a> {
+    Exchange {
+        connection,
+        transaction,
+        labels: Box::leak(Box::new(Labels::new(connection, &agent()))),
     }
 }
 

@@ -1,90 +1,66 @@
 //! Events and artifacts as JSON lines.
 
-use base64::{display::Base64Display, engine::general_purpose::STANDARD};
-use qtap_plugin::json;
-use qtap_plugin::schema::{Artifact, ArtifactKind, ArtifactRecord, Content, Event, Summary, Timestamp};
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use qtap_plugin::json::{self, ObjectLine};
+use qtap_plugin::schema::{Artifact, ArtifactRecord, Content, Event};
+
+/// Room for what a line holds besides its parts.
+const FRAME: usize = 256;
 
 /// `event` as one line with its line end.
 pub(crate) fn of_event(event: &Event) -> serde_json::Result<Vec<u8>> {
-    ended(json::to_vec(event)?)
+    if let Event::ArtifactRecord(record) = event {
+        return Ok(of_record(record));
+    }
+    let mut line = json::to_vec(event)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// `artifact` as one line with its line end. JSON is embedded as it is under `data`, text in base64 under `dataBase64`.
-pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> serde_json::Result<Vec<u8>> {
-    let text = match &artifact.content {
-        Content::Json(_) => None,
-        Content::Text(text) => Some(Base64(text)),
+pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> Vec<u8> {
+    let (provenance, summary) = (artifact.provenance.members(), artifact.summary.json());
+    let data = match &artifact.content {
+        Content::Json(json) => Cow::Borrowed(json.bytes()),
+        Content::Text(text) => Cow::Owned(format!("\"{}\"", STANDARD.encode(text)).into_bytes()),
     };
-    let mut line = json::to_vec(&ArtifactLine {
-        kind_of_event: "artifact",
-        kind: artifact.kind,
-        connection_id: &artifact.connection_id,
-        endpoint_id: &artifact.endpoint_id,
-        request_id: &artifact.request_id,
-        tags: &artifact.tags,
-        timestamp: artifact.timestamp,
-        content_type: artifact.content.mime_type(),
-        digest,
-        summary: &artifact.summary,
-        data_base64: text,
-    })?;
-    if let Content::Json(data) = &artifact.content {
-        // An object ends with its brace; the content, which is on one line, goes before that without being parsed again.
-        line.pop();
-        line.reserve_exact(data.bytes().len() + 10);
-        line.extend_from_slice(br#","data":"#);
-        line.extend_from_slice(data.bytes());
-        line.push(b'}');
+    let mut line = ObjectLine::new("artifact", provenance.len() + summary.len() + data.len() + FRAME);
+    line.members(provenance);
+    line.plain("contentType", artifact.content.mime_type());
+    line.plain("digest", digest);
+    if !artifact.summary.is_empty() {
+        line.json("summary", summary);
     }
-    ended(line)
+    let key = match &artifact.content {
+        Content::Json(_) => "data",
+        Content::Text(_) => "dataBase64",
+    };
+    line.json(key, &data);
+    line.end()
 }
 
 /// The record of an artifact stored at `url`.
 pub(crate) fn record_of(artifact: Artifact, digest: String, url: String) -> ArtifactRecord {
     ArtifactRecord {
-        kind: artifact.kind,
-        connection_id: artifact.connection_id,
-        endpoint_id: artifact.endpoint_id,
-        request_id: artifact.request_id,
-        tags: artifact.tags,
-        timestamp: artifact.timestamp,
+        provenance: artifact.provenance,
         digest,
         url,
         summary: artifact.summary,
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "ends a chain of results")]
-fn ended(mut line: Vec<u8>) -> serde_json::Result<Vec<u8>> {
-    line.push(b'\n');
-    Ok(line)
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ArtifactLine<'a> {
-    #[serde(rename = "type")]
-    kind_of_event: &'static str,
-    kind: ArtifactKind,
-    connection_id: &'a str,
-    endpoint_id: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    tags: &'a [String],
-    timestamp: Timestamp,
-    content_type: &'a str,
-    digest: &'a str,
-    #[serde(skip_serializing_if = "Summary::is_empty")]
-    summary: &'a Summary,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<Base64<'a>>,
-}
-
-struct Base64<'a>(&'a [u8]);
-
-impl Serialize for Base64<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+/// As the record serialises, from the parts that are JSON already.
+fn of_record(record: &ArtifactRecord) -> Vec<u8> {
+    let (provenance, summary) = (record.provenance.members(), record.summary.json());
+    let mut line = ObjectLine::new("artifact_record", provenance.len() + summary.len() + FRAME);
+    line.members(provenance);
+    line.plain("digest", &record.digest);
+    line.plain("url", &record.url);
+    if !record.summary.is_empty() {
+        line.json("summary", summary);
     }
+    line.end()
 }

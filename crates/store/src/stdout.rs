@@ -26,7 +26,10 @@ impl EventStore for StdoutEvents {
         match line::of_event(&event) {
             // A loss is counted by the output.
             Ok(line) => _ = self.output.write(line),
-            Err(error) => self.output.lose_unserialised(&error),
+            Err(error) => {
+                tracing::error!(%error, "record not serialised");
+                self.output.lose(Lost::NotSerialised);
+            }
         }
     }
 }
@@ -48,13 +51,7 @@ impl StdoutObjects {
 impl ObjectStore for StdoutObjects {
     fn put(&self, artifact: Artifact) {
         let digest = artifact.digest();
-        let taken = match line::of_artifact(&artifact, &digest) {
-            Ok(line) => self.output.write(line),
-            Err(error) => {
-                self.output.lose_unserialised(&error);
-                false
-            }
-        };
+        let taken = self.output.write(line::of_artifact(&artifact, &digest));
         let wants_record = self
             .records
             .as_ref()
@@ -65,14 +62,6 @@ impl ObjectStore for StdoutObjects {
                 artifact, digest, url,
             ))));
         }
-    }
-}
-
-impl Output {
-    /// Counts a record that could not be made.
-    fn lose_unserialised(&self, error: &serde_json::Error) {
-        tracing::error!(%error, "record not serialised");
-        self.lose(Lost::NotSerialised);
     }
 }
 

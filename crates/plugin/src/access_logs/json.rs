@@ -1,5 +1,7 @@
 //! JSON lines. First key `msg`, since these lines are for people and not for stores.
 
+use std::borrow::Cow;
+
 use qtap_config::Level;
 use qtap_engine::{Body, Half};
 use serde::Serialize;
@@ -26,26 +28,26 @@ pub(super) fn line(exchange: &Exchange<'_>, mode: Level) -> Vec<u8> {
 
 /// Additions at the end of either form.
 #[derive(Serialize)]
-struct Additions {
+struct Additions<'a> {
     /// Time of completion.
     ts: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
-    request_id: String,
-    connection_id: String,
+    request_id: &'a str,
+    connection_id: &'a str,
     /// Address and port of the other end.
     peer: String,
     #[serde(flatten)]
     notes: Notes,
 }
 
-impl Additions {
-    fn new(exchange: &Exchange<'_>) -> Self {
+impl<'a> Additions<'a> {
+    fn new(exchange: &Exchange<'a>) -> Self {
         Self {
             ts: Timestamp(exchange.transaction.finished),
             duration_ms: exchange.duration_ms(),
-            request_id: exchange.transaction.id.to_string(),
-            connection_id: exchange.connection.public_id.to_string(),
+            request_id: &exchange.transaction.id,
+            connection_id: &exchange.connection.public_id,
             peer: exchange.connection.remote.to_string(),
             notes: Notes::new(exchange.transaction),
         }
@@ -57,13 +59,13 @@ struct Summary<'a> {
     msg: &'static str,
     bin: &'a str,
     direction: &'static str,
-    method: String,
-    url: String,
+    method: Cow<'a, str>,
+    url: Cow<'a, str>,
     /// 422 when `status_unknown`.
     status: u16,
-    qpoint_request_id: String,
+    qpoint_request_id: &'a str,
     #[serde(flatten)]
-    additions: Additions,
+    additions: Additions<'a>,
 }
 
 impl<'a> Summary<'a> {
@@ -75,7 +77,7 @@ impl<'a> Summary<'a> {
             method: exchange.method(),
             url: exchange.url(),
             status: exchange.compatible_status(),
-            qpoint_request_id: exchange.transaction.id.to_string(),
+            qpoint_request_id: &exchange.transaction.id,
             additions: Additions::new(exchange),
         }
     }
@@ -89,7 +91,7 @@ struct Details<'a> {
     request: Request<'a>,
     response: Response<'a>,
     #[serde(flatten)]
-    additions: Additions,
+    additions: Additions<'a>,
 }
 
 #[derive(Serialize)]
@@ -105,11 +107,11 @@ struct Meta<'a> {
 
 #[derive(Serialize)]
 struct Request<'a> {
-    url: String,
-    method: String,
+    url: Cow<'a, str>,
+    method: Cow<'a, str>,
     proto: &'static str,
-    qpoint_request_id: String,
-    headers: HeaderMap,
+    qpoint_request_id: &'a str,
+    headers: HeaderMap<'a>,
     #[serde(flatten)]
     body: BodyPart<'a>,
 }
@@ -118,7 +120,7 @@ struct Request<'a> {
 struct Response<'a> {
     /// 422 when `status_unknown`.
     status: u16,
-    headers: HeaderMap,
+    headers: HeaderMap<'a>,
     #[serde(flatten)]
     body: BodyPart<'a>,
 }
@@ -126,7 +128,7 @@ struct Response<'a> {
 #[derive(Serialize)]
 struct BodyPart<'a> {
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
-    trailers: HeaderMap,
+    trailers: HeaderMap<'a>,
     /// Text, or `<binary>`; level `full` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a str>,
@@ -168,7 +170,7 @@ impl<'a> Details<'a> {
                 url: exchange.url(),
                 method: exchange.method(),
                 proto: transaction.protocol.name(),
-                qpoint_request_id: transaction.id.to_string(),
+                qpoint_request_id: &transaction.id,
                 headers: exchange.request_headers(),
                 body: BodyPart::new(
                     &transaction.request_half,

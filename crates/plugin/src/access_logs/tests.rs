@@ -6,7 +6,7 @@ use qtap_engine::Transaction;
 use qtap_protocol::{Outcome, Upgrade};
 
 use super::*;
-use crate::testing::{Memory, agent, connection, field, transaction, without_response};
+use crate::testing::{Memory, agent, connection, exchange, field, transaction, without_response};
 
 const COLOUR: Terminal = Terminal {
     is_terminal: true,
@@ -28,10 +28,7 @@ fn printed(mode: Level, format: LogFormat, terminal: Terminal, transaction: &Tra
         terminal,
     };
     let plugin = AccessLogs::new(&Settings { mode, format }, &context, 1 << 20);
-    plugin.transaction(&Exchange {
-        connection: &connection(),
-        transaction,
-    });
+    plugin.transaction(&exchange(&connection(), transaction));
     memory.printed().concat()
 }
 

@@ -3,16 +3,15 @@
 use qtap_config::Level;
 use qtap_engine::Body;
 
-use crate::agent::Agent;
 use crate::exchange::{Exchange, text, trailers};
 use crate::schema::{
     BodyNotes, HeaderMap, HttpTransaction, Metadata, Notes, RequestPart, ResponsePart, Timestamp,
 };
 
 /// What `level` shows of the exchange.
-pub(super) fn transaction(exchange: &Exchange<'_>, level: Level, agent: &Agent) -> HttpTransaction {
+pub(super) fn transaction<'a>(exchange: &Exchange<'a>, level: Level) -> HttpTransaction<'a> {
     HttpTransaction {
-        metadata: metadata(exchange, agent),
+        metadata: metadata(exchange),
         request: request(exchange, level),
         response: response(exchange, level),
         transaction_time: Timestamp(exchange.transaction.started),
@@ -22,23 +21,23 @@ pub(super) fn transaction(exchange: &Exchange<'_>, level: Level, agent: &Agent) 
     }
 }
 
-fn metadata(exchange: &Exchange<'_>, agent: &Agent) -> Metadata {
+fn metadata<'a>(exchange: &Exchange<'a>) -> Metadata<'a> {
     Metadata {
         process_id: exchange
             .process()
             .map(|process| process.pid.0.to_string())
             .unwrap_or_default(),
-        process_exe: exchange.exe().to_owned(),
+        process_exe: exchange.exe(),
         bytes_sent: exchange.sent().counts.total(),
         bytes_received: exchange.received().counts.total(),
-        request_id: exchange.transaction.id.to_string(),
-        connection_id: exchange.connection.public_id.to_string(),
-        endpoint_id: exchange.connection.endpoint_id(),
-        tags: exchange.tags(agent),
+        request_id: &exchange.transaction.id,
+        connection_id: &exchange.connection.public_id,
+        endpoint_id: &exchange.labels.endpoint_id,
+        tags: &exchange.labels.tags,
     }
 }
 
-fn request(exchange: &Exchange<'_>, level: Level) -> RequestPart {
+fn request<'a>(exchange: &Exchange<'a>, level: Level) -> RequestPart<'a> {
     let half = &exchange.transaction.request_half;
     let (body, body_notes) = body(&half.body, level);
     RequestPart {
@@ -54,7 +53,7 @@ fn request(exchange: &Exchange<'_>, level: Level) -> RequestPart {
             .map(text)
             .unwrap_or_default(),
         protocol: exchange.transaction.protocol.name(),
-        request_id: exchange.transaction.id.to_string(),
+        request_id: &exchange.transaction.id,
         user_agent: exchange.request_field("user-agent"),
         content_type: exchange.request_field("content-type"),
         headers: from_headers(level, || exchange.request_headers()),
@@ -64,7 +63,7 @@ fn request(exchange: &Exchange<'_>, level: Level) -> RequestPart {
     }
 }
 
-fn response(exchange: &Exchange<'_>, level: Level) -> ResponsePart {
+fn response<'a>(exchange: &Exchange<'a>, level: Level) -> ResponsePart<'a> {
     let half = &exchange.transaction.response_half;
     let (body, body_notes) = body(&half.body, level);
     ResponsePart {
@@ -77,7 +76,7 @@ fn response(exchange: &Exchange<'_>, level: Level) -> ResponsePart {
     }
 }
 
-fn from_headers(level: Level, make: impl FnOnce() -> HeaderMap) -> HeaderMap {
+fn from_headers<'a>(level: Level, make: impl FnOnce() -> HeaderMap<'a>) -> HeaderMap<'a> {
     if level >= Level::Headers {
         make()
     } else {

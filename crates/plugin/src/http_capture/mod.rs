@@ -9,11 +9,12 @@ use qtap_config::{CaptureFormat, HttpCapture as Settings, Level};
 use qtap_engine::{ConnectionFacts, Interest};
 use qtap_protocol::RequestHead;
 
-use crate::agent::Agent;
 use crate::exchange::Exchange;
 use crate::json::JsonLine;
 use crate::plugin::{Context, Plugin, body_interest};
-use crate::schema::{Artifact, ArtifactKind, Content, HttpTransaction, Summary, Timestamp};
+use crate::schema::{
+    Artifact, ArtifactKind, Content, HttpTransaction, Provenance, Rendered, Summary, Timestamp,
+};
 use crate::sink::{Discard, ObjectStore};
 
 /// Stores transactions.
@@ -22,7 +23,6 @@ pub(crate) struct HttpCapture {
     format: CaptureFormat,
     body_limit: usize,
     store: Arc<dyn ObjectStore>,
-    agent: Arc<Agent>,
 }
 
 impl HttpCapture {
@@ -35,19 +35,27 @@ impl HttpCapture {
             format: settings.format,
             body_limit,
             store: chosen.map_or_else(|| Arc::new(Discard) as Arc<dyn ObjectStore>, Arc::clone),
-            agent: Arc::clone(&context.agent),
         }
     }
 
-    fn encode(&self, transaction: &HttpTransaction) -> Content {
-        match self.format {
-            CaptureFormat::Text => Content::Text(text::render(transaction).into()),
-            // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
-            CaptureFormat::Json => Content::Json(JsonLine::of(transaction).unwrap_or_else(|error| {
-                tracing::error!(%error, "transaction not serialised");
-                JsonLine::null()
-            })),
-        }
+    fn artifact(&self, exchange: &Exchange<'_>) -> serde_json::Result<Artifact> {
+        let transaction = json::transaction(exchange, self.level);
+        let provenance = Provenance {
+            kind: ArtifactKind::HttpTransaction,
+            connection_id: Arc::clone(&exchange.connection.public_id),
+            request_id: Arc::clone(&exchange.transaction.id),
+            tags: Arc::clone(&exchange.labels.tags),
+            timestamp: Timestamp(exchange.transaction.finished),
+            endpoint_id: Arc::clone(&exchange.labels.endpoint_id),
+        };
+        Ok(Artifact {
+            content: match self.format {
+                CaptureFormat::Text => Content::Text(text::render(&transaction).into()),
+                CaptureFormat::Json => Content::Json(JsonLine::of(&transaction)?),
+            },
+            summary: Rendered::new(summary(transaction))?,
+            provenance: Rendered::new(provenance)?,
+        })
     }
 }
 
@@ -64,42 +72,33 @@ impl Plugin for HttpCapture {
     }
 
     fn transaction(&self, exchange: &Exchange<'_>) {
-        let transaction = json::transaction(exchange, self.level, &self.agent);
-        let content = self.encode(&transaction);
-        let summary = summary(&transaction);
-        let metadata = transaction.metadata;
-        self.store.put(Artifact {
-            kind: ArtifactKind::HttpTransaction,
-            connection_id: metadata.connection_id,
-            endpoint_id: metadata.endpoint_id,
-            request_id: metadata.request_id,
-            tags: metadata.tags,
-            timestamp: Timestamp(exchange.transaction.finished),
-            content,
-            summary,
-        });
+        match self.artifact(exchange) {
+            Ok(artifact) => self.store.put(artifact),
+            // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
+            Err(error) => tracing::error!(%error, "transaction not serialised"),
+        }
     }
 }
 
 /// The flat map of `surface.md` §7.6, and `request_path`.
-fn summary(transaction: &HttpTransaction) -> Summary {
-    let (metadata, request, response) = (&transaction.metadata, &transaction.request, &transaction.response);
+fn summary(transaction: HttpTransaction<'_>) -> Summary {
+    let (metadata, request, response) = (transaction.metadata, transaction.request, transaction.response);
     let mut summary = Summary::default();
     if let Some(duration) = transaction.duration_ms {
         summary.number("duration_ms", duration);
     }
     summary.text("direction", transaction.direction);
-    summary.text("process_exe", &metadata.process_exe);
-    summary.text("request_id", &metadata.request_id);
-    summary.text("connection_id", &metadata.connection_id);
-    summary.text("request_method", &request.method);
-    summary.text("request_scheme", &request.scheme);
-    summary.text("request_host", &request.authority);
-    summary.text("request_path", &request.path);
+    summary.text("process_exe", metadata.process_exe);
+    summary.text("request_id", &**metadata.request_id);
+    summary.text("connection_id", &**metadata.connection_id);
+    summary.text("request_method", request.method);
+    summary.text("request_scheme", request.scheme);
+    summary.text("request_host", request.authority);
+    summary.text("request_path", request.path);
     summary.text("request_protocol", request.protocol);
-    summary.text("request_content_type", &request.content_type);
+    summary.text("request_content_type", request.content_type);
     summary.number("response_status", u64::from(response.status));
-    summary.text("response_content_type", &response.content_type);
+    summary.text("response_content_type", response.content_type);
     summary
 }
 

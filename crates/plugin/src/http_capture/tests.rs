@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::testing::{Memory, agent, connection, transaction, without_response};
+use crate::testing::{Memory, agent, connection, exchange, transaction, without_response};
 
 fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Transaction) -> Artifact {
     let memory = Arc::new(Memory::default());
@@ -17,10 +17,7 @@ fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Trans
         object_store: Some(0),
     };
     let plugin = HttpCapture::new(&settings, &context, 1 << 20);
-    plugin.transaction(&Exchange {
-        connection: &connection(),
-        transaction,
-    });
+    plugin.transaction(&exchange(&connection(), transaction));
     memory.artifacts.lock().unwrap().remove(0)
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::schema::{BodyNotes, HeaderMap, HeaderValue, HttpTransaction};
 
 /// The whole document.
-pub(super) fn render(transaction: &HttpTransaction) -> String {
+pub(super) fn render(transaction: &HttpTransaction<'_>) -> String {
     let mut text = Text("HTTP Transaction\n================\n".to_owned());
     let (metadata, request, response) = (&transaction.metadata, &transaction.request, &transaction.response);
     text.title("Metadata");
@@ -14,10 +14,10 @@ pub(super) fn render(transaction: &HttpTransaction) -> String {
         text.pair("Duration", &format!("{duration}ms"));
     }
     text.pair("Direction", transaction.direction);
-    text.pair("Request ID", &metadata.request_id);
-    text.pair("Connection ID", &metadata.connection_id);
+    text.pair("Request ID", metadata.request_id);
+    text.pair("Connection ID", metadata.connection_id);
     text.pair("Process ID", &metadata.process_id);
-    text.pair("Process", &metadata.process_exe);
+    text.pair("Process", metadata.process_exe);
     text.pair("Bytes Sent", &metadata.bytes_sent.to_string());
     text.pair("Bytes Received", &metadata.bytes_received.to_string());
     text.pair("Tags", &metadata.tags.join(", "));
@@ -65,7 +65,7 @@ impl Text {
         }
     }
 
-    fn headers(&mut self, title: &str, headers: &HeaderMap) {
+    fn headers(&mut self, title: &str, headers: &HeaderMap<'_>) {
         if headers.is_empty() {
             return;
         }

@@ -36,22 +36,22 @@ impl ReportUsage {
         let content_type = exchange.response_field("content-type");
         let token = token::find(&transaction.request, &self.agent).unwrap_or_default();
         RequestEvent {
-            connection_id: connection.public_id.to_string(),
-            endpoint_id: connection.endpoint_id(),
-            request_id: transaction.id.to_string(),
+            connection_id: Arc::clone(&connection.public_id),
+            endpoint_id: Arc::clone(&exchange.labels.endpoint_id),
+            request_id: Arc::clone(&transaction.id),
             tls_probe_types_detected: connection.tls_implementations.clone().unwrap_or_default(),
             tls_probe_introspected: connection.tls.as_ref().is_some_and(|tls| tls.source.is_some()),
-            tags: exchange.tags(&self.agent),
+            tags: Arc::clone(&exchange.labels.tags),
             timestamp: Timestamp(transaction.finished),
             direction: connection.direction.name(),
-            url: exchange.url(),
-            path: exchange.path(),
-            method: exchange.method(),
+            url: exchange.url().into_owned(),
+            path: exchange.path().into_owned(),
+            method: exchange.method().into_owned(),
             status: exchange.compatible_status(),
             duration: exchange.duration_ms(),
             category: mime::category(&content_type),
-            content_type,
-            agent: exchange.request_field("user-agent"),
+            content_type: content_type.into_owned(),
+            agent: exchange.request_field("user-agent").into_owned(),
             bytes_sent: exchange.sent().counts.total(),
             bytes_received: exchange.received().counts.total(),
             auth_token_mask: token.mask,
@@ -68,7 +68,7 @@ impl ReportUsage {
     }
 
     /// The configured headers that occur, by the configured spelling, found without regard to case.
-    fn promoted(&self, exchange: &Exchange<'_>) -> HeaderMap {
+    fn promoted(&self, exchange: &Exchange<'_>) -> HeaderMap<'static> {
         let mut map = HeaderMap::default();
         let response = exchange
             .transaction
@@ -83,12 +83,15 @@ impl ReportUsage {
     }
 }
 
-fn promote(map: &mut HeaderMap, side: &str, name: &str, fields: &[Field]) {
+fn promote(map: &mut HeaderMap<'static>, side: &str, name: &str, fields: &[Field]) {
     for field in fields
         .iter()
         .filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
     {
-        map.push(format!("{side}.{name}"), text(&field.value));
+        map.push(
+            format!("{side}.{name}").into(),
+            text(&field.value).into_owned().into(),
+        );
     }
 }
 
@@ -109,7 +112,7 @@ impl Plugin for ReportUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Memory, agent, connection, field, transaction, without_response};
+    use crate::testing::{Memory, agent, connection, exchange, field, transaction, without_response};
 
     fn reported(headers: &[&str], transaction: &qtap_engine::Transaction) -> String {
         let memory = Arc::new(Memory::default());
@@ -123,10 +126,7 @@ mod tests {
             headers: headers.iter().map(|name| (*name).to_owned()).collect(),
         };
         let plugin = ReportUsage::new(&settings, &context);
-        plugin.transaction(&Exchange {
-            connection: &connection(),
-            transaction,
-        });
+        plugin.transaction(&exchange(&connection(), transaction));
         serde_json::to_string(&memory.events.lock().unwrap()[0]).unwrap()
     }
 

@@ -1,11 +1,14 @@
 //! Artifacts and their records (`surface.md` §7.6).
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::Timestamp;
-use crate::json::JsonLine;
+use crate::json::{JsonLine, members};
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -96,32 +99,90 @@ impl Content {
     }
 }
 
+/// A value and its JSON. What goes into both an artifact and its record is written as JSON once.
+#[derive(Clone, Debug)]
+pub struct Rendered<T> {
+    value: T,
+    json: JsonLine,
+}
+
+impl<T: Serialize> Rendered<T> {
+    /// `value` with its JSON.
+    ///
+    /// # Errors
+    /// When it fails to serialise.
+    pub fn new(value: T) -> serde_json::Result<Self> {
+        let json = JsonLine::of(&value)?;
+        Ok(Self { value, json })
+    }
+
+    /// The JSON.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        self.json.bytes()
+    }
+
+    /// The JSON of an object without its braces; empty for other values.
+    #[must_use]
+    pub fn members(&self) -> &[u8] {
+        members(self.json.bytes())
+    }
+}
+
+impl<T> Deref for Rendered<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Serialize> Serialize for Rendered<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
+/// What an artifact is and what it comes from.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    /// What it is (`type` in the original, which is the type of the event here).
+    pub kind: ArtifactKind,
+    /// The connection it comes from.
+    pub connection_id: Arc<str>,
+    /// Domain, or address of the server end.
+    pub endpoint_id: Arc<str>,
+    /// The transaction it comes from.
+    pub request_id: Arc<str>,
+    /// `key:value`.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub tags: Arc<[String]>,
+    /// Time of completion.
+    pub timestamp: Timestamp,
+}
+
 /// Payload for an object store.
 #[derive(Clone, Debug)]
 pub struct Artifact {
-    /// What it is.
-    pub kind: ArtifactKind,
-    /// The connection it comes from.
-    pub connection_id: String,
-    /// Domain, or address of the server end.
-    pub endpoint_id: String,
-    /// The transaction it comes from.
-    pub request_id: String,
-    /// `key:value`.
-    pub tags: Vec<String>,
-    /// Time of completion.
-    pub timestamp: Timestamp,
+    /// What it is and what it comes from.
+    pub provenance: Rendered<Provenance>,
     /// What is stored.
     pub content: Content,
     /// What to find it by.
-    pub summary: Summary,
+    pub summary: Rendered<Summary>,
 }
 
 impl Artifact {
     /// SHA-256 of the bytes in hex (the original takes SHA-1). Costs a pass over them.
     #[must_use]
     pub fn digest(&self) -> String {
-        hex::encode(ring::digest::digest(&ring::digest::SHA256, self.content.bytes()))
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.content.bytes());
+        let mut text = vec![0; 2 * digest.as_ref().len()];
+        // The room is exact, and hexadecimal digits are ASCII.
+        let written = hex::encode_to_slice(digest, &mut text);
+        debug_assert!(written.is_ok());
+        String::from_utf8(text).unwrap_or_default()
     }
 }
 
@@ -129,24 +190,18 @@ impl Artifact {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactRecord {
-    /// What it is (`type` in the original, which is the type of the event here).
-    pub kind: ArtifactKind,
-    /// The connection it comes from.
-    pub connection_id: String,
-    /// Domain, or address of the server end.
-    pub endpoint_id: String,
-    /// The transaction it comes from.
-    pub request_id: String,
-    /// `key:value`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    /// Time of completion.
-    pub timestamp: Timestamp,
+    /// What it is and what it comes from.
+    #[serde(flatten)]
+    pub provenance: Rendered<Provenance>,
     /// See [`Artifact::digest`].
     pub digest: String,
     /// Where it is.
     pub url: String,
     /// What to find it by.
-    #[serde(skip_serializing_if = "Summary::is_empty")]
-    pub summary: Summary,
+    #[serde(skip_serializing_if = "summary_is_empty")]
+    pub summary: Rendered<Summary>,
+}
+
+fn summary_is_empty(summary: &Rendered<Summary>) -> bool {
+    summary.is_empty()
 }

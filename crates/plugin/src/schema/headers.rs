@@ -1,35 +1,39 @@
 //! Header fields as a JSON map.
 
+use std::borrow::Cow;
+
 use qtap_protocol::Field;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::exchange::text;
+
 /// Value of one name: a string, or a list of strings in the order sent when the name repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum HeaderValue {
+pub enum HeaderValue<'a> {
     /// The name occurs once.
-    One(String),
+    One(Cow<'a, str>),
     /// It repeats.
-    Many(Vec<String>),
+    Many(Vec<Cow<'a, str>>),
 }
 
 /// Map of name to value in the order of first occurrence (P-X3). Names that differ only in letter case are one name, in
 /// the spelling that came first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderMap {
-    entries: Vec<(String, HeaderValue)>,
+pub struct HeaderMap<'a> {
+    entries: Vec<(Cow<'a, str>, HeaderValue<'a>)>,
 }
 
-impl HeaderMap {
+impl<'a> HeaderMap<'a> {
     /// `pseudo` fields (`:method` …) first, then `fields`.
     #[must_use]
-    pub fn new(pseudo: &[(&str, &[u8])], fields: &[Field]) -> Self {
+    pub fn new(pseudo: impl IntoIterator<Item = (&'static str, Cow<'a, str>)>, fields: &'a [Field]) -> Self {
         let mut map = Self {
-            entries: Vec::with_capacity(pseudo.len() + fields.len()),
+            entries: Vec::with_capacity(4 + fields.len()),
         };
         for (name, value) in pseudo {
-            map.push((*name).to_owned(), text(value));
+            map.push(name.into(), value);
         }
         for field in fields {
             map.push(text(&field.name), text(&field.value));
@@ -38,7 +42,7 @@ impl HeaderMap {
     }
 
     /// Adds one field; a name already there becomes a list. Linear in the number of names, of which parsers keep 256.
-    pub fn push(&mut self, name: String, value: String) {
+    pub fn push(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
         match self
             .entries
             .iter_mut()
@@ -62,12 +66,12 @@ impl HeaderMap {
     }
 
     /// Names and values in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
-        self.entries.iter().map(|(name, value)| (name.as_str(), value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HeaderValue<'a>)> {
+        self.entries.iter().map(|(name, value)| (&**name, value))
     }
 }
 
-impl Serialize for HeaderMap {
+impl Serialize for HeaderMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.entries.len()))?;
         for (name, value) in &self.entries {
@@ -75,11 +79,6 @@ impl Serialize for HeaderMap {
         }
         map.end()
     }
-}
-
-/// Lossy UTF-8.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -95,7 +94,7 @@ mod tests {
             field("set-cookie", "b=2"),
             field("Set-Cookie", "a=1"),
         ];
-        let json = serde_json::to_string(&HeaderMap::new(&[(":status", b"200")], &fields)).unwrap();
+        let json = serde_json::to_string(&HeaderMap::new([(":status", "200".into())], &fields)).unwrap();
         assert_eq!(
             json,
             r#"{":status":"200","Set-Cookie":["a=1","b=2","a=1"],"Content-Type":"text/plain"}"#

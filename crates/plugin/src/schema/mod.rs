@@ -12,7 +12,7 @@ mod request;
 mod time;
 mod transaction;
 
-pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Summary};
+pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Provenance, Rendered, Summary};
 pub use connection::{
     Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, PodRef, System, Tls, cipher_suite_name,
     tls_version_name,

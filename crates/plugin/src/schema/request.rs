@@ -1,5 +1,7 @@
 //! `request` events (`surface.md` §7.2).
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{HeaderMap, Notes, Timestamp, is_false, is_zero};
@@ -9,11 +11,11 @@ use super::{HeaderMap, Notes, Timestamp, is_false, is_zero};
 #[serde(rename_all = "camelCase")]
 pub struct RequestEvent {
     /// The connection.
-    pub connection_id: String,
+    pub connection_id: Arc<str>,
     /// Domain, or address of the server end.
-    pub endpoint_id: String,
+    pub endpoint_id: Arc<str>,
     /// The transaction.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// TLS implementations in the process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tls_probe_types_detected: Vec<&'static str>,
@@ -21,8 +23,8 @@ pub struct RequestEvent {
     #[serde(skip_serializing_if = "is_false")]
     pub tls_probe_introspected: bool,
     /// `key:value`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub tags: Arc<[String]>,
     /// Time of completion.
     pub timestamp: Timestamp,
     /// Direction label.
@@ -58,7 +60,7 @@ pub struct RequestEvent {
     pub auth_token_type: &'static str,
     /// Promoted headers: `req.<Name>` and `res.<Name>`.
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
-    pub headers: HeaderMap,
+    pub headers: HeaderMap<'static>,
     /// Body bytes of the request, framing included, before decoding (P-T4).
     #[serde(rename = "request_body_bytes", skip_serializing_if = "is_zero")]
     pub request_body_bytes: u64,

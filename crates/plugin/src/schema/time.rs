@@ -27,13 +27,28 @@ fn second(seconds: u64) -> Option<[u8; 19]> {
     Some(text)
 }
 
+impl Timestamp {
+    /// In ASCII, for the years 1970 to 9999.
+    fn text(&self) -> Option<[u8; 30]> {
+        let since = self.0.duration_since(UNIX_EPOCH).ok()?;
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let (whole, fraction) = text.split_first_chunk_mut::<19>()?;
+        *whole = second(since.as_secs())?;
+        let mut rest = since.subsec_nanos();
+        for digit in fraction.iter_mut().rev().skip(1).take(9) {
+            *digit = b'0' + u8::try_from(rest % 10).ok()?;
+            rest /= 10;
+        }
+        Some(text)
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Ok(since) = self.0.duration_since(UNIX_EPOCH)
-            && let Some(text) = second(since.as_secs())
+        if let Some(text) = self.text()
             && let Ok(text) = std::str::from_utf8(&text)
         {
-            return write!(f, "{text}.{:09}Z", since.subsec_nanos());
+            return f.write_str(text);
         }
         // A time outside of the years -9999 to 9999 can only come from a broken clock; its event is still worth having.
         let time = jiff::Timestamp::try_from(self.0).unwrap_or(jiff::Timestamp::MAX);
@@ -43,7 +58,10 @@ impl fmt::Display for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self.text() {
+            Some(text) => serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default()),
+            None => serializer.collect_str(self),
+        }
     }
 }
 

@@ -1,20 +1,22 @@
 //! The JSON of an `http_transaction` artifact (`surface.md` §4.3).
 
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
 use super::{BodyNotes, HeaderMap, Notes, Timestamp, is_zero};
 
 /// A whole transaction.
 #[derive(Clone, Debug, Serialize)]
-pub struct HttpTransaction {
+pub struct HttpTransaction<'a> {
     /// Who and how much.
-    pub metadata: Metadata,
+    pub metadata: Metadata<'a>,
     /// The request.
-    pub request: RequestPart,
+    pub request: RequestPart<'a>,
     /// The response; its status is 422 when `status_unknown`.
-    pub response: ResponsePart,
+    pub response: ResponsePart<'a>,
     /// Time of its first byte.
     pub transaction_time: Timestamp,
     /// As `duration` of the `request` event.
@@ -28,14 +30,14 @@ pub struct HttpTransaction {
 }
 
 /// `metadata`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Metadata {
+#[derive(Clone, Debug, Serialize)]
+pub struct Metadata<'a> {
     /// Pid in decimal (a string, as in the original).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub process_id: String,
     /// Path of the executable.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub process_exe: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub process_exe: &'a str,
     /// Bytes written for it by the local process.
     #[serde(skip_serializing_if = "is_zero")]
     pub bytes_sent: u64,
@@ -43,46 +45,46 @@ pub struct Metadata {
     #[serde(skip_serializing_if = "is_zero")]
     pub bytes_received: u64,
     /// The transaction.
-    pub request_id: String,
+    pub request_id: &'a Arc<str>,
     /// The connection.
-    pub connection_id: String,
+    pub connection_id: &'a Arc<str>,
     /// Domain, or address of the server end.
-    pub endpoint_id: String,
+    pub endpoint_id: &'a Arc<str>,
     /// `key:value`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub tags: &'a Arc<[String]>,
 }
 
 /// `request`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct RequestPart {
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestPart<'a> {
     /// Method.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// Scheme, authority and raw target, concatenated.
-    pub url: String,
+    pub url: Cow<'a, str>,
     /// Scheme.
-    pub scheme: String,
+    pub scheme: Cow<'a, str>,
     /// Path and query exactly as sent.
-    pub path: String,
+    pub path: Cow<'a, str>,
     /// Host and port as sent.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub authority: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub authority: Cow<'a, str>,
     /// `http1` or `http2`.
     pub protocol: &'static str,
     /// The transaction.
-    pub request_id: String,
+    pub request_id: &'a Arc<str>,
     /// User-Agent.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub user_agent: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub user_agent: Cow<'a, str>,
     /// Content-Type.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub content_type: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub content_type: Cow<'a, str>,
     /// Fields, pseudo fields first; from level `headers`.
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
-    pub headers: HeaderMap,
+    pub headers: HeaderMap<'a>,
     /// Trailer fields; from level `headers`.
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
-    pub trailers: HeaderMap,
+    pub trailers: HeaderMap<'a>,
     /// Base64; level `full` only.
     #[serde(skip_serializing_if = "Bytes::is_empty", serialize_with = "base64")]
     pub body: Bytes,
@@ -92,19 +94,19 @@ pub struct RequestPart {
 }
 
 /// `response`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ResponsePart {
+#[derive(Clone, Debug, Serialize)]
+pub struct ResponsePart<'a> {
     /// Status.
     pub status: u16,
     /// Content-Type.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub content_type: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub content_type: Cow<'a, str>,
     /// Fields, pseudo fields first; from level `headers`.
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
-    pub headers: HeaderMap,
+    pub headers: HeaderMap<'a>,
     /// Trailer fields; from level `headers`.
     #[serde(skip_serializing_if = "HeaderMap::is_empty")]
-    pub trailers: HeaderMap,
+    pub trailers: HeaderMap<'a>,
     /// Base64; level `full` only.
     #[serde(skip_serializing_if = "Bytes::is_empty", serialize_with = "base64")]
     pub body: Bytes,

@@ -3,7 +3,7 @@
 mod endpoints;
 mod generation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use qtap_protocol::{RequestHead, StreamKey};
 
 pub use generation::{BuildError, Generation};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Labels};
 use crate::meter::Metrics;
 use crate::reporter::connection_event;
 use crate::schema::Event;
@@ -62,6 +62,8 @@ struct InFlight {
 pub struct Stacks {
     deployment: Arc<Deployment>,
     in_flight: BTreeMap<(ConnectionId, u64), InFlight>,
+    /// Those of the connections with a transaction so far, until their final report.
+    labels: HashMap<ConnectionId, Labels>,
 }
 
 impl Stacks {
@@ -71,6 +73,7 @@ impl Stacks {
         Self {
             deployment,
             in_flight: BTreeMap::new(),
+            labels: HashMap::new(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Stacks {
 
     /// Forgets what a closed connection left behind.
     fn forget(&mut self, id: ConnectionId) {
+        self.labels.remove(&id);
         let left: Vec<_> = self
             .in_flight
             .range((id, 0)..=(id, u64::MAX))
@@ -131,9 +135,15 @@ impl Consumer for Stacks {
             self.deployment.metrics.unmatched.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        let agent = begun.generation.agent();
+        let labels = (self.labels.entry(connection.id)).or_insert_with(|| Labels::new(connection, agent));
+        if !labels.are_current(connection) {
+            *labels = Labels::new(connection, agent);
+        }
         let exchange = Exchange {
             connection,
             transaction,
+            labels,
         };
         begun.generation.deliver(begun.stack, begun.wanted_by, &exchange);
     }

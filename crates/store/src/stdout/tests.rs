@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use qtap_config::{EventStore as EventSettings, ObjectStore as ObjectSettings, Services, StoreKind};
 use qtap_plugin::json::JsonLine;
-use qtap_plugin::schema::{ArtifactKind, ArtifactRecord, Content, Summary, Timestamp};
+use qtap_plugin::schema::{ArtifactKind, Content, Provenance, Rendered, Summary, Timestamp};
 
 use super::*;
 use crate::{OutputLimits, build};
@@ -19,27 +19,35 @@ fn json() -> Content {
 }
 
 fn artifact(content: Content) -> Artifact {
+    artifact_of("r1", content)
+}
+
+fn artifact_of(request_id: &str, content: Content) -> Artifact {
     let mut summary = Summary::default();
     summary.text("request_method", "GET");
     summary.number("response_status", 200);
-    Artifact {
+    let provenance = Provenance {
         kind: ArtifactKind::HttpTransaction,
         connection_id: "c1".into(),
         endpoint_id: "example.com".into(),
-        request_id: "r1".into(),
-        tags: vec!["bin:curl".into()],
+        request_id: request_id.into(),
+        tags: ["bin:curl".to_owned()].into(),
         timestamp: Timestamp(UNIX_EPOCH + Duration::from_secs(1)),
+    };
+    Artifact {
+        provenance: Rendered::new(provenance).unwrap(),
         content,
-        summary,
+        summary: Rendered::new(summary).unwrap(),
     }
 }
 
 fn event(number: usize) -> Event {
-    let artifact = artifact(json());
-    Event::ArtifactRecord(Box::new(ArtifactRecord {
-        request_id: format!("r{number}"),
-        ..line::record_of(artifact, "d".into(), "stdout://d".into())
-    }))
+    let artifact = artifact_of(&format!("r{number}"), json());
+    Event::ArtifactRecord(Box::new(line::record_of(
+        artifact,
+        "d".into(),
+        "stdout://d".into(),
+    )))
 }
 
 fn first_line(content: Content) -> String {
@@ -109,6 +117,14 @@ fn an_artifact_taken_is_recorded_in_the_event_store_chosen() {
             r#"","summary":{"request_method":"GET","response_status":200}}"#
         )
     );
+}
+
+/// The line of a record is put together from its parts: it must be what the type serialises to.
+#[test]
+fn the_line_of_a_record_is_its_json() {
+    let event = event(1);
+    let line = String::from_utf8(line::of_event(&event).unwrap()).unwrap();
+    assert_eq!(line, format!("{}\n", serde_json::to_string(&event).unwrap()));
 }
 
 #[test]
