@@ -115,8 +115,8 @@ pub struct ResponsePart<'a> {
     pub body_notes: BodyNotes,
 }
 
-/// Standard alphabet with padding, without a copy of the whole.
+/// Standard alphabet with padding.
 fn base64<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    use base64::{display::Base64Display, engine::general_purpose::STANDARD};
-    serializer.collect_str(&Base64Display::new(body, &STANDARD))
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    serializer.serialize_str(&STANDARD.encode(body))
 }

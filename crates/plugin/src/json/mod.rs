@@ -1,12 +1,12 @@
 //! JSON that is harmless on a terminal.
 
+mod writer;
+
 use std::cell::RefCell;
-use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::Formatter;
 
-use crate::unsafe_text::is_unsafe;
+use writer::Writer;
 
 /// `value` as compact JSON on one line. Characters that act on a terminal or reorder text, which JSON need not escape
 /// (DEL, C1, bidirectional controls), are escaped too: what peers send cannot take over a terminal that shows the line,
@@ -17,18 +17,7 @@ use crate::unsafe_text::is_unsafe;
 pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
-        serde_json::to_writer(&mut *scratch, value)?;
-        // Nearly all records are harmless: one vectorised pass over the whole, where a formatter would look at every text alone.
-        if !scratch
-            .iter()
-            .fold(true, |harmless, byte| harmless & (*byte < 0x7f))
-        {
-            scratch.clear();
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut *scratch,
-                Harmless,
-            ))?;
-        }
+        value.serialize(&mut Writer::new(scratch))?;
         let json = scratch.to_vec();
         if scratch.capacity() > SCRATCH_BYTES {
             *scratch = Vec::new();
@@ -121,34 +110,12 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Compact, with more escapes.
-struct Harmless;
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_unsafe) {
-            let (harmless, tail) = rest.split_at(at);
-            writer.write_all(harmless.as_bytes())?;
-            let mut characters = tail.chars();
-            for unit in characters
-                .next()
-                .iter()
-                .flat_map(|character| character.encode_utf16(&mut [0; 2]).to_vec())
-            {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-            rest = characters.as_str();
-        }
-        writer.write_all(rest.as_bytes())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::unsafe_text::is_unsafe;
 
     #[test]
     fn what_acts_on_a_terminal_is_escaped() {

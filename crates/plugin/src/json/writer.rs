@@ -1,0 +1,471 @@
+//! Compact JSON that is harmless on a terminal, through serde.
+//!
+//! The same text as `serde_json::to_string` makes, with more escapes. A formatter for `serde_json` gives that too, but half of what a
+//! record costs was then the search for what to escape, byte by byte and twice: here it is made once, eight bytes at a time. Instructions for
+//! the plugin and the store at level headers of `http_capture`, SHA-256 left out: 38,100 with `serde_json`, 31,100 with this.
+
+use std::io::Write;
+
+use serde::ser::{
+    Error as _, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeTuple,
+    Serializer,
+};
+use serde_json::{Error, Result};
+
+use crate::unsafe_text::is_unsafe;
+
+/// Writes JSON at the end of `out`.
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out }
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn number(&mut self, number: impl itoa::Integer) {
+        self.raw(itoa::Buffer::new().format(number));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.out.push(b'"');
+        if is_plain(text.as_bytes()) {
+            self.raw(text);
+        } else {
+            self.escaped(text);
+        }
+        self.out.push(b'"');
+    }
+
+    /// `"key":` for a word of the schema, which needs no escapes.
+    fn word(&mut self, key: &'static str) {
+        debug_assert!(is_plain(key.as_bytes()));
+        self.out.push(b'"');
+        self.raw(key);
+        self.raw("\":");
+    }
+
+    fn escaped(&mut self, text: &str) {
+        for character in text.chars() {
+            match character {
+                '"' => self.raw("\\\""),
+                '\\' => self.raw("\\\\"),
+                '\n' => self.raw("\\n"),
+                '\r' => self.raw("\\r"),
+                '\t' => self.raw("\\t"),
+                '\u{8}' => self.raw("\\b"),
+                '\u{c}' => self.raw("\\f"),
+                ' '..='~' => self.raw(character.encode_utf8(&mut [0; 4])),
+                _ if character < ' ' || is_unsafe(character) => {
+                    for unit in character.encode_utf16(&mut [0; 2]) {
+                        // Writing to a vector cannot fail.
+                        _ = write!(self.out, "\\u{unit:04x}");
+                    }
+                }
+                _ => self.raw(character.encode_utf8(&mut [0; 4])),
+            }
+        }
+    }
+}
+
+/// Whether every byte is printable ASCII other than `"` and `\`: text that is written as it is.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let special = words.iter().fold(0, |found, word| found | specials(*word));
+    let tail = match (rest, text.last_chunk::<8>()) {
+        ([], _) => 0,
+        // Some bytes are looked at twice, which is cheaper than putting the others into a word.
+        (_, Some(word)) => specials(*word),
+        (_, None) => {
+            let mut word = [b' '; 8];
+            word.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+            specials(word)
+        }
+    };
+    special | tail == 0
+}
+
+/// Not 0 when one of eight bytes is a control character, `"`, `\`, DEL or not ASCII.
+fn specials(word: [u8; 8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(word);
+    // The classic tests for a zero byte and for one below n. They may mark a byte too many behind one that is rightly marked, which
+    // changes nothing: any mark counts.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let del = word.wrapping_add(ONES);
+    let quote = zero(word ^ (ONES * 0x22));
+    let backslash = zero(word ^ (ONES * 0x5c));
+    (word | below_space | del | quote | backslash) & HIGH
+}
+
+/// What stands between the members of an array or object.
+pub(super) struct Members<'w, 'a> {
+    writer: &'w mut Writer<'a>,
+    is_first: bool,
+    end: &'static str,
+}
+
+impl Members<'_, '_> {
+    fn comma(&mut self) {
+        if !std::mem::take(&mut self.is_first) {
+            self.writer.out.push(b',');
+        }
+    }
+
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        self.comma();
+        value.serialize(&mut *self.writer)
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+        self.comma();
+        self.writer.word(key);
+        value.serialize(&mut *self.writer)
+    }
+
+    fn close(self) {
+        self.writer.raw(self.end);
+    }
+}
+
+impl<'a> Writer<'a> {
+    fn open<'w>(&'w mut self, start: &'static str, end: &'static str) -> Members<'w, 'a> {
+        self.raw(start);
+        Members {
+            writer: self,
+            is_first: true,
+            end,
+        }
+    }
+}
+
+impl<'w, 'a> Serializer for &'w mut Writer<'a> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Members<'w, 'a>;
+    type SerializeTuple = Members<'w, 'a>;
+    type SerializeTupleStruct = Impossible<(), Error>;
+    type SerializeTupleVariant = Impossible<(), Error>;
+    type SerializeMap = Members<'w, 'a>;
+    type SerializeStruct = Members<'w, 'a>;
+    type SerializeStructVariant = Impossible<(), Error>;
+
+    fn serialize_bool(self, value: bool) -> Result<()> {
+        self.raw(if value { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn serialize_i8(self, value: i8) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<()> {
+        self.number(value);
+        Ok(())
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<()> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<()> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<()> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<()> {
+        self.number(value);
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<()> {
+        self.serialize_f64(value.into())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<()> {
+        serde_json::to_writer(&mut *self.out, &value)
+    }
+
+    fn serialize_char(self, value: char) -> Result<()> {
+        self.text(value.encode_utf8(&mut [0; 4]));
+        Ok(())
+    }
+
+    fn serialize_str(self, value: &str) -> Result<()> {
+        self.text(value);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<()> {
+        value.serialize(self)
+    }
+
+    fn serialize_none(self) -> Result<()> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<()> {
+        self.raw("null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<()> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Result<()> {
+        self.text(variant);
+        Ok(())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<()> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        self.raw("{");
+        self.word(variant);
+        value.serialize(&mut *self)?;
+        self.raw("}");
+        Ok(())
+    }
+
+    fn serialize_seq(self, _length: Option<usize>) -> Result<Self::SerializeSeq> {
+        Ok(self.open("[", "]"))
+    }
+
+    fn serialize_tuple(self, _length: usize) -> Result<Self::SerializeTuple> {
+        Ok(self.open("[", "]"))
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeTupleStruct> {
+        Err(unused_form(name))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeTupleVariant> {
+        Err(unused_form(name))
+    }
+
+    fn serialize_map(self, _length: Option<usize>) -> Result<Self::SerializeMap> {
+        Ok(self.open("{", "}"))
+    }
+
+    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Self::SerializeStruct> {
+        Ok(self.open("{", "}"))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeStructVariant> {
+        Err(unused_form(name))
+    }
+}
+
+/// No record has enum variants with several fields, or tuples with a name.
+fn unused_form(name: &str) -> Error {
+    Error::custom(format!("{name} has a form that records do not have"))
+}
+
+impl SerializeSeq for Members<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        self.element(value)
+    }
+
+    fn end(self) -> Result<()> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl SerializeTuple for Members<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        self.element(value)
+    }
+
+    fn end(self) -> Result<()> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl SerializeMap for Members<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
+        self.comma();
+        let start = self.writer.out.len();
+        key.serialize(&mut *self.writer)?;
+        if self.writer.out.get(start) != Some(&b'"') {
+            return Err(Error::custom("a key must be a text"));
+        }
+        self.writer.out.push(b':');
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        value.serialize(&mut *self.writer)
+    }
+
+    fn end(self) -> Result<()> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl SerializeStruct for Members<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+        self.field(key, value)
+    }
+
+    fn end(self) -> Result<()> {
+        self.close();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Serialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(value: &impl Serialize) -> Result<String> {
+        let mut out = Vec::new();
+        value.serialize(&mut Writer::new(&mut out))?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[derive(Serialize)]
+    struct Everything<'a> {
+        text: &'a str,
+        number: i64,
+        fraction: f64,
+        small: u8,
+        flag: bool,
+        nothing: Option<u8>,
+        something: Option<char>,
+        list: Vec<(u16, &'a str)>,
+        unit: (),
+        one: One,
+        #[serde(flatten)]
+        more: Value,
+    }
+
+    #[derive(Serialize)]
+    enum One {
+        Word,
+        Of(u8),
+    }
+
+    #[test]
+    fn the_forms_of_records_are_written_as_serde_json_writes_them() {
+        for one in [One::Word, One::Of(7)] {
+            let value = Everything {
+                text: "a\"b\\c\n\t\r\u{8}\u{c}\u{1}é☃",
+                number: i64::MIN,
+                fraction: 1.25e-7,
+                small: 255,
+                flag: true,
+                nothing: None,
+                something: Some('\u{1}'),
+                list: vec![(1, ""), (2, "x")],
+                unit: (),
+                one,
+                more: json!({"nested": {"empty": [], "none": {}}, "null": null}),
+            };
+            assert_eq!(written(&value).unwrap(), serde_json::to_string(&value).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_an_error() {
+        #[derive(Serialize)]
+        enum Strange {
+            Two(u8, u8),
+            Fields { a: u8 },
+        }
+        #[derive(Serialize)]
+        struct Pair(u8, u8);
+        assert!(written(&std::collections::BTreeMap::from([(1, 2)])).is_err());
+        assert!(written(&Strange::Two(1, 2)).is_err());
+        assert!(written(&Strange::Fields { a: 1 }).is_err());
+        assert!(written(&Pair(1, 2)).is_err());
+        assert_eq!(written(&f64::NAN).unwrap(), "null");
+    }
+
+    #[test]
+    fn every_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for length in 1..=20 {
+                for at in 0..length {
+                    let mut text = vec![b'~'; length];
+                    text[at] = byte;
+                    let plain = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+                    assert_eq!(is_plain(&text), plain, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_without_terminal_controls_is_written_as_serde_json_writes_it(text in any::<String>()) {
+            prop_assume!(!text.contains(|character| is_unsafe(character) && character >= ' '));
+            prop_assert_eq!(written(&text).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+    }
+}
