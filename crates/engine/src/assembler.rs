@@ -1,19 +1,17 @@
 //! From the events of a parser to whole transactions.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{
-    Counts, Event, Field, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade,
-};
+use qtap_protocol::{Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
 
 use crate::body::BodyCollector;
 use crate::context::Context;
+use crate::hash::HashMap;
 use crate::{ConnectionFacts, Half, Interest, Transaction};
 
 /// A transaction on its way.
@@ -83,7 +81,7 @@ impl Assembler {
     pub(crate) fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
-            open: HashMap::new(),
+            open: HashMap::default(),
             tally: TransactionTally::default(),
             skipping: false,
         }
@@ -164,7 +162,7 @@ impl Assembler {
                 if let Some(open) = self.open.get_mut(&key) {
                     let (half, _) = open.half(side);
                     half.last_byte = Some(time);
-                    half.trailers.extend(fields.iter().map(detached));
+                    half.trailers.extend(fields);
                 }
             }
             Event::Interim { key, status, .. } => {
@@ -235,7 +233,6 @@ impl Assembler {
         facts: &mut ConnectionFacts,
         cx: &mut Context<'_>,
     ) {
-        let head = detached_request(head);
         learn_domain(facts, &head);
         let interest = cx.consumer.interest(facts, key, &head);
         let limit = match interest {
@@ -278,7 +275,7 @@ impl Assembler {
                 self.tally.partial_heads += 1;
                 cx.stats.partial_heads.add(1);
             }
-            open.response = Some(detached_response(head));
+            open.response = Some(head);
             let (half, _) = open.half(Side::Server);
             half.first_byte = Some(started);
             half.head_end = Some(time);
@@ -398,56 +395,5 @@ fn learn_domain(facts: &mut ConnectionFacts, head: &RequestHead) {
     };
     if !host.is_empty() && host.parse::<IpAddr>().is_err() {
         facts.domain = Some(Arc::from(host.to_ascii_lowercase()));
-    }
-}
-
-/// Copies of the head's bytes in a buffer of their own, so that a long transaction does not pin a ring arena.
-fn detached_request(mut head: RequestHead) -> RequestHead {
-    let mut pack = Packer::for_fields(&head.fields, 512);
-    head.method = pack.copy(&head.method);
-    head.target = pack.copy(&head.target);
-    head.scheme = head.scheme.as_ref().map(|bytes| pack.copy(bytes));
-    head.authority = head.authority.as_ref().map(|bytes| pack.copy(bytes));
-    head.protocol = head.protocol.as_ref().map(|bytes| pack.copy(bytes));
-    pack.fields(&mut head.fields);
-    head
-}
-
-fn detached_response(mut head: ResponseHead) -> ResponseHead {
-    let mut pack = Packer::for_fields(&head.fields, 64);
-    head.reason = pack.copy(&head.reason);
-    pack.fields(&mut head.fields);
-    head
-}
-
-fn detached(field: &Field) -> Field {
-    Field {
-        name: Bytes::copy_from_slice(&field.name),
-        value: Bytes::copy_from_slice(&field.value),
-    }
-}
-
-/// Copies many small slices into one allocation.
-struct Packer(BytesMut);
-
-impl Packer {
-    fn for_fields(fields: &[Field], extra: usize) -> Self {
-        let bytes: usize = fields
-            .iter()
-            .map(|field| field.name.len() + field.value.len())
-            .sum();
-        Self(BytesMut::with_capacity(bytes + extra))
-    }
-
-    fn copy(&mut self, bytes: &Bytes) -> Bytes {
-        self.0.extend_from_slice(bytes);
-        self.0.split().freeze()
-    }
-
-    fn fields(&mut self, fields: &mut [Field]) {
-        for field in fields {
-            field.name = self.copy(&field.name);
-            field.value = self.copy(&field.value);
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! The queue in front of one worker.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::thread::JoinHandle;
 
@@ -9,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use qtap_capture::{ConnectionId, Data, Direction, Event, Layer, Loss};
 
 use crate::Stats;
+use crate::hash::HashMap;
 
 /// Events in the queue of one worker.
 const QUEUE_EVENTS: usize = 1 << 16;
@@ -63,7 +63,7 @@ impl Lane {
             queue,
             thread,
             shedding: false,
-            holes: HashMap::new(),
+            holes: HashMap::default(),
         }
     }
 

@@ -13,6 +13,7 @@ mod consumer;
 mod context;
 mod engine;
 mod facts;
+mod hash;
 mod health;
 mod host;
 mod id;

@@ -1,10 +1,12 @@
 //! Secrets that wait for the connection they belong to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use qtap_capture::{ConnectionId, KernelTime, Pid, TlsSecret};
 use qtap_tls::{Label, Secret, Time};
+
+use crate::hash::HashMap;
 
 /// Unclaimed secrets kept for one process: those of some thousand handshakes at a time.
 const PER_PROCESS: usize = 8192;

@@ -1,13 +1,14 @@
 //! A worker: the connections of one shard, their timers, and the secrets of their processes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use qtap_capture::{ConnectionId, Data, Event, KernelTime, Layer, Pid, TlsSecret, Unattributed, WallClock};
 
 use crate::connection::{Connection, Life};
 use crate::context::Context;
+use crate::hash::HashMap;
 use crate::id::IdSource;
 use crate::secrets::{Choice, SecretPool, from_event};
 use crate::settings::{Budget, Settings};
@@ -62,11 +63,11 @@ impl Worker {
         Self {
             shared,
             consumer,
-            connections: HashMap::new(),
-            seeking: HashMap::new(),
+            connections: HashMap::default(),
+            seeking: HashMap::default(),
             timers: BinaryHeap::new(),
             secrets: SecretPool::default(),
-            objects: HashMap::new(),
+            objects: HashMap::default(),
             next_sweep: KernelTime(0),
             charged: 0,
         }

@@ -62,6 +62,9 @@ impl Counts {
 
 /// One step of a transaction. For one key the order is: `RequestHead` first, `End` last, and each half in its
 /// own order (head, body pieces and gaps, trailers, end). The halves interleave freely.
+///
+/// Heads and trailers own their bytes: they are kept as long as their transaction, which may be hours, and must not pin the buffer that
+/// they came in. Payload of a body is a slice of that.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A request began. `started` is the time of its first byte, `time` that of the last byte of its head.

@@ -209,7 +209,8 @@ impl Collector {
         let late = self.late.take();
         let truncated = late.is_some();
         let bytes = match &late {
-            None if is_whole => last,
+            // A copy: slices of a head live as long as its transaction, what it came in must not.
+            None if is_whole => Bytes::copy_from_slice(&last),
             None => std::mem::take(&mut self.kept).freeze(),
             Some(late) => self.cut(late),
         };

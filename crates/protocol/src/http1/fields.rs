@@ -114,6 +114,9 @@ pub(super) struct Fields {
     pub(super) truncated: bool,
 }
 
+/// Fields that there is room for from the first.
+const USUAL_FIELDS: usize = 12;
+
 /// A field whose folded lines may still come.
 struct Pending {
     name: Bytes,
@@ -124,8 +127,15 @@ struct Pending {
 /// are slices of `block`, except folded values, which are joined with one space.
 pub(super) fn read(block: &Bytes, max: usize) -> Fields {
     let mut found = Fields::default();
+    found.fields.reserve(USUAL_FIELDS.min(max));
     let mut pending: Option<Pending> = None;
-    for line in block.split(|byte| *byte == b'\n') {
+    let mut rest: &[u8] = block;
+    while !rest.is_empty() {
+        let (line, after) = match memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end)) {
+            Some((line, after)) => (line, after.get(1..).unwrap_or_default()),
+            None => (rest, &[][..]),
+        };
+        rest = after;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             break;

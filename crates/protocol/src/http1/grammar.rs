@@ -61,8 +61,7 @@ pub(crate) struct StatusLine<'a> {
     pub(crate) reason: &'a [u8],
 }
 
-/// Whether `byte` may stand in a token (RFC 9110 §5.6.2).
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
+const fn may_stand_in_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -81,6 +80,23 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
                 | b'|'
                 | b'~'
         )
+}
+
+/// Bytes that may stand in a token (RFC 9110 §5.6.2).
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = may_stand_in_token(byte);
+        byte += 1;
+    }
+    table
+};
+
+/// Whether `byte` may stand in a token (RFC 9110 §5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// Whether all of `bytes`, at least one, are token bytes.

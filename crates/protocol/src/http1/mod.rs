@@ -5,7 +5,7 @@
 //! waiting for the other one; `drive` is their loop, `client` and `server` hold what is special to each; `gaps` what happens
 //! when bytes are missing.
 //!
-//! Body pieces are slices of the input. A head that came in one piece is not copied either.
+//! Body pieces are slices of the input. Heads and trailers are slices of copies, one copy for each.
 
 mod body;
 mod client;

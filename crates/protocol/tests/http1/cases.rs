@@ -1,6 +1,7 @@
 //! Every row of §3.1 and every case of §3.3, one transaction or one connection each.
 
-use qtap_protocol::{Event, Side};
+use bytes::Bytes;
+use qtap_protocol::{Event, Limits, Parser as _, Side, Time, http1};
 
 use crate::support::Talk;
 
@@ -512,4 +513,33 @@ fn a_late_answer_to_an_expired_request_is_not_taken_for_the_next() {
             "2s end",
             "2 Complete",
         ]);
+}
+
+/// What a connection sends lies in large buffers that are used again once nobody holds a part of them.
+#[test]
+fn heads_and_trailers_do_not_pin_what_they_came_in() {
+    let mut parser = http1::Parser::new(Limits::default(), false);
+    let mut events = Vec::new();
+    for (side, wire) in [
+        (Side::Client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+        (
+            Side::Server,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\n\r\n",
+        ),
+    ] {
+        let piece = Bytes::copy_from_slice(wire.as_bytes());
+        parser.bytes(side, piece.clone(), Time(1), &mut events).unwrap();
+        assert!(piece.is_unique(), "{side:?}");
+    }
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| match event {
+            Event::RequestHead { .. } => "request",
+            Event::ResponseHead { .. } => "response",
+            Event::Trailers { .. } => "trailers",
+            _ => "",
+        })
+        .filter(|kind| !kind.is_empty())
+        .collect();
+    assert_eq!(kinds, ["request", "response", "trailers"]);
 }
