@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, Program, ProgramMut};
+use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, ProgramMut};
 
 use crate::control::SettingsMemory;
 use crate::group::{Group, GroupReport};
 use crate::object::{self, Loaded};
+use crate::programs::LoadedPrograms;
 use crate::ring::Ring;
 use crate::{Control, Error, Hook, Options, Pid, ProbeLinks, Reader, uprobe};
 
@@ -46,7 +46,7 @@ impl Capture {
             handle(&object, "known_files")?,
             handle(&object, "traced_processes")?,
             handle(&object, "counters")?,
-            program_ids(&object),
+            LoadedPrograms::of(&object)?,
             vec![
                 (
                     "control_ring_unread_bytes",
@@ -148,13 +148,6 @@ impl Capture {
             .find(|program| program.name() == name && program.autoload())
             .ok_or(Error::NoProgram(name))
     }
-}
-
-fn program_ids(object: &Object) -> Vec<u32> {
-    let loaded = object.progs().filter(Program::autoload);
-    loaded
-        .filter_map(|program| Program::id_from_fd(program.as_fd()).ok())
-        .collect()
 }
 
 fn handle(object: &Object, name: &'static str) -> Result<MapHandle, Error> {

@@ -9,6 +9,7 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 use crate::bindings as kernel;
 use crate::counters::{Counters, process_events_lost, read_counters};
 use crate::decode::device_to_kernel;
+use crate::programs::LoadedPrograms;
 use crate::ring::Ring;
 use crate::shared::SharedMemory;
 use crate::{ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, TraceModule, Verdict};
@@ -30,7 +31,7 @@ struct Inner {
     known_files: MapHandle,
     traced: MapHandle,
     counters: MapHandle,
-    programs: Vec<u32>,
+    programs: LoadedPrograms,
     rings: Vec<(&'static str, Ring)>,
 }
 
@@ -43,7 +44,7 @@ impl Control {
         known_files: MapHandle,
         traced: MapHandle,
         counters: MapHandle,
-        programs: Vec<u32>,
+        programs: LoadedPrograms,
         rings: Vec<(&'static str, Ring)>,
     ) -> Result<Self, Error> {
         let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();

@@ -1,10 +1,10 @@
 //! Everything the kernel side left out or handed on, by reason.
 
-use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::Error;
 use crate::bindings::counter;
+use crate::programs::LoadedPrograms;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
 const NAMES: [(counter, &str); 29] = [
@@ -72,9 +72,7 @@ impl Counters {
     }
 }
 
-/// The kernel does not run a tracepoint program inside itself on one processor; such runs are missed, and counted by it.
-/// Of these there are two, and what one misses the other sees. The kernel keeps 15 characters of a name.
-const SEEN_TWICE: [&str; 2] = ["inet_sock_set_s", "tcp_destroy_soc"];
+/// Runs that the kernel left out because the program was running already on that processor.
 const MISSED: &str = "hook_runs_missed_recursion";
 
 /// Events about processes and their mappings that found no room.
@@ -99,15 +97,12 @@ fn read_counter(map: &MapHandle, index: counter) -> Result<u64, Error> {
 }
 
 /// Reads the counters of `map`, and those that the kernel keeps of the programs.
-pub(crate) fn read_counters(map: &MapHandle, programs: &[u32]) -> Result<Counters, Error> {
+pub(crate) fn read_counters(map: &MapHandle, programs: &LoadedPrograms) -> Result<Counters, Error> {
     let mut values = Vec::with_capacity(NAMES.len() + 1);
     for (index, name) in NAMES {
         values.push((name, read_counter(map, index)?));
     }
-    let is_alone = |name: &str| !SEEN_TWICE.iter().any(|twice| name.starts_with(twice));
-    let ours = ProgInfoIter::default()
-        .filter(|program| programs.contains(&program.id) && is_alone(&program.name.to_string_lossy()));
-    values.push((MISSED, ours.map(|program| program.recursion_misses).sum()));
+    values.push((MISSED, programs.missed_runs()?));
     Ok(Counters { values })
 }
 

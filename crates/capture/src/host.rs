@@ -22,6 +22,9 @@ const CAPABILITIES: [(u32, &str); 5] = [
 /// Stands for the first two.
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// Links of many offsets (`BPF_TRACE_UPROBE_MULTI`).
+pub(crate) const MULTI_LINKS: KernelVersion = KernelVersion(6, 6);
+
 /// Major and minor version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelVersion(pub u32, pub u32);
@@ -43,6 +46,12 @@ impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0, self.1)
     }
+}
+
+/// Whether each user probe of this kernel is a perf event. From 6.6 on there are links of many offsets, which are not.
+#[must_use]
+pub fn probes_are_perf_events() -> bool {
+    KernelVersion::running().is_some_and(|version| version < MULTI_LINKS)
 }
 
 /// What `qtap doctor` tells of the kernel; which groups load is asked of [`crate::Capture::load`].

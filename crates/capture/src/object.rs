@@ -9,7 +9,7 @@ use libbpf_rs::{
 
 use crate::bindings::{OBJECT, OBJECT_5_10};
 use crate::group::{Group, GroupReport};
-use crate::host::{KernelVersion, LEAST_KERNEL};
+use crate::host::{KernelVersion, LEAST_KERNEL, MULTI_LINKS};
 use crate::shared::page_size;
 use crate::{Error, Options};
 
@@ -61,7 +61,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     } else {
         OBJECT
     };
-    let multi = version.is_none_or(|version| version >= KernelVersion(6, 6));
+    let multi = version.is_none_or(|version| version >= MULTI_LINKS);
     let load_groups = |groups: &BTreeSet<Group>| load_groups(bytes, options, multi, groups);
     let all: BTreeSet<Group> = Group::ALL.into();
     if let Ok(object) = load_groups(&all) {
