@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use qtap_capture::{Capture, HostFacts, LEAST_KERNEL, Options};
 use serde::Serialize;
 
+use crate::privileges::{Confinement, Role};
+
 /// One thing looked at.
 #[derive(Debug, Serialize)]
 struct Finding {
@@ -31,8 +33,8 @@ impl Finding {
 ///
 /// # Errors
 /// When the result cannot be printed.
-pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
-    let findings = examine();
+pub(crate) fn run(json: bool, keep_privileges: bool) -> anyhow::Result<ExitCode> {
+    let findings = examine(keep_privileges);
     match print(&findings, json) {
         // The reader has seen enough, as in `qtap doctor | head`.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -79,7 +81,7 @@ fn print(findings: &[Finding], json: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-fn examine() -> Vec<Finding> {
+fn examine(keep_privileges: bool) -> Vec<Finding> {
     let facts = HostFacts::gather();
     let kernel = facts
         .kernel
@@ -128,8 +130,17 @@ fn examine() -> Vec<Finding> {
             "run the agent in the host's pid namespace (docker: --pid=host)",
         ),
     ];
+    // As the agent does it, so that what follows is what the agent can do.
+    let confinement = Confinement::begin(Role::Doctor, keep_privileges);
     findings.extend(hooks());
     findings.push(tls_libraries());
+    let confinement = confinement.finish();
+    findings.push(Finding::new(
+        "privileges given up",
+        confinement.is_complete(),
+        confinement.to_string(),
+        "the agent works, with more privileges than it needs",
+    ));
     findings
 }
 

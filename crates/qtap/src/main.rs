@@ -9,6 +9,7 @@ mod cli;
 mod console;
 mod doctor;
 mod logging;
+mod privileges;
 mod reload;
 mod run;
 mod signals;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         Action::Run => (run::run(&settings), ExitCode::FAILURE),
         Action::ReloadConfig { pid } => (reload::request(&settings.data_dir, pid), ExitCode::FAILURE),
         Action::Check(request) => (check::run(&settings, &request), ExitCode::from(2)),
-        Action::Doctor { json } => (doctor::run(json), ExitCode::from(2)),
+        Action::Doctor { json } => (doctor::run(json, settings.keep_privileges), ExitCode::from(2)),
         Action::Validate(_) | Action::Man(_) | Action::Completions(_) => {
             (Ok(ExitCode::SUCCESS), ExitCode::SUCCESS)
         }

@@ -75,7 +75,10 @@ impl Drop for ReloadSocket {
 }
 
 /// Makes `folder` with mode 0700, or checks that it belongs to this user and is no link: it may lie in /tmp.
-fn own_folder(folder: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When it cannot be made, or is not this user's alone.
+pub(crate) fn own_folder(folder: &Path) -> anyhow::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -84,7 +87,7 @@ fn own_folder(folder: &Path) -> anyhow::Result<()> {
         }
     }
     let found = std::fs::symlink_metadata(folder)?;
-    let mine = std::fs::metadata("/proc/self")?.uid();
+    let mine = rustix::process::geteuid().as_raw();
     if !found.is_dir() || found.uid() != mine || found.mode() & 0o022 != 0 {
         bail!(
             "the data folder {} is a link, not this user's own, or writable by others; remove it or give another with --data-dir",

@@ -16,7 +16,8 @@ use qtap_store::{Output, OutputLimits};
 use crate::agent::{Agent, AgentOptions, AgentState, ReloadCounters, Scope, worker_count};
 use crate::cli::{ConfigSource, Settings};
 use crate::console::ConsoleVerdicts;
-use crate::reload::ReloadSocket;
+use crate::privileges::{Confinement, Role};
+use crate::reload::{self, ReloadSocket};
 use crate::signals::{Request, SignalInbox};
 
 /// How often the configuration file is looked at.
@@ -85,8 +86,14 @@ impl ContextSource {
 /// # Errors
 /// When the agent cannot start.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let signals = SignalInbox::install()?;
     let (file, config) = load(&settings.config)?;
+    // Its parent may be a folder in which only a privileged process can make one.
+    let folder = reload::own_folder(&settings.data_dir);
+    let role = Role::Agent {
+        port: settings.listen.port(),
+    };
+    let confinement = Confinement::begin(role, settings.keep_privileges);
+    let signals = SignalInbox::install()?;
     let overrides = Overrides {
         body: settings.http_buffer_bytes,
     };
@@ -115,7 +122,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let consumers =
         (0..worker_count()).map(|_| Box::new(Stacks::new(Arc::clone(&deployment))) as Box<dyn Consumer>);
     let consumers = consumers.collect();
-    let socket = ReloadSocket::open(&settings.data_dir)
+    let socket = folder
+        .and_then(|()| ReloadSocket::open(&settings.data_dir))
         .map_err(|error| tracing::warn!("`qtap reload-config` will not work: {error:#}"))
         .ok();
     let agent = Agent::start(AgentOptions {
@@ -135,6 +143,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         stopping: Arc::clone(&stopping),
     };
     let server = Server::start(settings.listen, Arc::new(state)).context("cannot start the status server")?;
+    confinement.finish();
     tracing::info!(listen = %server.address(), "eBPF program loaded and listening");
 
     let mut running = Running {

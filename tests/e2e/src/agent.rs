@@ -97,6 +97,28 @@ impl Agent {
         Self::spawn(command, scratch())
     }
 
+    /// Starts it by `wrapper`, a program and its first arguments, which replaces itself with what follows them.
+    #[must_use]
+    pub fn start_by(wrapper: &[&str], config: &str, arguments: &[&str]) -> Self {
+        let folder = scratch();
+        let file = folder.path().join("qtap.yaml");
+        std::fs::write(&file, config).expect("write the configuration");
+        let agent = qtap_command();
+        let [program, first @ ..] = wrapper else {
+            panic!("a wrapper is a program");
+        };
+        let mut command = Command::new(program);
+        command.args(first).arg(agent.get_program());
+        for (name, value) in agent.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.arg("--config").arg(&file).args(arguments);
+        Self::spawn(command, folder)
+    }
+
     fn spawn(mut command: Command, folder: TempDir) -> Self {
         let status_server = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         command.arg("--httpd-listen").arg(status_server.to_string());

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::agent::{Agent, AgentOptions, Scope, worker_count};
 use crate::cli::{Check, CheckTarget, Settings};
+use crate::privileges::{Confinement, Role};
 use crate::signals::{Request, SignalInbox};
 use checklist::Checklist;
 use collector::{Collector, Seen};
@@ -31,7 +32,6 @@ const PID_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the agent cannot start, or there is no such command or process.
 pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCode> {
-    let signals = SignalInbox::install()?;
     let collector = Collector::default();
     let mut held = match &request.target {
         CheckTarget::Command { program, arguments } => Some(Held::start(program, arguments, request.json)?),
@@ -45,6 +45,9 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         (None, CheckTarget::Pid(pid)) => Pid(*pid),
         (None, CheckTarget::Command { .. }) => bail!("the command was not started"),
     };
+    // The command has the caller's privileges: it was started before this process gives up its own.
+    let confinement = Confinement::begin(Role::Check, settings.keep_privileges);
+    let signals = SignalInbox::install()?;
     let mut config = Config::built_in();
     config.tap.limits.body = 0;
     let consumers = (0..worker_count())
@@ -57,6 +60,7 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         trace: settings.trace.clone(),
         consumers,
     })?;
+    confinement.finish();
     let status = match &mut held {
         Some(held) => Some(watch_command(held, request.timeout, &signals, &collector)?),
         None => {

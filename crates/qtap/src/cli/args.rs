@@ -65,6 +65,18 @@ pub(crate) struct CaptureArgs {
     )]
     pub(crate) status_listen: Option<String>,
 
+    /// For emergencies: neither drops capabilities nor filters system calls.
+    #[arg(
+        long,
+        global = true,
+        env = "KEEP_PRIVILEGES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) keep_privileges: Option<String>,
+
     /// Prints the decisions of the kernel side: key:value items separated by commas.
     ///
     /// Keys: mod (ca, debug, gnutls, gotls, javassl, nodetls, openssl, process, protocol, redirector, rustls, socket), exe (a

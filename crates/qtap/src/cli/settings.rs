@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) http_buffer_bytes: Option<u64>,
     /// Address of the HTTP server.
     pub(crate) listen: SocketAddr,
+    /// `--keep-privileges`.
+    pub(crate) keep_privileges: bool,
     /// What was accepted but does not do what it says; to be logged at start.
     pub(crate) warnings: Vec<String>,
 }
@@ -138,6 +140,10 @@ impl Settings {
         let tls_probes = resolver.probes(capture.tls_probes.as_deref())?;
         let http_buffer_bytes = resolver.size(capture.http_buffer_size.as_deref())?;
         let listen = resolver.listen(capture.httpd_listen.as_deref(), capture.status_listen.as_deref())?;
+        let keep_privileges = resolver.boolean(
+            &flag("keep_privileges", "keep-privileges", "KEEP_PRIVILEGES"),
+            capture.keep_privileges.as_deref(),
+        )?;
         let log = resolver.log(args)?;
         let path = |value: &Option<std::ffi::OsString>| {
             value
@@ -154,6 +160,7 @@ impl Settings {
             tls_probes,
             http_buffer_bytes,
             listen,
+            keep_privileges,
             warnings: resolver.warnings,
         })
     }
