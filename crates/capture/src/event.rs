@@ -1,6 +1,8 @@
 //! What the kernel tells.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,24 +20,44 @@ pub struct KernelTime(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pid(pub u32);
 
-/// Turns kernel times into wall time; the offset is taken once.
-#[derive(Clone, Copy, Debug)]
+/// Turns kernel times into wall time. Clones are one clock.
+#[derive(Clone, Debug)]
 pub struct WallClock {
-    boot: SystemTime,
+    /// Nanoseconds from the epoch to the monotonic clock's zero.
+    boot_ns: Arc<AtomicU64>,
 }
 
 impl WallClock {
-    /// A clock whose monotonic zero is at `boot`.
+    /// A clock whose monotonic zero is at `boot`; a time before 1970 is 1970.
     #[must_use]
-    pub const fn new(boot: SystemTime) -> Self {
-        Self { boot }
+    pub fn new(boot: SystemTime) -> Self {
+        Self {
+            boot_ns: Arc::new(AtomicU64::new(since_epoch_ns(boot))),
+        }
     }
 
     /// Wall time of `time`.
     #[must_use]
     pub fn at(&self, time: KernelTime) -> SystemTime {
-        self.boot + Duration::from_nanos(time.0)
+        let boot_ns = self.boot_ns.load(Ordering::Relaxed);
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(boot_ns.saturating_add(time.0))
     }
+
+    /// Moves the zero to `boot`, for all times asked for from now on, if it is further away than `tolerance`. Returns how far it
+    /// was moved, in seconds.
+    pub fn follow(&self, boot: SystemTime, tolerance: Duration) -> Option<f64> {
+        let (new, old) = (since_epoch_ns(boot), self.boot_ns.load(Ordering::Relaxed));
+        if u128::from(new.abs_diff(old)) <= tolerance.as_nanos() {
+            return None;
+        }
+        self.boot_ns.store(new, Ordering::Relaxed);
+        Some((new as f64 - old as f64) / 1e9)
+    }
+}
+
+fn since_epoch_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Seen from the traced process.

@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use qtap_capture::KernelTime;
@@ -313,12 +314,14 @@ impl Assembler {
             response_half.body.truncated = false;
         }
         let started = request_half.first_byte.unwrap_or(time);
+        let finished = cx.clock.at(KernelTime(time.0));
         let transaction = Transaction {
             id: open.id,
             protocol: self.protocol,
             stream: key.0,
-            started: cx.clock.at(KernelTime(started.0)),
-            finished: cx.clock.at(KernelTime(time.0)),
+            // Not asked of the clock twice: it may be set in between.
+            started: finished - Duration::from_nanos(time.0.saturating_sub(started.0)),
+            finished,
             request: open.request,
             response: open.response,
             request_half,

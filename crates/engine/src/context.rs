@@ -11,7 +11,7 @@ pub(crate) struct Context<'a> {
     pub(crate) consumer: &'a mut dyn Consumer,
     pub(crate) host: &'a dyn Host,
     pub(crate) settings: &'a Settings,
-    pub(crate) clock: WallClock,
+    pub(crate) clock: &'a WallClock,
     pub(crate) ids: &'a IdSource,
     pub(crate) stats: &'a Stats,
     pub(crate) budget: &'a Budget,

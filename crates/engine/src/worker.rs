@@ -336,7 +336,7 @@ fn context<'a>(shared: &'a Shared, consumer: &'a mut dyn Consumer, now: KernelTi
         consumer,
         host: shared.host.as_ref(),
         settings: &shared.settings,
-        clock: shared.clock,
+        clock: &shared.clock,
         ids: &shared.ids,
         stats: &shared.stats,
         budget: &shared.budget,

@@ -174,9 +174,11 @@ where
             (true, Some(file), Some(line)) => Some(format!("{file}:{line}")),
             _ => None,
         };
+        #[expect(clippy::disallowed_methods, reason = "a line tells the wall time")]
+        let now = Timestamp::now();
         let line = match self.encoding {
-            Encoding::Console => self.console(Timestamp::now(), *meta.level(), &fields, caller),
-            Encoding::Json => json(Timestamp::now(), *meta.level(), fields, caller),
+            Encoding::Console => self.console(now, *meta.level(), &fields, caller),
+            Encoding::Json => json(now, *meta.level(), fields, caller),
         };
         if self
             .writer

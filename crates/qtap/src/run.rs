@@ -20,8 +20,8 @@ use crate::privileges::{Confinement, Role};
 use crate::reload::{self, ReloadSocket};
 use crate::signals::{Request, SignalInbox};
 
-/// How often the configuration file is looked at.
-const FILE_TICK: Duration = Duration::from_millis(500);
+/// How often the configuration file and the system's clock are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// After so long without traffic, a line says what is watched.
 const SILENCE: Duration = Duration::from_secs(10);
 /// What the stores get to write what they hold.
@@ -186,8 +186,11 @@ fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ReloadSoc
         if let Some(request) = socket.and_then(ReloadSocket::next) {
             request.answer(running.reload("reload-config"));
         }
-        if running.file_changed() {
-            running.reload("file change");
+        if running.look_is_due() {
+            running.agent.follow_clock();
+            if running.file_changed() {
+                running.reload("file change");
+            }
         }
         if !silence_told && started.elapsed() >= SILENCE {
             silence_told = true;
@@ -197,13 +200,17 @@ fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ReloadSoc
 }
 
 impl Running {
-    /// Whether the file changed; looks at it at most every [`FILE_TICK`].
-    fn file_changed(&mut self) -> bool {
+    /// Whether it is time to look at the configuration file and the clock again: every [`LOOK`].
+    fn look_is_due(&mut self) -> bool {
         let now = Instant::now();
-        if now < self.next_look {
-            return false;
+        let is_due = now >= self.next_look;
+        if is_due {
+            self.next_look = now + LOOK;
         }
-        self.next_look = now + FILE_TICK;
+        is_due
+    }
+
+    fn file_changed(&mut self) -> bool {
         self.file.as_mut().is_some_and(ConfigFile::changed)
     }
 

@@ -1,5 +1,7 @@
 //! The end of a connection, and the reports on it.
 
+use std::time::Duration;
+
 use qtap_capture::{Closed, Direction, Layer, Loss, Verdict};
 use qtap_protocol::{Side, Time};
 
@@ -132,14 +134,16 @@ impl Connection {
         let position = |streams: &[Reassembler; 2], direction| {
             streams.get(index(direction)).map_or(0, Reassembler::position)
         };
+        let duration_ns = closed
+            .map_or(cx.now, |closed| closed.time)
+            .0
+            .saturating_sub(opened.0);
         let report = ConnectionReport {
             part: self.part,
             finalized: closed.is_some() || self.stopping,
-            closed: closed.map(|closed| cx.clock.at(closed.time)),
-            duration_ns: closed
-                .map_or(cx.now, |closed| closed.time)
-                .0
-                .saturating_sub(opened.0),
+            // By the clock as it was then: it may have been set since.
+            closed: closed.map(|_| facts.opened + Duration::from_nanos(duration_ns)),
+            duration_ns,
             bytes_sent: closed.map_or_else(
                 || position(&self.socket, Direction::Egress),
                 |closed| closed.written,

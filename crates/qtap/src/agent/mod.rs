@@ -38,6 +38,9 @@ const TRACE_RING: usize = 1 << 20;
 /// How long the start waits for the first look at all processes.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
 
+/// Further apart the system's clock and ours are not left: corrections by NTP add up, and a set clock jumps.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
 /// How long the end waits until the probes are removed.
 const DETACH_WAIT: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,7 @@ pub(crate) struct Agent {
     reader: Option<JoinHandle<()>>,
     processes: JoinHandle<()>,
     tracker: JoinHandle<()>,
+    wall_clock: WallClock,
     /// Kept so that the programs stay loaded until the end.
     capture: Arc<Capture>,
 }
@@ -148,10 +152,11 @@ impl Agent {
         }
 
         let settings = engine_settings(&config);
+        let wall_clock = WallClock::new(boot_time());
         let shared = Shared {
             host: Arc::clone(&host) as Arc<dyn qtap_engine::Host>,
             settings,
-            clock: wall_clock(),
+            clock: wall_clock.clone(),
             ids: Arc::new(IdSource::new(seed())),
             stats: Arc::new(Stats::default()),
             budget: Arc::new(Budget::new(settings.memory)),
@@ -212,6 +217,7 @@ impl Agent {
             reader: Some(reader),
             processes,
             tracker,
+            wall_clock,
             capture,
         })
     }
@@ -225,6 +231,17 @@ impl Agent {
     pub(crate) fn apply(&self, config: &Config) {
         self.gauges.control.settings(kernel_settings(config));
         self.gauges.host.set_filters(config.tap.filters.clone());
+    }
+
+    /// Follows the system's clock where it was set; to be called now and then. Only the times in events are wall time:
+    /// nothing waits or measures by it.
+    pub(crate) fn follow_clock(&self) {
+        if let Some(seconds) = self.wall_clock.follow(boot_time(), CLOCK_TOLERANCE) {
+            tracing::warn!(
+                seconds,
+                "the system's clock was set: times in events follow it from now on"
+            );
+        }
     }
 
     /// Detaches, drains what was captured within five seconds, and reports every open connection.
@@ -310,10 +327,14 @@ const fn source(source: TlsSource) -> Source {
     }
 }
 
-/// Wall time of the monotonic clock's zero, taken once.
-fn wall_clock() -> WallClock {
+/// Wall time of the monotonic clock's zero.
+#[expect(clippy::disallowed_methods, reason = "here kernel time meets wall time")]
+fn boot_time() -> SystemTime {
     let KernelTime(since_boot) = qtap_capture::now();
-    WallClock::new(SystemTime::now() - Duration::from_nanos(since_boot))
+    let since_boot = Duration::from_nanos(since_boot);
+    SystemTime::now()
+        .checked_sub(since_boot)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Differs between runs and hosts: pid and start, and the host's name.
