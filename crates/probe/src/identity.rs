@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime};
 
 /// Device and inode as in `stat(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +43,23 @@ impl FileIdentity {
             size: metadata.len(),
             mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
         })
+    }
+}
+
+/// A file that changed so lately may still be being written.
+const SETTLED: Duration = Duration::from_secs(5);
+
+impl FileIdentity {
+    /// Whether the file was written to a moment ago, by the clocks of this host.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the file's time is wall time; where it was set, the file is looked at once more or once less"
+    )]
+    pub fn is_young(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_ns = now.map_or(0, |now| i128::try_from(now.as_nanos()).unwrap_or(i128::MAX));
+        (now_ns - self.mtime_ns).unsigned_abs() < SETTLED.as_nanos()
     }
 }
 

@@ -514,10 +514,12 @@ fn a_library_written_over_in_place_is_scanned_again() {
     }
     assert_eq!(recorder.on(inode(&file.0))[0].hooks, [Hook::LogSecret]);
     std::fs::write(&file.0, std::fs::read(library("/libgnutls.so.30")).unwrap()).unwrap();
-    let program = python(&[&file.0]);
 
-    // A name is believed for ten minutes.
-    tracker.tick(Instant::now() + Duration::from_secs(601));
+    // Nobody maps it, so that nobody has to come first.
+    tracker.tick(Instant::now());
+    assert_eq!(recorder.on(inode(&file.0)), []);
+
+    let program = python(&[&file.0]);
     tracker.exec(program.pid());
 
     assert_eq!(
@@ -532,6 +534,51 @@ fn a_library_written_over_in_place_is_scanned_again() {
             .names()
             .contains(&"gnutls")
     );
+}
+
+#[test]
+fn a_library_written_over_in_place_is_noticed_when_it_is_mapped() {
+    let file = Copied::of("/libssl.so.3", "rewritten");
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    {
+        let program = python(&[&file.0]);
+        tracker.exec(program.pid());
+        tracker.exited(program.pid());
+    }
+    std::fs::write(&file.0, std::fs::read(library("/libgnutls.so.30")).unwrap()).unwrap();
+    let program = python(&[&file.0]);
+    tracker.mapped(&mapped(&program, &file.0));
+    let on: Vec<_> = recorder
+        .on(inode(&file.0))
+        .into_iter()
+        .map(|on| on.hooks)
+        .collect();
+    assert_eq!(on, [[Hook::LogSecret, Hook::GnutlsPrfRaw]]);
+}
+
+/// What was read in the middle of its being written is not believed for ten minutes.
+#[test]
+fn half_a_library_is_looked_at_again() {
+    let file = Copied::of("/libssl.so.3", "half");
+    let whole = std::fs::read(&file.0).unwrap();
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let other = maps
+        .split_whitespace()
+        .find(|word| word.contains("/libgcc_s"))
+        .unwrap();
+    std::fs::copy(other, &file.0).unwrap();
+    {
+        let program = python(&[&file.0]);
+        tracker.exec(program.pid());
+        assert_eq!(recorder.on(inode(&file.0)), []);
+        let known = recorder.known.lock().unwrap();
+        assert!(known.iter().all(|(_, known)| *known != inode(&file.0)));
+    }
+    std::fs::write(&file.0, &whole).unwrap();
+    let program = python(&[&file.0]);
+    tracker.exec(program.pid());
+    assert_eq!(recorder.on(inode(&file.0))[0].hooks, [Hook::LogSecret]);
 }
 
 #[test]

@@ -101,6 +101,11 @@ impl<L> Entry<L> {
             .any(|attachment| attachment.since().is_some())
     }
 
+    fn is_rewritten(&self) -> bool {
+        let now = self.file.as_ref().and_then(|file| FileIdentity::of(file).ok());
+        now.is_some_and(|now| now != self.identity)
+    }
+
     /// Deleted or replaced: nobody will map it again.
     pub(super) fn is_unlinked(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
@@ -259,6 +264,23 @@ impl<L> Files<L> {
         };
         self.entries.insert(identity.inode, entry);
         Ok(Meaning::File(identity.inode))
+    }
+
+    /// Whether `file` was written to since it was read: its probes may be at the wrong places now. A `stat(2)`.
+    pub(super) fn is_rewritten(&self, file: Inode) -> bool {
+        self.entries.get(&file).is_some_and(Entry::is_rewritten)
+    }
+
+    /// All of which that is so.
+    pub(super) fn rewritten(&self) -> Vec<Inode> {
+        let rewritten = self.entries.iter().filter(|(_, entry)| entry.is_rewritten());
+        rewritten.map(|(inode, _)| *inode).collect()
+    }
+
+    /// Drops one entry, links and all, and the names that led to it.
+    pub(super) fn remove(&mut self, file: Inode) -> Option<Entry<L>> {
+        self.names.retain(|_, known| known.meaning != Meaning::File(file));
+        self.entries.remove(&file)
     }
 
     /// Drops the entries for which `keep` is false, links and all, and the names that led to them.

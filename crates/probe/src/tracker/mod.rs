@@ -3,7 +3,8 @@
 //! One thread owns a [`Tracker`]; others send it [`Input`]s and read its [`Implementations`]. Everything slow happens
 //! here: reading `/proc`, scanning files, attaching.
 //!
-//! * A file is classified once per (device, inode, size, mtime) and attached once, whoever maps it.
+//! * A file is classified once per (device, inode, size, mtime) and attached once, whoever maps it. One that is written over
+//!   in place loses its probes within a second.
 //! * Files of the loader cache stay attached. Others are released when nobody maps them, the 64 last used after ten
 //!   minutes, deleted ones at once: a probe would keep their space.
 //! * Files without TLS code are marked known in the kernel, so that only mappings of new files and of TLS libraries
@@ -24,7 +25,7 @@ use qtap_capture::{ExecutableMapped, Pid};
 pub use attacher::Attacher;
 use files::{Attachment, Files, Meaning};
 
-use crate::identity::Inode;
+use crate::identity::{FileIdentity, Inode};
 use crate::maps::{self, Mapping};
 use crate::report::Implementations;
 
@@ -205,7 +206,7 @@ impl<A: Attacher> Tracker<A> {
             device: event.device,
             inode: event.inode,
         };
-        let meaning = match self.files.meaning(name, Instant::now()) {
+        let meaning = match self.known(name, Instant::now()) {
             Some(meaning) => Some(meaning),
             None => {
                 let Ok(mappings) = maps::read_maps(event.pid) else {
@@ -291,10 +292,22 @@ impl<A: Attacher> Tracker<A> {
         self.set_files(pid, files);
     }
 
+    /// What `name` stands for, if it is known and what is known still holds.
+    fn known(&mut self, name: Inode, now: Instant) -> Option<Meaning> {
+        let meaning = self.files.meaning(name, now)?;
+        match meaning {
+            Meaning::File(file) if self.files.is_rewritten(file) => {
+                self.let_go_of(file);
+                None
+            }
+            meaning => Some(meaning),
+        }
+    }
+
     /// What the file behind `mapping` is, reading it if nobody did yet.
     fn resolve(&mut self, pid: Pid, mapping: &Mapping) -> Option<Meaning> {
         let now = Instant::now();
-        if let Some(meaning) = self.files.meaning(mapping.inode, now) {
+        if let Some(meaning) = self.known(mapping.inode, now) {
             if let (Meaning::Failed(_), Some(due)) = (meaning, self.files.expiry(mapping.inode)) {
                 self.retry_at(due, pid);
             }
@@ -307,7 +320,13 @@ impl<A: Attacher> Tracker<A> {
             Err(error) => return Some(self.failed(pid, mapping, &error)),
         };
         let path = mapping.path.to_string_lossy();
+        let is_young = FileIdentity::of(&file).is_ok_and(|identity| identity.is_young());
         let meaning = match self.files.admit(file, &path, &self.report, now) {
+            // Half of a library has no TLS code yet: that is not believed.
+            Ok(Meaning::Nothing) if is_young => {
+                self.retry_at(now + files::RETRY, pid);
+                return None;
+            }
             Ok(meaning) => meaning,
             Err(error) => return Some(self.failed(pid, mapping, &error)),
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use qtap_capture::Pid;
 
-use super::files::{Content, Meaning};
+use super::files::{Attachment, Content, Entry, Meaning};
 use super::{Attacher, Source, Tracker};
 use crate::identity::Inode;
 use crate::{loader_cache, maps};
@@ -84,6 +84,7 @@ impl<A: Attacher> Tracker<A> {
         for name in self.files.expire(now) {
             self.attacher.forget(name.device, name.inode);
         }
+        self.reread();
         self.end_grace(now);
         self.end_calls(now);
         self.retry(now);
@@ -95,6 +96,39 @@ impl<A: Attacher> Tracker<A> {
         }
         self.release_unused(now);
         self.count_gauges();
+    }
+
+    /// Looks at files again that were written over in place. Their probes are taken off before anybody runs into one: a
+    /// breakpoint in the middle of another instruction would end the program.
+    fn reread(&mut self) {
+        let mut is_pinned = false;
+        let mut users = BTreeSet::new();
+        for file in self.files.rewritten() {
+            if let Some(entry) = self.let_go_of(file) {
+                is_pinned |= entry.pinned;
+                users.extend(entry.users);
+            }
+        }
+        for pid in users {
+            self.scan_process(pid);
+        }
+        if is_pinned {
+            self.pin_loader_cache();
+        }
+    }
+
+    /// Takes all probes off `file` and forgets what is in it.
+    pub(super) fn let_go_of(&mut self, file: Inode) -> Option<Entry<A::Links>> {
+        let mut entry = self.files.remove(file)?;
+        tracing::info!(path = %entry.path, "file was written over in place: its probes are removed, and it is looked at again");
+        self.report.count(|counters| counters.replaced += 1);
+        entry.secrets = Attachment::None;
+        entry.fallback = Attachment::None;
+        entry.calls = Attachment::None;
+        for process in self.processes.values_mut() {
+            process.calls.remove(&file);
+        }
+        Some(entry)
     }
 
     /// Looks at `pid` again then: it has a file that could not be read.
