@@ -49,6 +49,7 @@ impl ReloadSocket {
             std::fs::remove_file(&path)
                 .with_context(|| format!("cannot remove the stale socket {}", path.display()))?;
         }
+        tell_of_the_dead(data_dir);
         let listener =
             UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
@@ -95,6 +96,33 @@ pub(crate) fn own_folder(folder: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Removes the sockets that nobody listens on, and says whose they were: an agent that was killed could not.
+fn tell_of_the_dead(data_dir: &Path) {
+    for (pid, path) in sockets(data_dir).into_iter().flatten() {
+        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        if !UnixStream::connect(&path).as_ref().is_err_and(refused) {
+            continue;
+        }
+        tracing::warn!(
+            pid,
+            "a former agent was killed or broke down: it left its control socket (if it ran out of memory, the kernel's log says so)"
+        );
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "its control socket is not removed");
+        }
+    }
+}
+
+/// The control sockets in `data_dir`, dead ones too, with the pids of their agents.
+fn sockets(data_dir: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
+    let pid_of = |name: &str| name.strip_prefix("qtap-")?.strip_suffix(".sock")?.parse().ok();
+    let entries = std::fs::read_dir(data_dir)?;
+    Ok(entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((pid_of(entry.file_name().to_str()?)?, entry.path())))
+        .collect())
 }
 
 fn serve(listener: &UnixListener, requests: &Sender<ReloadRequest>) {
@@ -155,32 +183,21 @@ pub(crate) fn request(data_dir: &Path, pid: Option<u32>) -> anyhow::Result<ExitC
 
 /// The socket of the only agent that answers.
 fn only_agent(data_dir: &Path) -> anyhow::Result<PathBuf> {
-    let is_socket = |name: &str| name.starts_with("qtap-") && name.ends_with(".sock");
-    let entries = std::fs::read_dir(data_dir).with_context(|| {
+    let sockets = sockets(data_dir).with_context(|| {
         format!(
             "no agent is running: its folder {} cannot be read",
             data_dir.display()
         )
     })?;
-    let sockets: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_socket))
-        .map(|entry| entry.path())
-        .filter(|path| UnixStream::connect(path).is_ok())
+    let alive: Vec<(u32, PathBuf)> = sockets
+        .into_iter()
+        .filter(|(_, path)| UnixStream::connect(path).is_ok())
         .collect();
-    match sockets.as_slice() {
-        [only] => Ok(only.clone()),
+    match alive.as_slice() {
+        [(_, only)] => Ok(only.clone()),
         [] => bail!("no agent is running with --data-dir {}", data_dir.display()),
         several => {
-            let pids: Vec<String> = several
-                .iter()
-                .filter_map(|path| {
-                    path.file_stem()?
-                        .to_str()?
-                        .strip_prefix("qtap-")
-                        .map(str::to_owned)
-                })
-                .collect();
+            let pids: Vec<String> = several.iter().map(|(pid, _)| pid.to_string()).collect();
             bail!(
                 "several agents are running: name one with --pid ({})",
                 pids.join(", ")

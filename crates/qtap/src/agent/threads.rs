@@ -14,6 +14,8 @@ use super::host::{AgentHost, Progress};
 
 /// How long the reader sleeps when the rings are empty.
 const POLL: Duration = Duration::from_millis(10);
+/// A longer time between two looks at the rings is told.
+const PAUSE: Duration = Duration::from_secs(2);
 /// How often losses are looked for that call for a look at all processes.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long events are left in the rings because a worker is behind; then it loses data, and the others go on.
@@ -49,7 +51,17 @@ impl ReaderLoop {
     /// Runs until stopped, then drains the rings and stops the engine.
     pub(crate) fn run(mut self) {
         let (mut lost, mut next_look) = (self.lost_of_processes(), Instant::now() + LOOK);
+        let mut last = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
+            let now = Instant::now();
+            let pause = now.saturating_duration_since(last);
+            if pause >= PAUSE {
+                tracing::warn!(
+                    seconds = pause.as_secs_f64(),
+                    "the agent stood still (stopped, or without a processor): what its rings could not hold is lost and counted"
+                );
+            }
+            last = now;
             self.poll(POLL);
             if Instant::now() >= next_look {
                 next_look = Instant::now() + LOOK;
