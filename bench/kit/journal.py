@@ -1,0 +1,22 @@
+"""The commands that a case runs, so that each figure can be printed with them."""
+
+import re
+import shlex
+
+_commands = []
+
+
+def note(command):
+    """Remembers a command, without what differs from run to run."""
+    text = shlex.join(str(word) for word in command)
+    text = re.sub(r"/tmp/tmp[^/ ]+", "TMP", text)
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+    if text not in _commands:
+        _commands.append(text)
+
+
+def taken():
+    """The commands since the last time, which are forgotten."""
+    commands = list(_commands)
+    _commands.clear()
+    return commands
