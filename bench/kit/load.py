@@ -1,0 +1,93 @@
+"""Load generators: wrk and h2load as fast as they go, and h2load at a constant rate."""
+
+import re
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+from kit.journal import note
+from kit.process import Failed, clean_environment
+
+# Requests in the first moments count, but not for rate and latency.
+WARM_UP_US = 300_000
+
+
+class Result:
+    """What a load generator says: requests made, their rate a second, and how long they took in microseconds."""
+
+    def __init__(self, requests, rate, latencies, connections):
+        self.requests = requests
+        self.rate = rate
+        # Sorted; or {50: …, 99: …} where the generator only tells these.
+        self.latencies = latencies
+        self.connections = connections
+
+    def percentile(self, percent):
+        if isinstance(self.latencies, dict):
+            return self.latencies[percent]
+        return self.latencies[min(len(self.latencies) * percent // 100, len(self.latencies) - 1)]
+
+
+def run(command):
+    """Standard output of a command that has to succeed."""
+    command = [str(word) for word in command]
+    note(command)
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    if done.returncode:
+        raise Failed(f"{command[0]} failed with code {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def wrk(url, seconds, connections=16, threads=1):
+    """HTTP/1.1 keep-alive, as fast as it goes."""
+    command = ["wrk", "-t", threads, "-c", connections, "-d", f"{seconds}s", "--timeout", "30s", "--latency", url]
+    said = run(command)
+    made = re.search(r"(\d+) requests in", said)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    if not made or not rate or re.search(r"Non-2xx|Socket errors", said):
+        raise Failed(f"wrk failed:\n{said}")
+    units = {"us": 1, "ms": 1e3, "s": 1e6}
+    found = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", said, re.MULTILINE)
+    latencies = {int(percent): float(value) * units[unit] for percent, value, unit in found}
+    return Result(int(made.group(1)), float(rate.group(1)), latencies, connections)
+
+
+def h2load(url, seconds, connections=16, streams=1, http1=False, rate=None):
+    """HTTP/2, or HTTP/1.1 where asked for; as fast as it goes, or `rate` requests a second, all connections together.
+
+    At a constant rate a request that leaves late, because the answer before it was late, counts from when it should have left:
+    otherwise a server that stalls would be asked less and look well.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "requests"
+        command = ["h2load", "-t", 1, "-c", connections, "-m", streams, "-D", f"{seconds}s", f"--log-file={log}"]
+        if http1:
+            command.append("--h1")
+        if rate:
+            command.append(f"--rps={rate / connections:.3f}")
+        said = run([*command, url])
+        failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", said)
+        if not failed or any(int(count) for count in failed.groups()):
+            raise Failed(f"h2load failed:\n{said}")
+        rows = [tuple(map(int, line.split("\t"))) for line in log.read_text().splitlines()]
+    if not rows or any(status != 200 for _, status, _ in rows):
+        raise Failed(f"h2load did not get what it asked for:\n{said}")
+    rows.sort()
+    # Handshakes come first.
+    start = rows[0][0] + WARM_UP_US
+    counted = [row for row in rows if row[0] >= start]
+    if len(counted) < 2:
+        raise Failed("h2load made no requests once it was warm")
+    latencies = sorted(late_too(counted, rate, connections) if rate else (took for _, _, took in counted))
+    elapsed = (counted[-1][0] - counted[0][0]) / 1e6
+    return Result(len(rows), (len(counted) - 1) / elapsed, latencies, connections)
+
+
+def late_too(rows, rate, connections):
+    """Latencies of rows in the order of their begin, with what each request left late by. h2load's connections all send at the same
+    time, once in their common period, so being late begins beyond that."""
+    interval = 1e6 / rate
+    leads = [begun - number * interval for number, (begun, _, _) in enumerate(rows)]
+    on_time = statistics.median(leads) + connections * interval
+    return [max(lead - on_time, 0) + took for lead, (_, _, took) in zip(leads, rows)]
