@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 QTAP := target/release/qtap
 
-.PHONY: run build test lint unit e2e fuzz bench install clean setup setup-tests
+.PHONY: run build test lint unit e2e fuzz bench install clean setup setup-tests setup-bench
 
 # Only the agent writes to standard output, so that it can be piped.
 run: build
@@ -29,8 +29,10 @@ e2e: setup-tests build
 fuzz: setup-tests
 	scripts/fuzz $(FUZZ_SECONDS)
 
-bench: setup-tests build
-	bench/run
+# Some benchmarks alone: make bench BENCH='throughput plain --rounds 3'
+bench: setup-bench build
+	cargo build --release --locked -p qtap-replay
+	bench/run $(BENCH)
 
 install: build
 	install -D -m 0755 $(QTAP) $(DESTDIR)/usr/local/bin/qtap
@@ -40,6 +42,9 @@ setup:
 
 setup-tests:
 	scripts/setup tests
+
+setup-bench:
+	scripts/setup bench
 
 clean:
 	cargo clean

@@ -43,7 +43,7 @@ class Agent(Process):
         note(["qtap", *command[1:], f"# {plugin}: {config}, tls.source: {source}, direction: {direction}"])
         began = time.monotonic()
         super().__init__(command, stdout=subprocess.DEVNULL, stderr=log)
-        until("the agent to be ready", 60, self.is_ready)
+        until("the agent to be ready", 60, self.is_ready, pause=0.005)
         self.started_after = time.monotonic() - began
 
     def is_ready(self):

@@ -8,9 +8,10 @@ _commands = []
 
 def note(command):
     """Remembers a command, without what differs from run to run."""
-    text = shlex.join(str(word) for word in command)
+    program, *words = (str(word) for word in command)
+    text = shlex.join([program.rpartition("/")[2] if program.startswith("/") else program, *words])
     text = re.sub(r"/tmp/tmp[^/ ]+", "TMP", text)
-    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+    text = re.sub(r"(127\.0\.0\.\d+):\d+", r"\1:PORT", text)
     if text not in _commands:
         _commands.append(text)
 

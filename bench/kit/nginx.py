@@ -1,4 +1,4 @@
-"""Debian's nginx with one worker, on loopback: plaintext and TLS, HTTP/1.1 and HTTP/2, bodies of several sizes."""
+"""Debian's nginx, on any loopback address: plaintext and TLS, HTTP/1.1 and HTTP/2, bodies of several sizes."""
 
 import json
 import random
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from kit.process import Failed, Process, cpu_seconds, free_port, until
 
-CONFIGURATION = """user root; worker_processes 1; worker_rlimit_nofile {files}; daemon off; pid nginx.pid; error_log stderr crit;
-events {{ worker_connections 100000; multi_accept on; }}
+CONFIGURATION = """user root; worker_processes {workers}; worker_rlimit_nofile {files}; daemon off; pid nginx.pid; error_log stderr crit;
+events {{ worker_connections {files}; multi_accept on; }}
 http {{
   access_log off; sendfile off; keepalive_requests 1000000000; keepalive_timeout 600; client_header_timeout 600;
   default_type application/octet-stream; types {{ application/json json; }} output_buffers 1 128k; open_file_cache max=16;
   http2_max_concurrent_streams 1024;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   server {{
-    listen {host}:{tls} ssl http2 backlog=65535; listen {host}:{plain} backlog=65535;
+    listen 0.0.0.0:{tls} ssl http2 backlog=65535 reuseport; listen 0.0.0.0:{plain} backlog=65535 reuseport;
     ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.2 TLSv1.3;
     root files;
     location = /hello {{ return 200 "hello, world, this is the body of a small answer\\n"; }}
@@ -48,16 +48,16 @@ def document(size):
 
 
 class Nginx(Process):
-    """Serves /hello and the FILES."""
+    """Serves /hello and the FILES. `worker` is the pid of the one worker that is measured, if there is only one."""
 
-    def __init__(self, folder, host="0.0.0.0"):
+    def __init__(self, folder, workers=1):
         folder = Path(folder) / "nginx"
         (folder / "files").mkdir(parents=True)
         for name, size in FILES.items():
             (folder / "files" / name).write_text(document(size))
         self.plain, self.tls = free_port(), free_port()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        (folder / "nginx.conf").write_text(CONFIGURATION.format(host=host, plain=self.plain, tls=self.tls, files=files))
+        (folder / "nginx.conf").write_text(CONFIGURATION.format(workers=workers, plain=self.plain, tls=self.tls, files=files))
         request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
         subprocess.run(["openssl", *request.split()], cwd=folder, check=True, capture_output=True)
         super().__init__(["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"])

@@ -25,7 +25,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def until(what, patience, ready):
+def until(what, patience, ready, pause=0.05):
     """What `ready` returns once that is true; OSErrors count as not yet."""
     deadline = time.monotonic() + patience
     while True:
@@ -37,7 +37,7 @@ def until(what, patience, ready):
             return found
         if time.monotonic() > deadline:
             raise Failed(f"waited {patience} s for {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def cpu_seconds(pid):

@@ -36,22 +36,27 @@ def agent(settings, **how):
 def load_under(tracer, nginx, load, sides=1, request_bytes=0):
     """Figures of one load of nginx under a tracer; with the agent, its books have to balance."""
     with tracer as attached:
-        watched = isinstance(attached, Agent)
-        books = Books(attached, sides, request_bytes) if watched else None
-        server = nginx.cpu()
-        done = load()
-        server = nginx.cpu() - server
-        figures = {
-            "requests/s": done.rate,
-            "p50 us": done.percentile(50),
-            "p99 us": done.percentile(99),
-            "server us/request": server * 1e6 / max(done.requests, 1),
+        return load_of(attached, nginx, load, sides, request_bytes)
+
+
+def load_of(attached, nginx, load, sides=1, request_bytes=0):
+    """The same, with what is attached already."""
+    watched = isinstance(attached, Agent)
+    books = Books(attached, sides, request_bytes) if watched else None
+    server = nginx.cpu()
+    done = load()
+    server = nginx.cpu() - server
+    figures = {
+        "requests/s": done.rate,
+        "p50 us": done.percentile(50),
+        "p99 us": done.percentile(99),
+        "server us/request": server * 1e6 / max(done.requests, 1),
+    }
+    if watched:
+        books.close(done)
+        figures |= {
+            "agent us/transaction": books.cpu_us,
+            "seen %": books.seen_percent,
+            "peak MiB": attached.peak_mib(),
         }
-        if watched:
-            books.close(done)
-            figures |= {
-                "agent us/transaction": books.cpu_us,
-                "seen %": books.seen_percent,
-                "peak MiB": attached.peak_mib(),
-            }
-        return figures
+    return figures

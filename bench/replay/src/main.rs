@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod decrypt;
 mod record;
 mod recording;
 mod run;
@@ -43,6 +44,8 @@ enum Command {
     },
     /// Play recordings
     Run(run::Options),
+    /// Decrypt a recording, and nothing more
+    Decrypt(decrypt::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -57,5 +60,6 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(options) => run::run(&options),
+        Command::Decrypt(options) => decrypt::run(&options).map(|()| ExitCode::SUCCESS),
     }
 }

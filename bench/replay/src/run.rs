@@ -229,7 +229,8 @@ impl Mark {
     }
 }
 
-fn clock(id: ClockId) -> Duration {
+/// Processor time so far.
+pub(crate) fn clock(id: ClockId) -> Duration {
     let time = clock_gettime(id);
     Duration::new(
         time.tv_sec.unsigned_abs(),

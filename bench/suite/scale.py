@@ -1,0 +1,75 @@
+"""What a transaction costs the agent beside many connections and beside many processes."""
+
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from kit import crowd, holder, tracer
+from kit.agent import total
+from kit.load import h2load
+from kit.nginx import Nginx, mapped_libssl
+from kit.plan import Case, Figure, Plan
+from kit.process import Failed, until
+
+TITLE = "cost against the number of connections and of processes"
+
+RATE = 4_000
+CONNECTIONS = [10, 1_000, 10_000, 50_000]
+PROCESSES = [10, 300, 2_000]
+FLAT = 1.2
+# The files of one worker are limited.
+WORKERS = 4
+
+
+@contextmanager
+def plan(settings):
+    with Nginx(settings.folder, WORKERS) as nginx:
+        library = str(Path(mapped_libssl(nginx.worker)).resolve())
+        cases = [Case(f"{count:,} connections", partial(connected, settings, nginx, count)) for count in CONNECTIONS]
+        cases += [Case(f"{count:,} processes", partial(crowded, settings, nginx, library, count)) for count in PROCESSES]
+        figures = [Figure("agent us/transaction", f"{count:,} connections", f"{CONNECTIONS[0]:,} connections", most=FLAT)
+                   for count in CONNECTIONS[1:]]
+        figures += [Figure(name, f"{count:,} processes", f"{PROCESSES[0]:,} processes", most=FLAT)
+                    for name in ("agent us/transaction", "start s") for count in PROCESSES[1:]]
+        yield Plan(cases, figures, [f"Plain HTTP/1.1 at {RATE:,} requests/s, level headers, the agent looks at the server alone; measured "
+                                    "once all connections are open."], rounds=3)
+
+
+def connected(settings, nginx, count):
+    with tracer.agent(settings, direction="ingress") as agent:
+        # Longer than it takes to open them all.
+        patience = settings.seconds + 4 + count // 4_000
+        with holder.connections(nginx, count, RATE, patience) as loads:
+            until(f"{count} connections", patience, lambda: total(agent.metrics(), "qtap_engine_connections") >= count)
+            figures = cost(agent, settings.seconds)
+            if total(agent.metrics(), "qtap_engine_connections") < count:
+                raise Failed("connections closed while they were measured")
+            holder.requests_made(loads)
+        return figures | {"RSS MiB": agent.rss_mib()}
+
+
+def cost(agent, seconds):
+    """Processor time of the agent for a transaction over the next seconds."""
+    before, cpu = total(agent.metrics(), "qtap_engine_emitted_total", kind="transaction"), agent.cpu()
+    began = time.monotonic()
+    time.sleep(seconds)
+    seen = total(agent.metrics(), "qtap_engine_emitted_total", kind="transaction") - before
+    if not seen:
+        raise Failed("no transaction was seen")
+    return {
+        "agent us/transaction": (agent.cpu() - cpu) * 1e6 / seen,
+        "transactions/s": seen / (time.monotonic() - began),
+    }
+
+
+def crowded(settings, nginx, library, count):
+    with crowd.processes(count, library), tracer.agent(settings, direction="ingress") as agent:
+        load = partial(h2load, nginx.url("hello", tls=False), settings.seconds, 16, http1=True, rate=RATE)
+        figures = tracer.load_of(agent, nginx, load)
+        return {
+            "agent us/transaction": figures["agent us/transaction"],
+            "transactions/s": figures["requests/s"],
+            "RSS MiB": agent.rss_mib(),
+            "start s": agent.started_after,
+        }
