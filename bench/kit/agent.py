@@ -64,6 +64,14 @@ class Agent(Process):
                 samples[name] = float(value)
         return samples
 
+    def await_connections(self, count, patience=90):
+        """Waits until the agent knows of so many open connections."""
+        deadline = time.monotonic() + patience
+        while (known := total(self.metrics(), "qtap_engine_connections")) < count:
+            if time.monotonic() > deadline:
+                raise Failed(f"the agent knows of {known:.0f} open connections, not of {count}")
+            time.sleep(0.1)
+
     def settled(self, before):
         """The samples once the load is worked off and its connections are closed. Other traffic of the host may go on, at a
         low rate. `before` are the samples before the load."""

@@ -45,17 +45,21 @@ def own_seconds():
 
 def own_programs():
     """Ids of the BPF programs that our own processes hold."""
+    return set().union(*map(programs_of, family()))
+
+
+def programs_of(pid):
+    """Ids of the BPF programs that a process holds."""
     found = set()
-    for pid in family():
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fdinfo").iterdir())
+    except OSError:
+        return found
+    for descriptor in descriptors:
         try:
-            descriptors = list(Path(f"/proc/{pid}/fdinfo").iterdir())
+            found |= set(map(int, re.findall(r"^prog_id:\s+(\d+)", descriptor.read_text(), re.MULTILINE)))
         except OSError:
             continue
-        for descriptor in descriptors:
-            try:
-                found |= set(map(int, re.findall(r"^prog_id:\s+(\d+)", descriptor.read_text(), re.MULTILINE)))
-            except OSError:
-                continue
     return found
 
 

@@ -6,11 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from kit import crowd, holder, tracer
-from kit.agent import total
 from kit.load import h2load
 from kit.nginx import Nginx, mapped_libssl
 from kit.plan import Case, Figure, Plan
-from kit.process import Failed, until
 
 TITLE = "memory and start-up of the agent"
 
@@ -61,14 +59,11 @@ def loaded(settings, nginx):
 
 def connected(settings, nginx):
     with tracer.agent(settings, direction="ingress") as agent:
-        with holder.connections(nginx, CONNECTIONS, 1_000, settings.seconds + 8) as loads:
-            until(f"{CONNECTIONS} connections", 30, lambda: total(agent.metrics(), "qtap_engine_connections") >= CONNECTIONS)
+        with holder.connections(nginx, CONNECTIONS, 1_000):
+            agent.await_connections(CONNECTIONS)
             time.sleep(settings.seconds)
-            if total(agent.metrics(), "qtap_engine_connections") < CONNECTIONS:
-                raise Failed("connections closed before they were counted")
-            found = sizes(agent)
-            holder.requests_made(loads)
-        return found
+            agent.await_connections(CONNECTIONS, 0)
+            return sizes(agent)
 
 
 def started(settings, library):
