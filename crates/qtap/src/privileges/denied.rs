@@ -48,6 +48,10 @@ const FCHMODAT2: c_long = 452;
 const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 
+/// The libc crate does not have it there.
+#[cfg(target_arch = "aarch64")]
+const RENAMEAT: c_long = 38;
+
 /// Those that newer architectures never had or have not any more.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
@@ -57,7 +61,7 @@ const OF_THE_ARCHITECTURE: &[c_long] = &[
     libc::SYS_modify_ldt, libc::SYS_uselib, libc::SYS_kexec_file_load,
 ];
 #[cfg(target_arch = "aarch64")]
-const OF_THE_ARCHITECTURE: &[c_long] = &[libc::SYS_renameat, libc::SYS_kexec_file_load];
+const OF_THE_ARCHITECTURE: &[c_long] = &[RENAMEAT, libc::SYS_kexec_file_load];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OF_THE_ARCHITECTURE: &[c_long] = &[];
 
