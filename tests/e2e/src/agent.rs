@@ -89,6 +89,17 @@ impl Agent {
         Self::spawn(command, folder)
     }
 
+    /// Starts it with another folder for its state.
+    #[must_use]
+    pub fn start_with_data_dir(config: &Config, data_dir: &Path) -> Self {
+        let folder = scratch();
+        let file = folder.path().join("qtap.yaml");
+        std::fs::write(&file, config.to_string()).expect("write the configuration");
+        let mut command = qtap_command();
+        command.arg("--config").arg(&file);
+        Self::spawn_in(command, folder, data_dir)
+    }
+
     /// Starts it with the built-in configuration.
     #[must_use]
     pub fn start_without_config(arguments: &[&str]) -> Self {
@@ -100,6 +111,18 @@ impl Agent {
     /// Starts it by `wrapper`, a program and its first arguments, which replaces itself with what follows them.
     #[must_use]
     pub fn start_by(wrapper: &[&str], config: &str, arguments: &[&str]) -> Self {
+        let (command, folder) = Self::wrapped(wrapper, config, arguments);
+        Self::spawn(command, folder)
+    }
+
+    /// The same with another folder for its state.
+    #[must_use]
+    pub fn start_by_in(wrapper: &[&str], config: &Config, data_dir: &Path) -> Self {
+        let (command, folder) = Self::wrapped(wrapper, &config.to_string(), &[]);
+        Self::spawn_in(command, folder, data_dir)
+    }
+
+    fn wrapped(wrapper: &[&str], config: &str, arguments: &[&str]) -> (Command, TempDir) {
         let folder = scratch();
         let file = folder.path().join("qtap.yaml");
         std::fs::write(&file, config).expect("write the configuration");
@@ -116,13 +139,18 @@ impl Agent {
             };
         }
         command.arg("--config").arg(&file).args(arguments);
-        Self::spawn(command, folder)
+        (command, folder)
     }
 
-    fn spawn(mut command: Command, folder: TempDir) -> Self {
+    fn spawn(command: Command, folder: TempDir) -> Self {
+        let data_dir = folder.path().join("data");
+        Self::spawn_in(command, folder, &data_dir)
+    }
+
+    fn spawn_in(mut command: Command, folder: TempDir, data_dir: &Path) -> Self {
         let status_server = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         command.arg("--httpd-listen").arg(status_server.to_string());
-        command.arg("--data-dir").arg(folder.path().join("data"));
+        command.arg("--data-dir").arg(data_dir);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -281,6 +309,21 @@ impl Agent {
             .and_then(Pid::from_raw)
             .expect("a process id");
         kill_process(pid, signal).expect("signal the agent");
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait for the agent")
+    }
+
+    /// Bytes of memory that it has in use.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running agent");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kilobytes.expect("its memory") * 1024
     }
 
     /// Waits for its end.

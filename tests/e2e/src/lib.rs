@@ -14,12 +14,14 @@
 
 mod agent;
 mod certificates;
+mod cgroup;
 mod check;
 mod config;
 mod curl;
 mod events;
 mod expect;
 mod files;
+mod load;
 mod net;
 mod netns;
 mod nginx;
@@ -28,6 +30,7 @@ mod python;
 
 pub use agent::{Agent, qtap_bin, qtap_command};
 pub use certificates::Certificates;
+pub use cgroup::{Cgroup, Controller};
 pub use check::{Verdict, check};
 pub use config::Config;
 pub use curl::Curl;
@@ -37,6 +40,7 @@ pub use expect::{
     outline, single, single_on_port, wait_for_both_ends,
 };
 pub use files::{deterministic_bytes, hex_sha256, programs, scratch, system_library, venv};
+pub use load::Load;
 pub use net::{free_port, http_get, wait_for_listener};
 pub use netns::Namespaces;
 pub use nginx::{Nginx, NginxRecord};

@@ -1,0 +1,19 @@
+//! What goes wrong on hosts: each time the workload is unharmed, the agent recovers or exits cleanly, and its message says what
+//! happened.
+//!
+//! Issue "Faults and safety". An agent that is killed under load is in `overload.rs`.
+
+#[path = "faults/clock.rs"]
+mod clock;
+#[path = "faults/files.rs"]
+mod files;
+#[path = "faults/hostile.rs"]
+mod hostile;
+#[path = "faults/namespaces.rs"]
+mod namespaces;
+#[path = "faults/pause.rs"]
+mod pause;
+#[path = "faults/processes.rs"]
+mod processes;
+#[path = "faults/resources.rs"]
+mod resources;
