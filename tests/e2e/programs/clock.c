@@ -1,6 +1,7 @@
 /*
- * A preloaded library: the wall clock of the program it is loaded into is off by as many seconds as a file says, whenever it
- * says so. Nothing else is changed, and nobody else's clock. The file is named by QTAP_CLOCK and holds one number of 64 bits.
+ * A preloaded library: the wall clock of the program it is loaded into is off by as many seconds as
+ * a file says, whenever it says so. Nothing else is changed, and nobody else's clock. The file is
+ * named by QTAP_CLOCK and holds one number of 64 bits.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
