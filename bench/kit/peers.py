@@ -32,7 +32,7 @@ class Peer(Process):
 
     def __init__(self, folder, command, mark, **environment):
         self.out, self.err, self.mark = folder / "peer.out", folder / "peer.err", mark
-        note([*(f"{name}={value}" for name, value in environment.items()), *command])
+        note(command, environment)
         with self.out.open("w") as out, self.err.open("w") as err:
             super().__init__(command, stdout=out, stderr=err, env=clean_environment() | environment)
 
@@ -70,17 +70,39 @@ class Peer(Process):
         return cpu_seconds(self.pid)
 
 
+# What keeps Debian's bcc 0.26 from running its own sslsniff on kernels of today, and what does instead: `min` of newer headers calls
+# a function, which BPF may not; and the library's attach function takes one argument more than its Python side gives, so that it reads
+# an offset of a reference counter where there is none.
+REPAIRS = {
+    "min((size_t)MAX_BUF_SIZE, (size_t)len)": "(size_t)len < (size_t)MAX_BUF_SIZE ? (size_t)len : (size_t)MAX_BUF_SIZE",
+    "b = BPF(text=prog)\n": """import ctypes
+from bcc import libbcc
+attach = libbcc.lib.bpf_attach_uprobe
+if len(attach.argtypes) == 6:
+    attach.argtypes = [*attach.argtypes, ctypes.c_uint32]
+    libbcc.lib.bpf_attach_uprobe = lambda *arguments: attach(*arguments, 0)
+b = BPF(text=prog)
+""",
+}
+
+
 @contextmanager
 def sslsniff(folder, nginx, library):
-    """Debian's sslsniff-bpfcc on nginx alone. It compiles against the headers of the kernel; where the running one has none, those of
-    Debian's own kernel serve, of which it uses little."""
-    sniff = shutil.which("sslsniff-bpfcc")
-    if not sniff:
+    """Debian's sslsniff-bpfcc on nginx alone, with the REPAIRS that it needs. It compiles against the headers of the kernel; where the
+    running one has none, those of Debian's own kernel serve, of which it uses little."""
+    installed = shutil.which("sslsniff-bpfcc")
+    if not installed:
         raise Unavailable("there is no sslsniff-bpfcc: install bpfcc-tools")
-    command = [sniff, "-p", nginx.worker, "--no-gnutls", "--no-nss"]
+    text = Path(installed).read_text()
+    for broken, repaired in REPAIRS.items():
+        text = text.replace(broken, repaired)
+    script = folder / "sslsniff"
+    script.write_text(text)
+    command = ["/usr/bin/python3", script, "-p", nginx.worker, "--no-gnutls", "--no-nss"]
     release = platform.release()
     if not Path(f"/lib/modules/{release}/build").exists() and not Path("/sys/kernel/kheaders.tar.xz").exists():
-        command = ["unshare", "-m", "sh", "-c", f"mount --bind {borrowed_headers(folder, release)} /lib/modules && exec \"$@\"", "sh", *command]
+        lay_over = f"mount --bind {borrowed_headers(folder, release)} /lib/modules && exec \"$@\""
+        command = ["unshare", "-m", "sh", "-c", lay_over, "sh", *command]
     with Peer(folder, command, "READ/RECV") as peer:
         peer.await_ready(lambda: len(programs_of(peer.pid)) >= 3)
         time.sleep(1)

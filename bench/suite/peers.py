@@ -33,7 +33,8 @@ def plan(settings):
         figures += [Figure("seen %", "qtap", name, least=1) for name in PEERS]
         yield Plan(cases, figures, [
             f"nginx and wrk over keep-alive TLS, {CONNECTIONS} connections, as fast as they go; all look at the server alone, and their "
-            "output is thrown away (qtap) or goes to a file, where it is counted afterwards. `seen %`: requests that came out, of those made."])
+            "output is thrown away (qtap) or goes to a file, where it is counted afterwards. `seen %`: requests that came out, of those made. "
+            "sslsniff is Debian's with the repairs that it needs to run on a kernel of today (bench/kit/peers.py)."])
 
 
 def load(settings, url):
