@@ -258,3 +258,30 @@ fn print(figures: &Figures, as_json: bool) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails so")]
+    use super::*;
+
+    /// Transactions of one lap: each request was seen at both ends.
+    const RECORDINGS: [(&str, u64); 5] = [
+        ("http1-plain", 400),
+        ("http1-tls", 400),
+        ("http2-tls", 400),
+        ("http1-plain-1k", 120),
+        ("http1-tls-1k", 120),
+    ];
+
+    #[test]
+    fn every_transaction_of_a_recording_comes_out_in_every_lap() {
+        let config = Config::parse("test", &built_in("full")).unwrap().0;
+        for (name, expected) in RECORDINGS {
+            let file = format!("{}/../recordings/{name}.jsonl.zst", env!("CARGO_MANIFEST_DIR"));
+            let recording = Recording::read(Path::new(&file)).unwrap();
+            let played = play(&config, &recording, 3, |laps, _| laps == 2).unwrap();
+            assert_eq!(played.outcome.transactions, expected * 3 * 2, "{name}");
+            assert_eq!((played.outcome.lost, played.outcome.gap_bytes), (0, 0), "{name}");
+        }
+    }
+}
