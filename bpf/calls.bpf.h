@@ -219,11 +219,21 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 			count(COUNT_SKIPPED_BYTES, bytes);
 			return;
 		}
+		if (is_shed(conn)) {
+			count(COUNT_SHED_CALLS_BYTES, bytes);
+			*(volatile u64 *)&conn->calls_lost_end[direction & 1] =
+				event->position + bytes;
+			return;
+		}
 	} else {
 		ignored = bpf_map_lookup_elem(&process_verdicts, &pid);
 		if (ignored && *ignored)
 			return;
 		event->position = reserve_position(&session->position[direction & 1], bytes);
+		if (settings.shed == SHED_ALL) {
+			count(COUNT_SHED_CALLS_BYTES, bytes);
+			return;
+		}
 	}
 	all->emission.from = frame->buffer;
 	all->emission.bytes = bytes;

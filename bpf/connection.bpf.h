@@ -193,6 +193,8 @@ static __noinline void open_connection(struct sock *sk, struct connection *conn)
 	event.role = conn->role;
 	event.ipv6_socket = ends.family == AF_INET6;
 	event.midstream = conn->midstream;
+	conn->shed = settings.shed != SHED_NOTHING;
+	event.shed = conn->shed;
 	if (emit_control(&event, sizeof(event))) {
 		count(COUNT_OPENED_LOST, 1);
 		conn->opening = 0;
@@ -200,6 +202,14 @@ static __noinline void open_connection(struct sock *sk, struct connection *conn)
 	}
 	count(COUNT_OPENED, 1);
 	conn->state = CONNECTION_OPENED;
+}
+
+/* Whether payload of the connection is only counted, to shed load. */
+static __always_inline bool is_shed(const struct connection *conn)
+{
+	u32 shed = settings.shed;
+
+	return shed == SHED_ALL || (shed == SHED_NEW && conn->shed);
 }
 
 /* The kernel's counts no longer move: keep them, for the sock may be reset and used again. */

@@ -73,7 +73,7 @@ struct event_opened {
 	u8 role;
 	u8 ipv6_socket;
 	u8 midstream;
-	u8 reserved;
+	u8 shed;
 };
 
 struct event_closed {
@@ -203,6 +203,7 @@ enum trace_message {
 	MESSAGE_DATA,
 	MESSAGE_SETTINGS_IGNORE,
 	MESSAGE_ADOPTED,
+	MESSAGE_SHED,
 	MESSAGE_SSL_READ = 48,
 	MESSAGE_SSL_READ_EX,
 	MESSAGE_SSL_WRITE,
@@ -253,6 +254,8 @@ enum counter {
 	COUNT_CALL_CAP_BYTES,
 	COUNT_UNREADABLE_BYTES,
 	COUNT_SKIPPED_BYTES,
+	COUNT_SHED_BYTES,
+	COUNT_SHED_CALLS_BYTES,
 	COUNT_PROCESS_EVENTS_LOST,
 	COUNT_PROCESS_VERDICTS_FULL,
 	COUNT_MAPPED_LOST,
@@ -274,6 +277,14 @@ enum direction_setting {
 	SETTING_ALL = 4,
 };
 
+/* What is not copied because the agent is over its share of the CPU. */
+enum shed_setting {
+	SHED_NOTHING = 0,
+	/* Payload of connections that opened since then. */
+	SHED_NEW = 1,
+	SHED_ALL = 2,
+};
+
 /* User space writes these at any time through shared memory. */
 struct settings {
 	u32 direction;
@@ -289,6 +300,8 @@ struct settings {
 	/* Wake the reader when more than this is unread in the data ring. */
 	u32 data_wake_bytes;
 	u32 trace_modules;
+	/* enum shed_setting. Holds for calls that end from now on. */
+	u32 shed;
 };
 
 /* What to copy of one connection; `connection` tells whether the slot is its own. Index 0 egress, 1

@@ -19,7 +19,8 @@ struct connection {
 	/* Bytes moved by calls that we saw, by direction. */
 	u64 position[2];
 	u64 calls_position[2];
-	/* Ends of the last calls of which the data ring had no room for something. */
+	/* Ends of the last calls of which the data ring had no room for something, or which were
+	   not copied to shed load. */
 	u64 lost_end[2];
 	u64 calls_lost_end[2];
 	/* The kernel's counts when the connection opened, and when it ended. */
@@ -44,7 +45,8 @@ struct connection {
 	u8 fin_in_base;
 	u8 ended;
 	u8 reset;
-	u8 reserved;
+	/* It opened while new connections were only counted. */
+	u8 shed;
 };
 
 /*

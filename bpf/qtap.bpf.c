@@ -35,6 +35,7 @@ union event_types {
 	enum trace_message trace_message;
 	enum counter counter;
 	enum direction_setting direction_setting;
+	enum shed_setting shed_setting;
 	struct event_opened opened;
 	struct event_closed closed;
 	struct event_data data;

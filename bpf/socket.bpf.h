@@ -227,6 +227,15 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 		TRACE(TRACE_SOCKET, MESSAGE_SETTINGS_IGNORE, fd, bytes, conn->id, 0, direction);
 		return;
 	}
+	if (is_shed(conn)) {
+		/* What is not wanted is no loss; what is wanted is, and the other direction is to
+		 * know. */
+		count(COUNT_SKIPPED_BYTES, bytes - (stop - start));
+		count(COUNT_SHED_BYTES, stop - start);
+		*(volatile u64 *)&conn->lost_end[direction & 1] = stop;
+		TRACE(TRACE_SOCKET, MESSAGE_SHED, fd, bytes, conn->id, 0, direction);
+		return;
+	}
 	TRACE(TRACE_SOCKET, MESSAGE_DATA, fd, bytes, conn->id, 0, direction);
 	if (start > position)
 		count(COUNT_SKIPPED_BYTES, start - position);

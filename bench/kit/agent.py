@@ -23,6 +23,7 @@ tap:
   direction: {direction}
   ignore_loopback: false
   tls: {{source: {source}}}
+  limits: {{cpu_percent: 100000}}
   http: {{stack: bench}}
 """
 

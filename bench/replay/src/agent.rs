@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use qtap_capture::{ConnectionId, Event, KernelTime, Pid, Verdict, WallClock};
@@ -70,10 +70,11 @@ impl Agent {
         let shared = Shared {
             host: Arc::new(Replayed::of(programs)),
             settings,
-            clock: WallClock::new(SystemTime::now()),
+            clock: WallClock::new(UNIX_EPOCH),
             ids: Arc::new(IdSource::new(1)),
             stats: Arc::clone(&stats),
             budget: Arc::new(Budget::new(settings.memory)),
+            load: Arc::default(),
         };
         Ok(Self {
             worker: Worker::new(shared, Box::new(Stacks::new(deployment))),

@@ -192,6 +192,7 @@ fn event(line: Line) -> anyhow::Result<Event> {
             ipv6_socket: local.is_ipv6(),
             cookie: 0,
             midstream: false,
+            shed: false,
         }),
         Line::Data {
             id,

@@ -12,7 +12,9 @@ use crate::decode::device_to_kernel;
 use crate::programs::LoadedPrograms;
 use crate::ring::Ring;
 use crate::shared::SharedMemory;
-use crate::{ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, TraceModule, Verdict};
+use crate::{
+    ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, Shed, TraceModule, Verdict,
+};
 
 /// Slots of verdicts, see `bpf/maps.bpf.h`.
 const VERDICT_SLOTS: u64 = 65_536;
@@ -118,6 +120,11 @@ impl Control {
     /// Replaces the settings; holds for connections that open from now on.
     pub fn settings(&self, settings: Settings) {
         self.inner.settings.write(settings);
+    }
+
+    /// Says what is not copied of any connection to shed load; holds for calls that end from now on.
+    pub fn shed(&self, shed: Shed) {
+        self.inner.settings.shed(shed);
     }
 
     /// Do not tell of executable mappings of this file any more: nothing in it is of interest. `device` is `st_dev` of `stat(2)`.
@@ -269,6 +276,15 @@ impl SettingsMemory {
 
     pub(crate) fn trace_modules(&self, modules: u32) {
         self.store(offset_of!(kernel::settings, trace_modules), modules);
+    }
+
+    pub(crate) fn shed(&self, shed: Shed) {
+        let shed = match shed {
+            Shed::Nothing => kernel::shed_setting::SHED_NOTHING,
+            Shed::New => kernel::shed_setting::SHED_NEW,
+            Shed::All => kernel::shed_setting::SHED_ALL,
+        };
+        self.store(offset_of!(kernel::settings, shed), shed.0);
     }
 
     pub(crate) fn reader_sleeps(&self, sleeps: bool) {

@@ -7,7 +7,7 @@ use crate::bindings::counter;
 use crate::programs::LoadedPrograms;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
-const NAMES: [(counter, &str); 29] = [
+const NAMES: [(counter, &str); 31] = [
     (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
     (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
     (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
@@ -30,6 +30,8 @@ const NAMES: [(counter, &str); 29] = [
     (counter::COUNT_CALL_CAP_BYTES, "data_bytes_lost_call_cap"),
     (counter::COUNT_UNREADABLE_BYTES, "data_bytes_lost_unreadable"),
     (counter::COUNT_SKIPPED_BYTES, "data_bytes_skipped"),
+    (counter::COUNT_SHED_BYTES, "data_bytes_lost_load_shed"),
+    (counter::COUNT_SHED_CALLS_BYTES, "tls_call_bytes_lost_load_shed"),
     (
         counter::COUNT_PROCESS_EVENTS_LOST,
         "process_events_lost_ring_full",

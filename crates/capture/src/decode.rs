@@ -57,6 +57,7 @@ fn opened(record: &[u8]) -> Option<Event> {
         ipv6_socket: event.ipv6_socket != 0,
         cookie: event.cookie,
         midstream: event.midstream != 0,
+        shed: event.shed != 0,
     }))
 }
 

@@ -113,6 +113,8 @@ pub enum Loss {
     Skipped,
     /// A queue in user space was full.
     QueueFull,
+    /// The agent was over its share of the CPU ([`crate::Control::shed`]).
+    LoadShed,
 }
 
 /// A connection that a process uses: sent once, before or shortly after its first [`Data`].
@@ -140,6 +142,8 @@ pub struct Opened {
     pub cookie: u64,
     /// It is older than the agent: bytes before [`Opened::time`] are unknown.
     pub midstream: bool,
+    /// New connections are only counted at this time ([`crate::Shed::New`]), or all.
+    pub shed: bool,
 }
 
 /// Bytes on a connection. `position` counts the bytes of this direction and layer since [`Opened`].

@@ -56,7 +56,7 @@ mod uprobe;
 mod verdict;
 
 pub use capture::Capture;
-pub use clock::now;
+pub use clock::{cpu_time, now};
 pub use control::Control;
 pub use counters::Counters;
 pub use error::Error;
@@ -72,4 +72,4 @@ pub use reader::Reader;
 pub use seccomp::filter_system_calls;
 pub use trace::{Trace, TraceModule};
 pub use uprobe::ProbeLinks;
-pub use verdict::{ProcessVerdict, Verdict};
+pub use verdict::{ProcessVerdict, Shed, Verdict};

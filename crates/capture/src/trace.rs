@@ -60,6 +60,7 @@ fn text(number: u32) -> Option<&'static str> {
             message::MESSAGE_DATA => "process_data",
             message::MESSAGE_SETTINGS_IGNORE => "process_data (settings = IGNORE, ignore = true)",
             message::MESSAGE_ADOPTED => "init_conn (adopted)",
+            message::MESSAGE_SHED => "process_data (shed = true)",
             message::MESSAGE_SSL_READ => "openssl/read",
             message::MESSAGE_SSL_READ_EX => "openssl/read_ex",
             message::MESSAGE_SSL_WRITE => "openssl/write",

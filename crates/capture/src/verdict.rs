@@ -41,3 +41,15 @@ pub enum ProcessVerdict {
     /// No events at all.
     Ignore,
 }
+
+/// What is not copied, of any connection, because the agent is over its share of the CPU. It is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shed {
+    /// Everything is copied.
+    #[default]
+    Nothing,
+    /// Payload of connections that open from now on is not, until [`Shed::Nothing`].
+    New,
+    /// Payload of no connection is.
+    All,
+}

@@ -216,7 +216,7 @@ pub struct Limits {
     pub body: u64,
     /// Bytes captured of one system call.
     pub call: u64,
-    /// Share of one CPU, in per cent, above which the agent sheds load.
+    /// Percent of one CPU above which the agent sheds load.
     pub cpu_percent: u32,
 }
 

@@ -50,7 +50,7 @@ tap:
     - {domain: api.example.com., http: {stack: empty}}
     - {domain: localhost}
   tls: {source: secrets}
-  limits: {data_ring: 3mb, control_ring: 8192, memory: 1gb, body: 0, call: 64KB, cpu_percent: 100}
+  limits: {data_ring: 3mb, control_ring: 8192, memory: 1gb, body: 0, call: 64KB, cpu_percent: 250}
 tags:
   - {key: team, source: env, location: TEAM}
 "#,
@@ -125,7 +125,7 @@ tags:
         memory: 1 << 30,
         body: 0,
         call: 64 << 10,
-        cpu_percent: 100,
+        cpu_percent: 250,
     };
     assert_eq!(config.tap.limits, limits);
     assert_eq!(

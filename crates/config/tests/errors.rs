@@ -852,15 +852,6 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
             None,
         ),
         (
-            "tap: {limits: {cpu_percent: 50}}\n",
-            A,
-            2,
-            29,
-            "tap.limits.cpu_percent",
-            "shedding load by CPU share is not available yet",
-            None,
-        ),
-        (
             "tap: {}\ncontrol: {default: allow}\n",
             A,
             3,

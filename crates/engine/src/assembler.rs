@@ -13,12 +13,14 @@ use qtap_protocol::{Counts, Event, Outcome, RequestHead, ResponseHead, Side, Str
 use crate::body::BodyCollector;
 use crate::context::Context;
 use crate::hash::HashMap;
-use crate::{ConnectionFacts, Half, Interest, Transaction};
+use crate::{ConnectionFacts, Half, Interest, LoadLevel, Transaction};
 
 /// A transaction on its way.
 struct Open {
     id: Arc<str>,
     interest: Interest,
+    /// Bodies are wanted, but not kept, to shed load.
+    shed: bool,
     request: RequestHead,
     response: Option<ResponseHead>,
     halves: [Half; 2],
@@ -48,6 +50,8 @@ pub(crate) struct TransactionTally {
     pub(crate) incomplete: u64,
     pub(crate) gap_bytes: u64,
     pub(crate) truncated_bodies: u64,
+    /// Not kept to shed load.
+    pub(crate) shed_bodies: u64,
     pub(crate) partial_heads: u64,
     pub(crate) orphans: u64,
     pub(crate) resyncs: u64,
@@ -235,7 +239,9 @@ impl Assembler {
         cx: &mut Context<'_>,
     ) {
         learn_domain(facts, &head);
-        let interest = cx.consumer.interest(facts, key, &head);
+        let wanted = cx.consumer.interest(facts, key, &head);
+        let shed = matches!(wanted, Interest::Body(_)) && cx.load.level() > LoadLevel::Full;
+        let interest = if shed { Interest::Head } else { wanted };
         let limit = match interest {
             Interest::Body(limit) => limit,
             Interest::None | Interest::Head => 0,
@@ -254,6 +260,7 @@ impl Assembler {
         let open = Open {
             id,
             interest,
+            shed,
             request: head,
             response: None,
             halves: [request_half, Half::default()],
@@ -313,6 +320,14 @@ impl Assembler {
             request_half.body.truncated = false;
             response_half.body.truncated = false;
         }
+        let mut shed_bodies = 0;
+        if open.shed {
+            for body in [&mut request_half.body, &mut response_half.body] {
+                body.truncated = body.total > 0;
+                shed_bodies += u64::from(body.truncated);
+                cx.stats.lost_shed.add(body.total);
+            }
+        }
         let started = request_half.first_byte.unwrap_or(time);
         let finished = cx.clock.at(KernelTime(time.0));
         let transaction = Transaction {
@@ -330,7 +345,7 @@ impl Assembler {
             outcome,
             upgraded_to: open.upgraded_to,
         };
-        self.count(&transaction);
+        self.count(&transaction, shed_bodies);
         if open.interest == Interest::None {
             self.tally.refused_by_plugins += 1;
         } else {
@@ -339,11 +354,13 @@ impl Assembler {
         }
     }
 
-    fn count(&mut self, transaction: &Transaction) {
+    fn count(&mut self, transaction: &Transaction, shed_bodies: u64) {
         self.tally.finished += 1;
         self.tally.gap_bytes += transaction.gap_bytes();
         let bodies = [&transaction.request_half.body, &transaction.response_half.body];
-        self.tally.truncated_bodies += bodies.iter().filter(|body| body.truncated).count() as u64;
+        let truncated = bodies.iter().filter(|body| body.truncated).count() as u64;
+        self.tally.truncated_bodies += truncated - shed_bodies;
+        self.tally.shed_bodies += shed_bodies;
         match transaction.outcome {
             Outcome::Incomplete | Outcome::Timeout => self.tally.incomplete += 1,
             Outcome::Canceled => self.tally.canceled += 1,

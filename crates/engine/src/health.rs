@@ -168,6 +168,8 @@ pub enum ReasonCode {
     TransactionIncomplete,
     /// The memory budget was reached.
     MemoryBudget,
+    /// The agent was over its share of CPU or memory and looked at less.
+    LoadShed,
 }
 
 impl ReasonCode {
@@ -202,6 +204,7 @@ impl ReasonCode {
             Self::BodyTruncated => "body_truncated",
             Self::TransactionIncomplete => "transaction_incomplete",
             Self::MemoryBudget => "memory_budget",
+            Self::LoadShed => "load_shed",
         }
     }
 }

@@ -66,11 +66,14 @@ impl ReasonCode {
             Self::BodyTruncated => "raise tap.limits.body (or --http-buffer-size)",
             Self::TransactionIncomplete => "look at the bytes check for the cause of the loss",
             Self::MemoryBudget => "raise tap.limits.memory, or lower tap.limits.body",
+            Self::LoadShed => {
+                "raise tap.limits.cpu_percent, or capture less (tap.direction, filters, a lower level)"
+            }
         }
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -98,5 +101,6 @@ impl ReasonCode {
         Self::BodyTruncated,
         Self::TransactionIncomplete,
         Self::MemoryBudget,
+        Self::LoadShed,
     ];
 }

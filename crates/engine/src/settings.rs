@@ -116,6 +116,12 @@ impl Budget {
         self.used().saturating_sub(self.limit)
     }
 
+    /// Part of the limit that is taken, in thousandths.
+    #[must_use]
+    pub fn used_permille(&self) -> u64 {
+        self.used().saturating_mul(1000) / self.limit.max(1)
+    }
+
     /// Bytes taken.
     #[must_use]
     pub fn used(&self) -> u64 {

@@ -66,6 +66,7 @@ stats! {
     Counter lost_control "qtap_engine_lost_total" [("stage", "engine"), ("reason", "control_queue_full")], "Bytes or events lost, by reason.";
     Counter lost_backlog "qtap_engine_lost_total" [("stage", "engine"), ("reason", "backlog_full")], "Bytes or events lost, by reason.";
     Counter lost_memory "qtap_engine_lost_total" [("stage", "engine"), ("reason", "memory_budget")], "Bytes or events lost, by reason.";
+    Counter lost_shed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "load_shed")], "Bytes or events lost, by reason.";
     Counter lost_unattributed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "unattributed")], "Bytes or events lost, by reason.";
     Counter lost_stalled "qtap_engine_lost_total" [("stage", "engine"), ("reason", "stalled")], "Bytes or events lost, by reason.";
     Counter gap_bytes "qtap_engine_gap_bytes_total" [], "Socket bytes that were to be captured and were not.";

@@ -12,7 +12,7 @@ use crate::hash::HashMap;
 use crate::id::IdSource;
 use crate::secrets::{Choice, SecretPool, from_event};
 use crate::settings::{Budget, Settings};
-use crate::{Consumer, Host, Stats};
+use crate::{Consumer, Host, Load, Stats};
 
 /// Connections of one worker; one more is left out and counted. The kernel's own table is smaller.
 const CONNECTIONS: usize = 1 << 18;
@@ -38,6 +38,8 @@ pub struct Shared {
     pub stats: Arc<Stats>,
     /// Memory.
     pub budget: Arc<Budget>,
+    /// What is left out while the agent is over its share.
+    pub load: Arc<Load>,
 }
 
 /// The connections of one shard. Single-threaded; the caller gives it events and the time.
@@ -340,6 +342,7 @@ fn context<'a>(shared: &'a Shared, consumer: &'a mut dyn Consumer, now: KernelTi
         ids: &shared.ids,
         stats: &shared.stats,
         budget: &shared.budget,
+        load: &shared.load,
         now,
     }
 }

@@ -11,6 +11,8 @@ pub struct Config {
     pub ignore_loopback: bool,
     /// `tap.limits`, as a flow mapping without its braces.
     pub limits: String,
+    /// `tap.limits.cpu_percent`. By default so much that nothing is shed: a debug build on a busy machine is slow.
+    pub cpu_percent: u32,
     /// `tap.tls.source`.
     pub tls_source: &'static str,
     /// `level` of `http_capture`.
@@ -25,6 +27,7 @@ impl Default for Config {
             direction: "all",
             ignore_loopback: false,
             limits: "body: 1mb".to_owned(),
+            cpu_percent: 100_000,
             tls_source: "auto",
             level: "full",
             tap: String::new(),
@@ -38,6 +41,7 @@ impl fmt::Display for Config {
             direction,
             ignore_loopback,
             limits,
+            cpu_percent,
             tls_source,
             level,
             tap,
@@ -59,7 +63,7 @@ stacks:
 tap:
   direction: {direction}
   ignore_loopback: {ignore_loopback}
-  limits: {{{limits}}}
+  limits: {{cpu_percent: {cpu_percent}, {limits}}}
   tls: {{source: {tls_source}}}
   http: {{stack: e2e}}
 {tap}"

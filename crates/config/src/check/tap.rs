@@ -220,13 +220,7 @@ fn limits(checker: &mut Checker, at: &At<'_>) -> Limits {
     let memory = bytes("memory", defaults.memory, 1 << 20, crate::size::MAX_SIZE);
     let body = bytes("body", defaults.body, 0, crate::size::MAX_SIZE);
     let call = bytes("call", defaults.call, 1, RING_MAX);
-    let cpu_percent = fields.get("cpu_percent").and_then(|at| {
-        let share = checker.whole(&at, 1, 100_000)?;
-        if share != defaults.cpu_percent {
-            checker.not_available(&at, "shedding load by CPU share", "is");
-        }
-        Some(share)
-    });
+    let cpu_percent = (fields.get("cpu_percent")).and_then(|at| checker.whole(&at, 1, 100_000));
     Limits {
         data_ring: data_ring.next_power_of_two(),
         control_ring: control_ring.next_power_of_two(),

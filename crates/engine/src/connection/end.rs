@@ -25,7 +25,8 @@ impl Connection {
         let seen = |stream: &Reassembler, end: u64| stream.position() >= end;
         let wants_calls = self.wants_calls();
         let complete = (seen(egress, closed.written) && seen(ingress, closed.read)
-            || self.verdict_hides_socket())
+            || self.verdict_hides_socket()
+            || cx.load.hid(self.opened_shed(), closed.time, closed.time))
             && (!wants_calls
                 || seen(calls_egress, closed.calls_written) && seen(calls_ingress, closed.calls_read));
         let waiting =
@@ -95,7 +96,7 @@ impl Connection {
             let loss = if hidden && layer == Layer::Socket {
                 Loss::Skipped
             } else {
-                Loss::RingFull
+                self.unseen_loss(layer, direction, closed.time, cx)
             };
             self.pass_skipped(layer, direction, end, closed.time, &mut pieces);
             if let Some(stream) = self.stream(layer, direction) {

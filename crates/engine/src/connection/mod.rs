@@ -30,7 +30,7 @@ pub(crate) struct Tally {
     /// Socket bytes in order so far, captured and skipped on request: `[egress, ingress]`.
     captured: [u64; 2],
     /// Socket bytes missing, by reason; skipped ones are not among them.
-    gaps: [u64; 6],
+    gaps: [u64; 7],
     /// A call was read on a connection whose secrets had been given up.
     calls_late: bool,
     /// Records dropped because the backlog was full.
@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     exclusion: Exclusion,
     socket: [Reassembler; 2],
     calls: [Reassembler; 2],
+    /// Times of the last records that came in order, by layer and direction.
+    last_seen: [[KernelTime; 2]; 2],
     reorder_since: Option<KernelTime>,
     wire: Wire,
     app: Application,
@@ -123,6 +125,7 @@ impl Connection {
             exclusion: Exclusion::default(),
             socket: Default::default(),
             calls: Default::default(),
+            last_seen: Default::default(),
             reorder_since: None,
             wire: Wire::Sniffing(Sniffer::default()),
             app: Application::new(false),
@@ -190,6 +193,7 @@ impl Connection {
             self.app = Application::new(true);
         }
         self.backlog.begin(cx.host.ticket(), cx.now);
+        self.last_seen = [[opened.time; 2]; 2];
         self.opened = Some(opened);
         self.try_gate(cx);
     }

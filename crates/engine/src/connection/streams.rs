@@ -39,6 +39,7 @@ impl Connection {
                 &mut pieces,
             );
         }
+        self.note_seen(layer, direction, data.time);
         self.note_reordering(cx);
         for piece in pieces {
             self.piece(direction, layer, piece, cx);
@@ -60,8 +61,9 @@ impl Connection {
     ) {
         let mut pieces = Vec::new();
         self.pass_skipped(layer, direction, end, time, &mut pieces);
+        let loss = self.unseen_loss(layer, direction, time, cx);
         if let Some(stream) = self.stream(layer, direction) {
-            stream.settle(end, Loss::RingFull, time, &mut pieces);
+            stream.settle(end, loss, time, &mut pieces);
         }
         for piece in pieces {
             self.piece(direction, layer, piece, cx);
@@ -91,6 +93,39 @@ impl Connection {
         }
     }
 
+    /// Notes when the last record came, unless it waits for one before it.
+    fn note_seen(&mut self, layer: Layer, direction: Direction, time: KernelTime) {
+        let waits = self
+            .stream(layer, direction)
+            .is_none_or(|stream| stream.is_waiting());
+        let place = self.last_seen.get_mut(layer as usize);
+        if let (false, Some(last)) = (waits, place.and_then(|layer| layer.get_mut(index(direction)))) {
+            *last = (*last).max(time);
+        }
+    }
+
+    /// Why bytes that should have come before `time` did not: they were left out to shed load, or the ring was full.
+    pub(super) fn unseen_loss(
+        &self,
+        layer: Layer,
+        direction: Direction,
+        time: KernelTime,
+        cx: &Context<'_>,
+    ) -> Loss {
+        let last = (self.last_seen.get(layer as usize)).and_then(|layer| layer.get(index(direction)));
+        let since = last.copied().unwrap_or_default();
+        if cx.load.hid(self.opened_shed(), since, time) {
+            Loss::LoadShed
+        } else {
+            Loss::RingFull
+        }
+    }
+
+    /// It opened while new connections were only counted.
+    pub(super) fn opened_shed(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| opened.shed)
+    }
+
     pub(super) fn note_reordering(&mut self, cx: &Context<'_>) {
         let waiting = self.socket.iter().chain(&self.calls).any(Reassembler::is_waiting);
         match (waiting, self.reorder_since) {
@@ -104,9 +139,11 @@ impl Connection {
         self.reorder_since = None;
         for (layer, direction) in LAYERS {
             let mut pieces = Vec::new();
+            let loss = self.unseen_loss(layer, direction, cx.now, cx);
             if let Some(stream) = self.stream(layer, direction) {
-                stream.skip_to_early(Loss::RingFull, &mut pieces);
+                stream.skip_to_early(loss, &mut pieces);
             }
+            self.note_seen(layer, direction, cx.now);
             for piece in pieces {
                 self.piece(direction, layer, piece, cx);
             }

@@ -305,6 +305,7 @@ impl Evidence<'_> {
             (Loss::CallCap, ReasonCode::CallCap),
             (Loss::Fault, ReasonCode::MemoryFault),
             (Loss::Unreadable, ReasonCode::UnreadableBytes),
+            (Loss::LoadShed, ReasonCode::LoadShed),
         ];
         let mut state = CheckState::Ok;
         for (loss, code) in causes {
@@ -358,6 +359,10 @@ impl Evidence<'_> {
                 tally.incomplete, tally.finished, tally.gap_bytes
             );
             partial(ReasonCode::TransactionIncomplete, detail);
+        }
+        if tally.shed_bodies > 0 {
+            let detail = format!("{} bodies were not kept", tally.shed_bodies);
+            partial(ReasonCode::LoadShed, detail);
         }
         if tally.truncated_bodies > 0 {
             partial(

@@ -17,8 +17,8 @@ use qtap_capture::{
     WallClock,
 };
 use qtap_engine::{
-    Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, ProcessLookup,
-    ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
+    Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, Load,
+    ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
 };
 use qtap_process::{Process, Strategy, User};
 use qtap_protocol::detect::Protocol;
@@ -138,6 +138,9 @@ pub struct Bench {
     positions: [[u64; 2]; 2],
     lost_ends: [[u64; 2]; 2],
     pub id: ConnectionId,
+    pub load: Arc<Load>,
+    /// Connections open while new ones are only counted.
+    pub opens_shed: bool,
 }
 
 impl Bench {
@@ -155,6 +158,7 @@ impl Bench {
         host.0.lock().unwrap().process = Some(process());
         let received = Arc::new(Mutex::new(Received::default()));
         let stats = Arc::new(Stats::default());
+        let load = Arc::new(Load::default());
         let shared = Shared {
             host: Arc::new(host.clone()),
             settings: Settings::default(),
@@ -162,6 +166,7 @@ impl Bench {
             ids: Arc::new(IdSource::new(7)),
             stats: Arc::clone(&stats),
             budget: Arc::new(Budget::new(memory)),
+            load: Arc::clone(&load),
         };
         let recorder = Recorder {
             received: Arc::clone(&received),
@@ -177,6 +182,8 @@ impl Bench {
             positions: [[0; 2]; 2],
             lost_ends: [[0; 2]; 2],
             id: ConnectionId(1),
+            load,
+            opens_shed: false,
         }
     }
 
@@ -194,6 +201,7 @@ impl Bench {
             ipv6_socket: false,
             cookie: 0,
             midstream,
+            shed: self.opens_shed,
         };
         self.send(Event::Opened(opened));
     }

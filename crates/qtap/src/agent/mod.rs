@@ -2,12 +2,13 @@
 
 mod attach;
 mod host;
+mod load;
 mod state;
 mod threads;
 mod trace;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +23,7 @@ use qtap_process::Table;
 
 use crate::cli::{TlsProbes, TraceQuery};
 use host::{AgentHost, Progress};
+use load::{LoadBreaker, LoadGauges};
 use threads::{Lost, ReaderLoop, keep_processes};
 use trace::Tracer;
 
@@ -69,6 +71,7 @@ pub(crate) struct Gauges {
     pub(crate) lost: Arc<Lost>,
     pub(crate) host: Arc<AgentHost>,
     pub(crate) groups: Arc<Vec<GroupReport>>,
+    pub(crate) load: Arc<LoadGauges>,
 }
 
 /// A running agent. Stop it with [`Agent::stop`]; when it is dropped instead, everything detaches but nothing is drained.
@@ -79,6 +82,7 @@ pub(crate) struct Agent {
     processes: JoinHandle<()>,
     tracker: JoinHandle<()>,
     wall_clock: WallClock,
+    breaker: LoadBreaker,
     /// Kept so that the programs stay loaded until the end.
     capture: Arc<Capture>,
 }
@@ -153,6 +157,7 @@ impl Agent {
 
         let settings = engine_settings(&config);
         let wall_clock = WallClock::new(boot_time());
+        let load = Arc::new(LoadGauges::new(config.tap.limits.cpu_percent));
         let shared = Shared {
             host: Arc::clone(&host) as Arc<dyn qtap_engine::Host>,
             settings,
@@ -160,6 +165,7 @@ impl Agent {
             ids: Arc::new(IdSource::new(seed())),
             stats: Arc::new(Stats::default()),
             budget: Arc::new(Budget::new(settings.memory)),
+            load: Arc::clone(&load.load),
         };
         let clock: Clock = Arc::new(qtap_capture::now);
         let engine = Engine::start(&shared, &clock, consumers)?;
@@ -201,6 +207,8 @@ impl Agent {
                 "still looking for TLS libraries; capture begins without them"
             );
         }
+        // From here on: the first look at all processes is dear and sheds nothing.
+        let breaker = LoadBreaker::start(Arc::clone(&load), control.clone(), Arc::clone(&shared.budget))?;
         let gauges = Gauges {
             engine: shared.stats,
             budget: shared.budget,
@@ -210,6 +218,7 @@ impl Agent {
             lost,
             host,
             groups: Arc::new(groups),
+            load,
         };
         Ok(Self {
             gauges,
@@ -218,6 +227,7 @@ impl Agent {
             processes,
             tracker,
             wall_clock,
+            breaker,
             capture,
         })
     }
@@ -227,10 +237,12 @@ impl Agent {
         &self.gauges
     }
 
-    /// Puts what can change at run time in force: direction, loopback, filters, call cap.
+    /// Puts what can change at run time in force: direction, loopback, filters, call cap, share of CPU.
     pub(crate) fn apply(&self, config: &Config) {
         self.gauges.control.settings(kernel_settings(config));
         self.gauges.host.set_filters(config.tap.filters.clone());
+        let share = &self.gauges.load.cpu_limit;
+        share.store(config.tap.limits.cpu_percent, Ordering::Relaxed);
     }
 
     /// Follows the system's clock where it was set; to be called now and then. Only the times in events are wall time:
@@ -246,7 +258,8 @@ impl Agent {
 
     /// Detaches, drains what was captured within five seconds, and reports every open connection.
     pub(crate) fn stop(mut self) {
-        self.stop.store(true, std::sync::atomic::Ordering::Release);
+        self.breaker.stop();
+        self.stop.store(true, Ordering::Release);
         let asked = self.gauges.host.tracker.send_timeout(Input::Stop, DETACH_WAIT);
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()

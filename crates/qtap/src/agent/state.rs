@@ -54,6 +54,7 @@ impl State for AgentState {
             &[],
             self.gauges.budget.used() as f64,
         );
+        self.load(out);
         self.probes(out);
         self.processes(out);
         self.plugins(out);
@@ -139,6 +140,30 @@ impl AgentState {
             &[],
             self.gauges.host.refused.get(),
         );
+    }
+
+    fn load(&self, out: &mut Samples) {
+        let load = &self.gauges.load;
+        out.gauge(
+            "qtap_load_level",
+            "What is left out: 0 nothing, 1 bodies, 2 connections that open, 3 all connections.",
+            &[],
+            f64::from(load.load.level() as u8),
+        );
+        out.gauge(
+            "qtap_load_cpu_percent",
+            "CPU time of the agent over the last seconds, in percent of one CPU.",
+            &[],
+            load.cpu_percent.load(Ordering::Relaxed) as f64,
+        );
+        for (direction, steps) in [("down", &load.steps_down), ("up", &load.steps_up)] {
+            out.counter(
+                "qtap_load_steps_total",
+                "Changes of qtap_load_level: down to less captured, up to more.",
+                &[("direction", direction)],
+                steps.get(),
+            );
+        }
     }
 
     fn probes(&self, out: &mut Samples) {
