@@ -142,7 +142,7 @@ static __always_inline void emit_call(void)
 /* The connection of a session: what it is known to be while that lives, else what this call
  * touched. */
 static __always_inline struct connection *connection_of(struct session *session,
-							struct frame *frame)
+							struct frame *frame, u64 pid)
 {
 	struct connection *conn;
 
@@ -158,6 +158,8 @@ static __always_inline struct connection *connection_of(struct session *session,
 		return NULL;
 	session->sock = frame->sock;
 	session->connection = frame->connection;
+	conn->session_object = frame->object;
+	conn->session_pid = pid;
 	return conn;
 }
 
@@ -184,7 +186,7 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 		if (!session)
 			return;
 	}
-	conn = connection_of(session, frame);
+	conn = connection_of(session, frame, pid);
 	if (!bytes) {
 		TRACE(module_of(frame->hook), MESSAGE_CALL_FAILED, -1, 0, conn ? conn->id : 0,
 		      frame->object, direction);

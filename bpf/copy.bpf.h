@@ -97,10 +97,10 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 	if (fill)
 		note_handshake(s, s->payload[0]);
 	flags = data_wake_flags();
-	if (missing)
-		count_missing(loss, missing);
 	if (bpf_ringbuf_output(&data_ring, &s->event, size, flags))
 		lose(s, fill + missing);
+	else if (missing)
+		count_missing(loss, missing);
 	wake_after(&data_ring, flags);
 	s->event.position += fill + missing;
 	s->event.call_start = 0;

@@ -62,8 +62,9 @@ struct session {
 
 /*
  * Key: process and session object; value: its connection. Inserted at the first call that touches a
- * connection or moves bytes, removed when the library frees the object. Full: the least recently
- * used goes, and is found again by its next touch.
+ * connection or moves bytes, removed when the library frees the object and when the connection
+ * ends. Full: the least recently used goes, and is found again by its next touch; those of
+ * processes that were killed before their object touched a connection go that way only.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -71,6 +72,20 @@ struct {
 	__type(value, struct session);
 	__uint(max_entries, 16384);
 } sessions SEC(".maps");
+
+/* The connection ends, and with it what its session object was remembered for. */
+static __always_inline void forget_session(const struct connection *conn, u64 sock)
+{
+	struct session_key key = {.object = conn->session_object, .pid = conn->session_pid};
+	struct session *session;
+
+	if (!conn->session_object)
+		return;
+	session = bpf_map_lookup_elem(&sessions, &key);
+	/* The object may serve another connection by now. */
+	if (session && session->sock == sock && session->connection == conn->id)
+		bpf_map_delete_elem(&sessions, &key);
+}
 
 static __always_inline struct frame *top_frame(u64 pid_tgid)
 {

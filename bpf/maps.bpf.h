@@ -29,6 +29,9 @@ struct connection {
 	u64 sent_final;
 	u64 received_final;
 	u64 lost_ring_full;
+	/* The session object that was found to use it, and its process; see sessions. */
+	u64 session_object;
+	u64 session_pid;
 	u32 pid;
 	u32 tid;
 	s32 fd;
@@ -177,9 +180,10 @@ struct {
 } scratches SEC(".maps");
 
 /*
- * The connection on which a thread last moved a TLS handshake record: the secrets it derives next
- * are most likely that connection's. Inserted and replaced by the socket path, removed, least
- * recently used first, when full: then a secret has no hint and is tried on more connections.
+ * Key: pid_tgid; value: the connection on which the thread last moved a TLS handshake record: the
+ * secrets it derives next are most likely that connection's. Inserted and replaced by the socket
+ * path, removed when the thread exits. Full: the least recently used goes; then a secret has no
+ * hint and is tried on more connections.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

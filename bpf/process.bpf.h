@@ -105,10 +105,11 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	struct event_exited event = {};
 	u64 thread;
 
-	if (settings.calls) {
-		thread = (u64)pid << 32 | (u32)BPF_CORE_READ(task, pid);
-		bpf_map_delete_elem(&frames, &thread);
-	}
+	/* Whatever the thread was in when it was ended. */
+	thread = (u64)pid << 32 | (u32)BPF_CORE_READ(task, pid);
+	bpf_map_delete_elem(&frames, &thread);
+	bpf_map_delete_elem(&handshakes, &thread);
+	bpf_map_delete_elem(&derivations, &thread);
 	/* Already counted down: 0 for the last thread. */
 	if (BPF_CORE_READ(signal, live.counter) != 0)
 		return 0;

@@ -17,10 +17,10 @@
 #include "tcp.bpf.h"
 #include "copy.bpf.h"
 #include "socket.bpf.h"
-#include "process.bpf.h"
 #include "iter.bpf.h"
 #include "secrets.bpf.h"
 #include "calls.bpf.h"
+#include "process.bpf.h"
 
 /* Not used: takes the types into the BTF of the object, from which the Rust ones are made. */
 union event_types {

@@ -43,8 +43,8 @@ struct derivation {
 };
 
 /*
- * Key: pid_tgid; value: the derivation this thread is in. Inserted at entry, removed at return.
- * Full: the least recently used goes, which is one of a thread that died in the call.
+ * Key: pid_tgid; value: the derivation this thread is in. Inserted at entry, removed at return and
+ * when the thread exits. Full: the least recently used goes.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

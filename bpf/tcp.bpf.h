@@ -150,7 +150,14 @@ static __always_inline int destroyed(struct sock *sk)
 		return 0;
 	end_connection(sk, conn);
 	conn->unread = unread_bytes(sk);
+	if (conn->state == CONNECTION_PENDING && conn->pid) {
+		/* The control ring had no room for it before. */
+		open_connection(sk, conn);
+		if (conn->state == CONNECTION_PENDING)
+			count(COUNT_NEVER_OPENED, 1);
+	}
 	close_connection(conn);
+	forget_session(conn, key);
 	bpf_map_delete_elem(&connections, &key);
 	return 0;
 }

@@ -107,7 +107,7 @@ impl Agent {
             records: counters.emitted,
             bytes_written: counters.emitted_bytes,
             lost: counters.lost_total(),
-            gap_bytes: self.stats.gap_bytes.get(),
+            gap_bytes: self.stats.gap_bytes(),
         }
     }
 

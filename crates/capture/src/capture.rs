@@ -46,6 +46,7 @@ impl Capture {
             handle(&object, "known_files")?,
             handle(&object, "traced_processes")?,
             handle(&object, "counters")?,
+            handle(&object, "connections")?,
             LoadedPrograms::of(&object)?,
             vec![
                 (

@@ -1,5 +1,6 @@
 //! What goes back to the kernel, and what it counts.
 
+use std::collections::HashSet;
 use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -7,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
 use crate::bindings as kernel;
-use crate::counters::{Counters, process_events_lost, read_counters};
+use crate::counters::{Counters, closed_lost, process_events_lost, read_counters};
 use crate::decode::device_to_kernel;
 use crate::programs::LoadedPrograms;
 use crate::ring::Ring;
 use crate::shared::SharedMemory;
 use crate::{
-    ConnectionId, DirectionFilter, Error, Pid, ProcessVerdict, Settings, Shed, TraceModule, Verdict,
+    ConnectionId, DirectionFilter, Error, Living, Pid, ProcessVerdict, Settings, Shed, TraceModule, Verdict,
 };
 
 /// Slots of verdicts, see `bpf/maps.bpf.h`.
@@ -33,6 +34,7 @@ struct Inner {
     known_files: MapHandle,
     traced: MapHandle,
     counters: MapHandle,
+    connections: MapHandle,
     programs: LoadedPrograms,
     rings: Vec<(&'static str, Ring)>,
 }
@@ -46,6 +48,7 @@ impl Control {
         known_files: MapHandle,
         traced: MapHandle,
         counters: MapHandle,
+        connections: MapHandle,
         programs: LoadedPrograms,
         rings: Vec<(&'static str, Ring)>,
     ) -> Result<Self, Error> {
@@ -62,6 +65,7 @@ impl Control {
                 known_files,
                 traced,
                 counters,
+                connections,
                 programs,
                 rings,
             }),
@@ -175,6 +179,32 @@ impl Control {
     /// process. Two system calls.
     pub fn process_events_lost(&self) -> Result<u64, Error> {
         process_events_lost(&self.inner.counters)
+    }
+
+    /// Ends of connections that found no room so far: which they were is to be found by [`Self::living`]. One system call.
+    pub fn closed_lost(&self) -> Result<u64, Error> {
+        closed_lost(&self.inner.counters)
+    }
+
+    /// Which connections there are. Two system calls for each.
+    pub fn living(&self) -> Result<Living, Error> {
+        let map = &self.inner.connections;
+        let time = crate::now();
+        let mut ids = HashSet::new();
+        // An entry that stays is in its bucket all the time, so that the walk does not miss it.
+        for key in map.keys() {
+            let value = map.lookup(&key, MapFlags::ANY).map_err(|source| Error::Map {
+                map: "connections",
+                attempt: "read",
+                source,
+            })?;
+            let id = value.as_deref().and_then(|value| {
+                let at = offset_of!(kernel::connection, id);
+                Some(u64::from_ne_bytes(*value.get(at..)?.first_chunk()?))
+            });
+            ids.extend(id.map(ConnectionId));
+        }
+        Ok(Living { time, ids })
     }
 
     /// Everything the kernel side counted since it was loaded, and how many bytes of each ring wait to be read. One system call

@@ -7,7 +7,7 @@ use crate::bindings::counter;
 use crate::programs::LoadedPrograms;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
-const NAMES: [(counter, &str); 31] = [
+const NAMES: [(counter, &str); 32] = [
     (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
     (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
     (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
@@ -21,6 +21,7 @@ const NAMES: [(counter, &str); 31] = [
     (counter::COUNT_UNSUPPORTED_PROTOCOL, "calls_unsupported_protocol"),
     (counter::COUNT_ADOPTED, "connections_adopted"),
     (counter::COUNT_OPENED_LOST, "opened_retried_ring_full"),
+    (counter::COUNT_NEVER_OPENED, "connections_lost_ring_full"),
     (counter::COUNT_CLOSED_LOST, "closed_lost_ring_full"),
     (counter::COUNT_DATA_RECORDS_LOST, "data_records_lost_ring_full"),
     (counter::COUNT_DATA_BYTES_LOST, "data_bytes_lost_ring_full"),
@@ -81,6 +82,11 @@ const MISSED: &str = "hook_runs_missed_recursion";
 pub(crate) fn process_events_lost(map: &MapHandle) -> Result<u64, Error> {
     let lost = [counter::COUNT_PROCESS_EVENTS_LOST, counter::COUNT_MAPPED_LOST];
     lost.into_iter().map(|index| read_counter(map, index)).sum()
+}
+
+/// Ends of connections that found no room.
+pub(crate) fn closed_lost(map: &MapHandle) -> Result<u64, Error> {
+    read_counter(map, counter::COUNT_CLOSED_LOST)
 }
 
 fn read_counter(map: &MapHandle, index: counter) -> Result<u64, Error> {

@@ -332,4 +332,15 @@ pub enum Event {
     Mapped(ExecutableMapped),
     /// A decision, while [`crate::Control::trace`] asks for them.
     Trace(crate::Trace),
+    /// Which connections there are, from [`crate::Control::living`].
+    Living(std::sync::Arc<Living>),
+}
+
+/// The connections that the kernel side knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Living {
+    /// What opened before and is not among them has ended.
+    pub time: KernelTime,
+    /// Their ids.
+    pub ids: std::collections::HashSet<ConnectionId>,
 }

@@ -109,6 +109,12 @@ impl Reader {
         self.undecodable
     }
 
+    /// Whether ends of connections wait for data before them.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     fn drain(&mut self, handler: &mut dyn FnMut(Event)) -> usize {
         let Self {
             control,

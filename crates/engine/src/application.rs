@@ -123,8 +123,21 @@ impl Application {
         }
     }
 
-    /// Forgets what detection saw: the bytes were ciphertext after all.
-    pub(crate) fn reset_detection(&mut self, midstream: bool) {
+    /// What follows is of an unknown protocol: the bytes so far were ciphertext after all, or what lies between is lost. Transactions
+    /// under way end here.
+    pub(crate) fn restart(
+        &mut self,
+        midstream: bool,
+        facts: Option<&mut ConnectionFacts>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(facts) = facts {
+            self.end_parser(facts, cx);
+        }
+        self.reset_detection(midstream);
+    }
+
+    fn reset_detection(&mut self, midstream: bool) {
         self.state = State::Detecting(Detecting {
             midstream,
             ..Detecting::default()
@@ -172,6 +185,13 @@ impl Application {
             parser.eof(side, time, events);
             Ok(())
         })
+    }
+
+    /// The connection is over, and what came last is not known.
+    pub(crate) fn lose_end(&mut self) {
+        if let State::Parsing(parsing) = &mut self.state {
+            parsing.assembler.end_lost = true;
+        }
     }
 
     /// The connection is over.

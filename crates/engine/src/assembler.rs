@@ -65,6 +65,8 @@ pub(crate) struct Assembler {
     pub(crate) tally: TransactionTally,
     /// The gap being told to the parser is one that was asked for.
     pub(crate) skipping: bool,
+    /// What came last is not known: nobody cancelled what is under way.
+    pub(crate) end_lost: bool,
 }
 
 /// What an event means for the connection.
@@ -89,6 +91,7 @@ impl Assembler {
             open: HashMap::default(),
             tally: TransactionTally::default(),
             skipping: false,
+            end_lost: false,
         }
     }
 
@@ -303,6 +306,10 @@ impl Assembler {
         if outcome == Outcome::Upgraded {
             open.upgraded_to = upgrade_of(&open);
         }
+        let outcome = match outcome {
+            Outcome::Canceled if self.end_lost => Outcome::Incomplete,
+            outcome => outcome,
+        };
         let request_coding = open.request.field("content-encoding");
         let response_coding = open
             .response
@@ -325,7 +332,7 @@ impl Assembler {
             for body in [&mut request_half.body, &mut response_half.body] {
                 body.truncated = body.total > 0;
                 shed_bodies += u64::from(body.truncated);
-                cx.stats.lost_shed.add(body.total);
+                cx.stats.lost_shed.add(body.total - body.gap_bytes);
             }
         }
         let started = request_half.first_byte.unwrap_or(time);

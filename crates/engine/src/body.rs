@@ -14,6 +14,8 @@ pub(crate) struct BodyCollector {
     total: u64,
     gap_bytes: u64,
     truncated: bool,
+    /// Bytes that would have been kept if there had been memory; from the first one on, none are.
+    refused_bytes: usize,
 }
 
 impl BodyCollector {
@@ -25,25 +27,24 @@ impl BodyCollector {
             total: 0,
             gap_bytes: 0,
             truncated: false,
+            refused_bytes: 0,
         }
     }
 
     /// Adds captured bytes. They are copied, so that a long body does not pin the arenas of the ring reader.
     pub(crate) fn push(&mut self, data: &[u8], budget: &Budget, stats: &Stats) {
         self.total += data.len() as u64;
-        let room = self.limit.saturating_sub(self.kept.len());
+        let room = self.limit.saturating_sub(self.kept.len() + self.refused_bytes);
         let wanted = data.get(..room.min(data.len())).unwrap_or_default();
-        if self.truncated || wanted.len() < data.len() {
-            self.truncated = true;
-        }
+        self.truncated |= wanted.len() < data.len();
         if wanted.is_empty() {
             return;
         }
-        if budget.take(wanted.len()) {
+        if self.refused_bytes == 0 && budget.take(wanted.len()) {
             self.kept.extend_from_slice(wanted);
         } else {
             self.truncated = true;
-            self.limit = self.kept.len();
+            self.refused_bytes += wanted.len();
             stats.lost_memory.add(wanted.len() as u64);
         }
     }
@@ -120,7 +121,8 @@ mod tests {
         let mut collector = BodyCollector::new(100);
         collector.push(b"abcd", &budget, &stats);
         collector.push(b"efgh", &budget, &stats);
+        collector.push(b"ijkl", &budget, &stats);
         let body = collector.finish(None, &budget);
-        assert!(body.truncated && body.total == 8 && stats.lost_memory.get() == 4);
+        assert!(body.truncated && body.total == 12 && stats.lost_memory.get() == 8);
     }
 }

@@ -92,7 +92,7 @@ impl Engine {
                     self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
                     lane.send(Event::Data(data), stats);
                 } else {
-                    stats.lost_queue.add(bytes.max(1));
+                    stats.lost_queue.add(bytes);
                     lane.drop_data(&data);
                 }
             }
@@ -107,7 +107,7 @@ impl Engine {
                     lane.send(Event::Closed(closed), stats);
                 }
             }
-            Event::Secret(_) | Event::Unattributed(_) => {
+            Event::Secret(_) | Event::Unattributed(_) | Event::Living(_) => {
                 for lane in lanes {
                     lane.send(event.clone(), stats);
                 }
@@ -122,6 +122,12 @@ impl Engine {
     pub fn has_room(&self) -> bool {
         self.lanes.iter().all(Lane::is_comfortable)
             && self.queued_bytes.load(Ordering::Relaxed) < self.queue_limit / 2
+    }
+
+    /// Events other than data, ends of connections among them, that found no room in a queue so far.
+    #[must_use]
+    pub fn ends_lost(&self) -> u64 {
+        self.stats.lost_control.get()
     }
 
     /// Stops the workers: what is queued is worked off, bounded by `deadline`; every connection is reported.

@@ -170,6 +170,8 @@ pub enum ReasonCode {
     MemoryBudget,
     /// The agent was over its share of CPU or memory and looked at less.
     LoadShed,
+    /// The event of its end was lost.
+    EndUnknown,
 }
 
 impl ReasonCode {
@@ -205,6 +207,7 @@ impl ReasonCode {
             Self::TransactionIncomplete => "transaction_incomplete",
             Self::MemoryBudget => "memory_budget",
             Self::LoadShed => "load_shed",
+            Self::EndUnknown => "end_unknown",
         }
     }
 }

@@ -37,22 +37,28 @@ pub(crate) struct Lane {
     holes: HashMap<(ConnectionId, Layer, Direction), Hole>,
 }
 
-/// Dropped bytes, from `record.position` to `end`.
+/// Dropped bytes, from `record.position` to `end`, and what was lost between them before.
 struct Hole {
     /// The first record dropped, without its bytes.
     record: Data,
     end: u64,
+    /// Bytes that were there and were dropped.
+    dropped: u64,
 }
 
 impl Hole {
-    /// Sends what is missing as records that say so.
+    /// Sends what is missing as records that say so: as many bytes as were dropped, then the rest. Which of them lay where is of
+    /// no use to anybody, how many they were for which reason is.
     fn tell(self, mut send: impl FnMut(Event)) {
         let mut record = self.record;
-        while record.position < self.end {
-            let length = u32::try_from(self.end - record.position).unwrap_or(u32::MAX);
-            record.missing = Some((length, Loss::QueueFull));
-            send(Event::Data(record.clone()));
-            record.position += u64::from(length);
+        let dropped_end = self.end.min(record.position + self.dropped);
+        for (end, loss) in [(dropped_end, Loss::QueueFull), (self.end, Loss::RingFull)] {
+            while record.position < end {
+                let length = u32::try_from(end - record.position).unwrap_or(u32::MAX);
+                record.missing = Some((length, loss));
+                send(Event::Data(record.clone()));
+                record.position += u64::from(length);
+            }
         }
     }
 }
@@ -93,14 +99,19 @@ impl Lane {
         let end = data.position + data.bytes.len() as u64 + missing;
         let is_full = self.holes.len() >= HOLES;
         match self.holes.entry((data.id, data.layer, data.direction)) {
-            Entry::Occupied(mut hole) => hole.get_mut().end = hole.get().end.max(end),
+            Entry::Occupied(mut hole) => {
+                let hole = hole.get_mut();
+                hole.end = hole.end.max(end);
+                hole.dropped += data.bytes.len() as u64;
+            }
             Entry::Vacant(_) if is_full => {}
             Entry::Vacant(place) => {
                 let record = Data {
                     bytes: Bytes::new(),
                     ..data.clone()
                 };
-                place.insert(Hole { record, end });
+                let dropped = data.bytes.len() as u64;
+                place.insert(Hole { record, end, dropped });
             }
         }
     }
@@ -196,6 +207,24 @@ mod tests {
                 (Direction::Egress, 0, 10, None),
                 (Direction::Egress, 10, 0, Some((20, Loss::QueueFull))),
                 (Direction::Egress, 30, 10, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_ring_lost_between_dropped_records_is_not_laid_to_the_queue() {
+        let (queue, events) = queue();
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let stats = Stats::default();
+        for (position, over) in [(0, true), (500, true), (510, false)] {
+            hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
+        }
+        assert_eq!(
+            told(&events),
+            [
+                (Direction::Egress, 0, 0, Some((20, Loss::QueueFull))),
+                (Direction::Egress, 20, 0, Some((490, Loss::RingFull))),
+                (Direction::Egress, 510, 10, None),
             ]
         );
     }

@@ -66,6 +66,7 @@ impl ReasonCode {
             Self::BodyTruncated => "raise tap.limits.body (or --http-buffer-size)",
             Self::TransactionIncomplete => "look at the bytes check for the cause of the loss",
             Self::MemoryBudget => "raise tap.limits.memory, or lower tap.limits.body",
+            Self::EndUnknown => "raise tap.limits.control_ring, or give the agent more CPU",
             Self::LoadShed => {
                 "raise tap.limits.cpu_percent, or capture less (tap.direction, filters, a lower level)"
             }
@@ -73,7 +74,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -102,5 +103,6 @@ impl ReasonCode {
         Self::TransactionIncomplete,
         Self::MemoryBudget,
         Self::LoadShed,
+        Self::EndUnknown,
     ];
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use qtap_capture::Loss;
+
 /// A counter that many threads add to.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -64,12 +66,18 @@ stats! {
     Level held_bytes "qtap_engine_held_bytes" [], "Payload held in memory.";
     Counter lost_queue "qtap_engine_lost_total" [("stage", "engine"), ("reason", "queue_full")], "Bytes or events lost, by reason.";
     Counter lost_control "qtap_engine_lost_total" [("stage", "engine"), ("reason", "control_queue_full")], "Bytes or events lost, by reason.";
+    Counter lost_ends "qtap_engine_lost_total" [("stage", "engine"), ("reason", "connection_end")], "Bytes or events lost, by reason.";
     Counter lost_backlog "qtap_engine_lost_total" [("stage", "engine"), ("reason", "backlog_full")], "Bytes or events lost, by reason.";
     Counter lost_memory "qtap_engine_lost_total" [("stage", "engine"), ("reason", "memory_budget")], "Bytes or events lost, by reason.";
     Counter lost_shed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "load_shed")], "Bytes or events lost, by reason.";
     Counter lost_unattributed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "unattributed")], "Bytes or events lost, by reason.";
     Counter lost_stalled "qtap_engine_lost_total" [("stage", "engine"), ("reason", "stalled")], "Bytes or events lost, by reason.";
-    Counter gap_bytes "qtap_engine_gap_bytes_total" [], "Socket bytes that were to be captured and were not.";
+    Counter gap_ring_full "qtap_engine_gap_bytes_total" [("reason", "ring_full")], "Socket bytes that were to be captured and were not.";
+    Counter gap_queue_full "qtap_engine_gap_bytes_total" [("reason", "queue_full")], "Socket bytes that were to be captured and were not.";
+    Counter gap_call_cap "qtap_engine_gap_bytes_total" [("reason", "call_cap")], "Socket bytes that were to be captured and were not.";
+    Counter gap_fault "qtap_engine_gap_bytes_total" [("reason", "memory_fault")], "Socket bytes that were to be captured and were not.";
+    Counter gap_unreadable "qtap_engine_gap_bytes_total" [("reason", "unreadable_bytes")], "Socket bytes that were to be captured and were not.";
+    Counter gap_shed "qtap_engine_gap_bytes_total" [("reason", "load_shed")], "Socket bytes that were to be captured and were not.";
     Counter bytes "qtap_engine_bytes_total" [], "Socket bytes that reached the engine.";
     Counter plaintext_bytes "qtap_engine_plaintext_bytes_total" [], "Bytes handed to detection and parsers.";
     Counter resyncs "qtap_engine_resyncs_total" [], "Messages passed over because they could not be understood.";
@@ -81,6 +89,36 @@ stats! {
     Counter secrets_bound "qtap_engine_tls_secrets_total" [("outcome", "bound")], "TLS secrets by what became of them.";
     Counter secrets_expired "qtap_engine_tls_secrets_total" [("outcome", "expired")], "TLS secrets by what became of them.";
     Counter tls_unreadable "qtap_engine_tls_unreadable_total" [], "TLS connections that could not be decrypted.";
+}
+
+impl Stats {
+    /// Socket bytes that were to be captured and were not, for any reason.
+    #[must_use]
+    pub fn gap_bytes(&self) -> u64 {
+        let reasons = [
+            &self.gap_ring_full,
+            &self.gap_queue_full,
+            &self.gap_call_cap,
+            &self.gap_fault,
+            &self.gap_unreadable,
+            &self.gap_shed,
+        ];
+        reasons.iter().map(|counter| counter.get()).sum()
+    }
+
+    /// Counts socket bytes that are missing for `loss`; those that nobody wanted are not.
+    pub(crate) fn gap(&self, loss: Loss, bytes: u64) {
+        let counter = match loss {
+            Loss::RingFull => &self.gap_ring_full,
+            Loss::QueueFull => &self.gap_queue_full,
+            Loss::CallCap => &self.gap_call_cap,
+            Loss::Fault => &self.gap_fault,
+            Loss::Unreadable => &self.gap_unreadable,
+            Loss::LoadShed => &self.gap_shed,
+            Loss::Skipped => return,
+        };
+        counter.add(bytes);
+    }
 }
 
 #[cfg(test)]

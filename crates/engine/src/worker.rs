@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use qtap_capture::{ConnectionId, Data, Event, KernelTime, Layer, Pid, TlsSecret, Unattributed, WallClock};
+use qtap_capture::{
+    ConnectionId, Data, Event, KernelTime, Layer, Living, Pid, TlsSecret, Unattributed, WallClock,
+};
 
 use crate::connection::{Connection, Life};
 use crate::context::Context;
@@ -102,6 +104,7 @@ impl Worker {
             }
             Event::Secret(secret) => self.secret(&secret, now),
             Event::Unattributed(call) => self.unattributed(*call, now),
+            Event::Living(living) => self.end_missing(&living, now),
             _ => {}
         }
     }
@@ -174,6 +177,17 @@ impl Worker {
                 connection.shut_down(cx);
                 Life::Ended
             });
+        }
+    }
+
+    /// Connections that are no more, and of whose end nothing was told: it was lost.
+    fn end_missing(&mut self, living: &Living, now: KernelTime) {
+        let missing: Vec<_> = (self.connections.iter())
+            .filter(|(id, connection)| !living.ids.contains(id) && connection.began_before(living.time))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in missing {
+            self.with(id, now, |connection, cx| connection.lose_end(cx));
         }
     }
 

@@ -130,6 +130,7 @@ impl Connection {
             opened,
             closed,
             process_tls: tls.as_ref(),
+            end_lost: self.end_lost,
         }
         .health();
         let position = |streams: &[Reassembler; 2], direction| {

@@ -74,6 +74,8 @@ pub(crate) struct Connection {
     calls: [Reassembler; 2],
     /// Times of the last records that came in order, by layer and direction.
     last_seen: [[KernelTime; 2]; 2],
+    /// When it was first heard of.
+    created: KernelTime,
     reorder_since: Option<KernelTime>,
     wire: Wire,
     app: Application,
@@ -87,8 +89,10 @@ pub(crate) struct Connection {
     next_report: KernelTime,
     next_check: KernelTime,
     part: u32,
-    /// The agent stops: the next report is the last.
+    /// The agent stops, or the event of its end was lost: the next report is the last.
     stopping: bool,
+    /// The event of its end was lost.
+    end_lost: bool,
     /// The earliest wake-up that the worker has queued.
     pub(crate) scheduled: Option<KernelTime>,
 }
@@ -126,6 +130,7 @@ impl Connection {
             socket: Default::default(),
             calls: Default::default(),
             last_seen: Default::default(),
+            created: now,
             reorder_since: None,
             wire: Wire::Sniffing(Sniffer::default()),
             app: Application::new(false),
@@ -139,6 +144,7 @@ impl Connection {
             next_check: now,
             part: 0,
             stopping: false,
+            end_lost: false,
             scheduled: None,
         }
     }
@@ -293,6 +299,20 @@ impl Connection {
         if let Some(pid) = self.needs_calls.take() {
             cx.host.calls_done(pid);
         }
+    }
+
+    /// Whether it was known before `time`, and nothing of its end is.
+    pub(crate) fn began_before(&self, time: KernelTime) -> bool {
+        self.closing.is_none() && self.created < time
+    }
+
+    /// It is no more, and the event that told so was lost: says what is known, as the last report.
+    pub(crate) fn lose_end(&mut self, cx: &mut Context<'_>) -> Life {
+        cx.stats.lost_ends.add(1);
+        self.end_lost = true;
+        self.app.lose_end();
+        self.shut_down(cx);
+        Life::Ended
     }
 
     /// The agent stops: says what is known, as the last report; it tells no time of closing.

@@ -42,7 +42,7 @@ impl Connection {
                     // The first bytes are lost: what follows can begin anywhere.
                     sniffer.midstream = true;
                     if sniffer.is_empty() {
-                        self.app.reset_detection(true);
+                        self.app.restart(true, self.facts.as_deref_mut(), cx);
                     }
                 }
             },
@@ -94,7 +94,7 @@ impl Connection {
             if let Wire::Tls(tls) = &mut self.wire {
                 tls.reading = Reading::Calls;
             }
-            self.app.reset_detection(true);
+            self.app.restart(true, self.facts.as_deref_mut(), cx);
             self.set_verdict(Verdict::CALLS_ONLY, cx);
         } else if !matches!(self.wire, Wire::Tls(_)) {
             return;

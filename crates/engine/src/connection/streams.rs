@@ -21,7 +21,7 @@ impl Connection {
     pub(super) fn take(&mut self, data: Data, cx: &mut Context<'_>) {
         self.last_pid = Some(data.pid);
         let (direction, layer) = (data.direction, data.layer);
-        let is_hole = matches!(data.missing, Some((_, Loss::QueueFull)));
+        let is_hole = matches!(data.missing, Some((_, Loss::QueueFull | Loss::RingFull)));
         if layer == Layer::Socket && !is_hole {
             self.tally.data_events += 1;
             cx.stats.bytes.add(data.bytes.len() as u64);
@@ -188,7 +188,7 @@ impl Connection {
             }
             Piece::Gap { length, loss, .. } => {
                 self.tally.gap(*loss, *length);
-                cx.stats.gap_bytes.add(*length);
+                cx.stats.gap(*loss, *length);
             }
         }
     }

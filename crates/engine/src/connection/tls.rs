@@ -30,7 +30,7 @@ impl Connection {
         let session = Session::new(qtap_tls::Limits::default(), midstream);
         self.wire = Wire::Tls(Box::new(TlsWire::new(session, reading)));
         if midstream {
-            self.app.reset_detection(true);
+            self.app.restart(true, self.facts.as_deref_mut(), cx);
         }
         if reading == Reading::Calls {
             self.read_calls(midstream, cx);
@@ -103,7 +103,7 @@ impl Connection {
             tls.waiting_since = None;
             if late {
                 self.tally.calls_late = true;
-                self.app.reset_detection(true);
+                self.app.restart(true, self.facts.as_deref_mut(), cx);
             }
         }
         if let Some(pid) = self.last_pid {

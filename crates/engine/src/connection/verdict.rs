@@ -21,6 +21,8 @@ pub(super) struct Evidence<'a> {
     pub(super) opened: KernelTime,
     pub(super) closed: Option<&'a Closed>,
     pub(super) process_tls: Option<&'a ProcessTls>,
+    /// The event of its end was lost.
+    pub(super) end_lost: bool,
 }
 
 /// Reasons found so far, each code once.
@@ -102,6 +104,12 @@ impl Evidence<'_> {
     }
 
     fn socket(&self, reasons: &mut Reasons) -> CheckState {
+        if self.end_lost {
+            reasons.add(
+                ReasonCode::EndUnknown,
+                "the event that tells of its end was lost, and with it what had not come yet",
+            );
+        }
         if self.facts.joined_midstream {
             reasons.add(
                 ReasonCode::JoinedMidstream,
@@ -109,7 +117,11 @@ impl Evidence<'_> {
             );
             return CheckState::Partial;
         }
-        CheckState::Ok
+        if self.end_lost {
+            CheckState::Partial
+        } else {
+            CheckState::Ok
+        }
     }
 
     fn process(&self, reasons: &mut Reasons) -> CheckState {

@@ -252,6 +252,17 @@ impl AgentState {
     }
 
     fn plugins(&self, out: &mut Samples) {
+        for (reason, count) in [
+            ("abandoned", self.plugins.abandoned()),
+            ("unmatched", self.plugins.unmatched()),
+        ] {
+            out.counter(
+                "qtap_plugin_lost_total",
+                "Transactions that began and did not end, or the other way round.",
+                &[("stage", "plugin"), ("reason", reason)],
+                count,
+            );
+        }
         for counters in self.plugins.plugins() {
             let labels = [("plugin", counters.plugin)];
             out.counter(

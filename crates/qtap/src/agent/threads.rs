@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use qtap_capture::{Control, Event, ProcessEvent, Reader, Trace};
+use qtap_capture::{Control, Event, Living, ProcessEvent, Reader, Trace};
 use qtap_engine::{Counter, Engine};
 use qtap_probe::Input;
 use qtap_process::Writer;
@@ -31,6 +31,14 @@ pub(crate) struct Lost {
     pub(crate) traces: Counter,
 }
 
+/// Ends of connections that were lost so far, and what a look at the connections found since.
+#[derive(Debug, Default)]
+struct Ends {
+    in_kernel: u64,
+    in_queues: u64,
+    found: Option<Living>,
+}
+
 /// Reads the rings and hands each event to its room. Never blocks on anything but the rings.
 pub(crate) struct ReaderLoop {
     pub(crate) reader: Reader,
@@ -52,6 +60,7 @@ impl ReaderLoop {
     pub(crate) fn run(mut self) {
         let (mut lost, mut next_look) = (self.lost_of_processes(), Instant::now() + LOOK);
         let mut last = Instant::now();
+        let mut ends = Ends::default();
         while !self.stop.load(Ordering::Acquire) {
             let now = Instant::now();
             let pause = now.saturating_duration_since(last);
@@ -63,6 +72,7 @@ impl ReaderLoop {
             }
             last = now;
             self.poll(POLL);
+            self.reconcile(&mut ends);
             if Instant::now() >= next_look {
                 next_look = Instant::now() + LOOK;
                 let now_lost = self.lost_of_processes();
@@ -70,6 +80,7 @@ impl ReaderLoop {
                 if now_lost > lost && self.tracker.try_send(Input::Resync).is_ok() {
                     lost = now_lost;
                 }
+                self.look_for_ends(&mut ends);
             }
         }
         let until = Instant::now() + self.drain;
@@ -85,6 +96,34 @@ impl ReaderLoop {
             0
         });
         in_kernel + self.lost.tracker.get()
+    }
+
+    /// Takes stock of the connections that there are when events about their ends were lost.
+    fn look_for_ends(&self, ends: &mut Ends) {
+        let in_kernel = self.control.closed_lost().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read the kernel side's counters");
+            ends.in_kernel
+        });
+        let in_queues = self.engine.ends_lost();
+        if (in_kernel, in_queues) == (ends.in_kernel, ends.in_queues) || ends.found.is_some() {
+            return;
+        }
+        match self.control.living() {
+            Ok(living) => {
+                (ends.in_kernel, ends.in_queues) = (in_kernel, in_queues);
+                ends.found = Some(living);
+            }
+            Err(error) => tracing::warn!(%error, "cannot look for connections whose end was not told"),
+        }
+    }
+
+    /// Hands the stock on once every end that was told before it was taken is handed on.
+    fn reconcile(&mut self, ends: &mut Ends) {
+        if !self.reader.holds_back()
+            && let Some(living) = ends.found.take()
+        {
+            self.engine.dispatch(Event::Living(Arc::new(living)));
+        }
     }
 
     /// Waits, bounded, while a worker is behind.
