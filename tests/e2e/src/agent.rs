@@ -69,6 +69,8 @@ pub struct Agent {
     status_server: SocketAddr,
     folder: TempDir,
     readers: Vec<thread::JoinHandle<()>>,
+    /// Its standard output is not read while somebody holds this.
+    reading: Arc<Mutex<()>>,
 }
 
 impl Agent {
@@ -160,21 +162,24 @@ impl Agent {
         let output = Arc::new((Mutex::new(Output::default()), Condvar::new()));
         let stdout = child.stdout.take().expect("a piped output");
         let stderr = child.stderr.take().expect("a piped output");
-        let readers = vec![
-            read_lines(stdout, &output, |output, line| {
-                match serde_json::from_str(&line) {
-                    Ok(event) => output.events.push(Arc::new(event)),
-                    Err(_) => output.other.push(line),
-                }
-            }),
-            read_lines(stderr, &output, |output, line| output.log.push(line)),
-        ];
+        let reading = Arc::new(Mutex::new(()));
+        let readers =
+            vec![
+                read_lines(Held(stdout, Arc::clone(&reading)), &output, |output, line| {
+                    match serde_json::from_str(&line) {
+                        Ok(event) => output.events.push(Arc::new(event)),
+                        Err(_) => output.other.push(line),
+                    }
+                }),
+                read_lines(stderr, &output, |output, line| output.log.push(line)),
+            ];
         let mut agent = Self {
             child,
             output,
             status_server,
             folder,
             readers,
+            reading,
         };
         agent.wait_until_ready();
         agent
@@ -211,6 +216,11 @@ impl Agent {
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("qtap.yaml")
+    }
+
+    /// Stops reading its standard output until the guard is dropped.
+    pub fn hold_output(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it logged so far.
@@ -392,6 +402,16 @@ impl Drop for Agent {
         // Either it has ended, which is what is wanted, or this ends it.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A pipe that is read only while nobody holds it.
+struct Held<R>(R, Arc<Mutex<()>>);
+
+impl<R: Read> Read for Held<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        drop(self.1.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.read(buffer)
     }
 }
 

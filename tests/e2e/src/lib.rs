@@ -12,6 +12,7 @@
     reason = "a helper of tests panics where the test is to fail"
 )]
 
+mod account;
 mod agent;
 mod certificates;
 mod cgroup;
@@ -22,12 +23,14 @@ mod events;
 mod expect;
 mod files;
 mod load;
+mod maps;
 mod net;
 mod netns;
 mod nginx;
 mod program;
 mod python;
 
+pub use account::{Account, Metrics, Rest};
 pub use agent::{Agent, qtap_bin, qtap_command};
 pub use certificates::Certificates;
 pub use cgroup::{Cgroup, Controller};
@@ -41,6 +44,7 @@ pub use expect::{
 };
 pub use files::{deterministic_bytes, hex_sha256, programs, scratch, system_library, venv};
 pub use load::Load;
+pub use maps::{KernelMaps, assert_nothing_in_flight};
 pub use net::{free_port, http_get, wait_for_listener};
 pub use netns::Namespaces;
 pub use nginx::{Nginx, NginxRecord};

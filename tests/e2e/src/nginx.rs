@@ -46,7 +46,7 @@ impl Nginx {
         let log = "escape=json '{\"method\":\"$request_method\",\"uri\":\"$request_uri\",\"status\":\"$status\",\
                    \"sent\":\"$bytes_sent\",\"body\":\"$body_bytes_sent\",\"received\":\"$request_length\",\
                    \"protocol\":\"$server_protocol\",\"tls\":\"$ssl_protocol\",\"port\":\"$server_port\",\
-                   \"client_port\":\"$remote_port\",\"agent\":\"$http_user_agent\",\"pid\":\"$pid\"}'";
+                   \"client_port\":\"$remote_port\",\"connection\":\"$connection\",\"agent\":\"$http_user_agent\",\"pid\":\"$pid\"}'";
         let text = format!(
             "user root; worker_processes {workers}; daemon off; pid nginx.pid; error_log stderr warn;\n\
              events {{ worker_connections 4096; }}\n\

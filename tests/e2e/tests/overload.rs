@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Certificates, Config, Curl, Nginx, Program, Side, Transport, assert_complete, assert_healthy,
-    assert_sums, deterministic_bytes, free_port, hex_sha256, outline, run_ok, scratch, single,
-    wait_for_both_ends,
+    assert_nothing_in_flight, assert_sums, deterministic_bytes, free_port, hex_sha256, outline, run_ok,
+    scratch, single, wait_for_both_ends,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -96,6 +96,7 @@ fn a_small_ring_under_load_loses_honestly() {
         .authority(&load.certificates.authority)
         .run();
     wait_for_both_ends(&agent, load.tls, 16);
+    assert_nothing_in_flight(&agent);
     let events = agent.stop();
     let after = single(&events, curl.pid);
     assert_healthy(&after, Transport::Tls);
