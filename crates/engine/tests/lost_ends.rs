@@ -69,3 +69,19 @@ fn bytes_that_come_after_the_end_leave_nothing_behind() {
     living(&mut bench, HashSet::new(), time);
     assert_eq!(bench.worker.connections(), 0);
 }
+
+#[test]
+fn one_whose_process_is_not_known_yet_waits_for_it_and_is_reported() {
+    let mut bench = Bench::new();
+    let process = bench.host.0.lock().unwrap().process.take();
+    bench.host.0.lock().unwrap().is_behind = true;
+    bench.open(Role::Client, false);
+    bench.writes(REQUEST);
+    let time = bench.now + 1;
+    living(&mut bench, HashSet::new(), time);
+    assert_eq!(bench.worker.connections(), 1);
+    bench.host.0.lock().unwrap().process = process;
+    bench.wait_ms(20);
+    assert_eq!(bench.codes()[0], ReasonCode::EndUnknown);
+    assert_eq!((bench.worker.connections(), bench.stats.lost_ends.get()), (0, 1));
+}

@@ -230,6 +230,9 @@ impl Connection {
 
     /// A wake-up that it asked for.
     pub(crate) fn tick(&mut self, cx: &mut Context<'_>) -> Life {
+        if self.end_lost {
+            return self.lose_end(cx);
+        }
         if self.facts.is_none() {
             self.try_gate(cx);
         }
@@ -308,8 +311,14 @@ impl Connection {
 
     /// It is no more, and the event that told so was lost: says what is known, as the last report.
     pub(crate) fn lose_end(&mut self, cx: &mut Context<'_>) -> Life {
-        cx.stats.lost_ends.add(1);
-        self.end_lost = true;
+        if !self.end_lost {
+            cx.stats.lost_ends.add(1);
+            self.end_lost = true;
+        }
+        if self.opened.is_some() && self.facts.is_none() && !self.try_gate(cx) {
+            // Nothing may be told before its process is known; the next wake-up goes on.
+            return Life::Goes;
+        }
         self.app.lose_end();
         self.shut_down(cx);
         Life::Ended
