@@ -126,9 +126,9 @@ mod tests {
     fn every_message_has_a_text_of_its_own() {
         let last = message::MESSAGE_EXIT.0;
         let mut texts: Vec<_> = (0..=last).filter_map(text).collect();
-        assert_eq!(texts.len(), 14 + 19);
+        assert_eq!(texts.len(), 14 + 20);
         texts.sort_unstable();
         texts.dedup();
-        assert_eq!(texts.len(), 14 + 19);
+        assert_eq!(texts.len(), 14 + 20);
     }
 }
