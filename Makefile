@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 QTAP := target/release/qtap
 
-.PHONY: run build test lint unit e2e fuzz bench install clean setup setup-tests setup-bench
+.PHONY: run build test lint unit e2e kernel test-kernels fuzz miri bench install clean setup setup-tests setup-bench
 
 # Only the agent writes to standard output, so that it can be piped.
 run: build
@@ -15,7 +15,7 @@ run: build
 build: setup
 	@cargo build --release --locked -p qtap
 
-test: setup-tests lint unit e2e fuzz
+test: setup-tests lint unit e2e kernel fuzz
 
 lint: setup
 	scripts/lint
@@ -26,8 +26,18 @@ unit: setup-tests
 e2e: setup-tests build
 	scripts/e2e
 
+# The oldest kernel, which has the build of its own.
+kernel: setup-tests build
+	scripts/test-kernels 5.10
+
+test-kernels: setup-tests build
+	scripts/test-kernels $(KERNELS)
+
 fuzz: setup-tests
 	scripts/fuzz $(FUZZ_SECONDS)
+
+miri: setup
+	scripts/miri
 
 # Some benchmarks alone: make bench BENCH='throughput plain --rounds 3'
 bench: setup-bench build

@@ -240,6 +240,7 @@ static __always_inline void close_connection(struct connection *conn)
 		return;
 	event.kind = EVENT_CLOSED;
 	event.reset = conn->reset;
+	event.uring = conn->uring;
 	event.connection = conn->id;
 	event.time = bpf_ktime_get_ns();
 	event.written = conn->position[DIRECTION_EGRESS];

@@ -35,6 +35,9 @@ static __always_inline void count_missing(u32 loss, u64 missing)
 	case LOSS_UNREADABLE:
 		count(COUNT_UNREADABLE_BYTES, missing);
 		break;
+	case LOSS_URING:
+		count(COUNT_URING_BYTES, missing);
+		break;
 	case LOSS_SKIPPED:
 		count(COUNT_SKIPPED_BYTES, missing);
 		break;

@@ -41,6 +41,7 @@ enum loss {
 	LOSS_FAULT = 2,
 	LOSS_UNREADABLE = 3,
 	LOSS_SKIPPED = 4,
+	LOSS_URING = 5,
 };
 
 enum {
@@ -78,7 +79,9 @@ struct event_opened {
 
 struct event_closed {
 	u32 kind;
-	u32 reset;
+	u16 reset;
+	/* Something of it was moved by io_uring. */
+	u16 uring;
 	u64 connection;
 	u64 time;
 	u64 written;
@@ -267,6 +270,8 @@ enum counter {
 	COUNT_TRACES_LOST,
 	COUNT_OPENED,
 	COUNT_CLOSED,
+	COUNT_URING_BYTES,
+	COUNT_UNUSED,
 	COUNTERS,
 };
 

@@ -30,7 +30,8 @@ enum id_family {
 	ID_STATE_AGAIN,
 	ID_SYSCALL,
 	ID_ITERATOR,
-	ID_FAMILIES = 4,
+	ID_URING,
+	ID_FAMILIES = 8,
 };
 
 struct {
@@ -73,6 +74,7 @@ enum id_family {
 	ID_STATE_AGAIN,
 	ID_SYSCALL,
 	ID_ITERATOR,
+	ID_URING,
 };
 
 /* Dense numbers: consecutive connections use different verdict slots. */

@@ -289,6 +289,48 @@ struct tcp_sock {
 	u32 write_seq;
 };
 
+/* io_uring: a request, and what it was asked for in the same memory. */
+struct io_cqe {
+	s32 res;
+};
+
+struct io_kiocb {
+	struct file *file;
+	u8 opcode;
+	struct io_cqe cqe;
+	void *async_data;
+};
+
+/* Since 6.4. Values are matched by name. */
+enum iter_type {
+	ITER_UBUF = 0,
+};
+
+struct iov_iter {
+	u8 iter_type;
+	unsigned long iov_offset;
+	void *ubuf;
+};
+
+struct msghdr {
+	struct iov_iter msg_iter;
+};
+
+struct io_async_msghdr {
+	struct msghdr msg;
+};
+
+struct io_sr_msg {
+	void *buf;
+	u32 msg_flags;
+	u32 done_io;
+	u16 flags;
+};
+
+struct io_rw {
+	u64 addr;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {

@@ -50,6 +50,8 @@ struct connection {
 	u8 reset;
 	/* It opened while new connections were only counted. */
 	u8 shed;
+	/* Something was moved by io_uring. */
+	u8 uring;
 };
 
 /*

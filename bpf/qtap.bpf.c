@@ -21,6 +21,7 @@
 #include "secrets.bpf.h"
 #include "calls.bpf.h"
 #include "process.bpf.h"
+#include "uring.bpf.h"
 
 /* Not used: takes the types into the BTF of the object, from which the Rust ones are made. */
 union event_types {

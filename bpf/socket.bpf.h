@@ -157,7 +157,8 @@ struct source {
 	u64 vectors;
 	u64 message;
 	u32 messages;
-	bool unreadable;
+	/* Why they cannot be read, or LOSS_NONE. */
+	u32 loss;
 };
 
 /* The ring had no room for `bytes` of a call that ends at `end`. All its other records are sent. */
@@ -167,12 +168,11 @@ static __always_inline void note_lost(struct connection *conn, u32 direction, u6
 	*(volatile u64 *)&conn->lost_end[direction & 1] = end;
 }
 
-static __always_inline void moved(struct task_struct *task, s32 fd, u32 direction, u64 bytes,
-				  const struct source *from)
+static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 bytes,
+				  const struct source *from, u32 steps)
 {
 	u64 skip_until = 0, stream_until = ~0ULL, position, end, start, stop, left;
 	u32 cpu = bpf_get_smp_processor_id(), slot;
-	struct sock *sk = tcp_sock_of(file_of(task, fd));
 	u64 key = (u64)sk, pid_tgid;
 	struct connection *conn;
 	struct verdict *verdict;
@@ -256,8 +256,8 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	s->event.tid = pid_tgid;
 	s->fill = 0;
 	s->lost = 0;
-	if (from->unreadable) {
-		flush(s, stop - start, LOSS_UNREADABLE);
+	if (from->loss) {
+		flush(s, stop - start, from->loss);
 		if (s->lost)
 			note_lost(conn, direction, end, s->lost);
 		return;
@@ -276,7 +276,7 @@ static __always_inline void moved(struct task_struct *task, s32 fd, u32 directio
 	s->message = from->message;
 	s->messages = from->messages;
 	s->message_left = from->message ? 0 : bytes;
-	for (int i = 0; i < COPY_STEPS; i++) {
+	for (int i = 0; i < steps; i++) {
 		if (!copy_step(cpu))
 			break;
 	}
@@ -375,7 +375,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 			return 0;
 		direction = DIRECTION_INGRESS;
 		from.buffer = SYSCALL_ARG2(regs);
-		from.unreadable = flags & MSG_TRUNC;
+		from.loss = flags & MSG_TRUNC ? LOSS_UNREADABLE : LOSS_NONE;
 		break;
 	case CALL_READV:
 	case CALL_WRITEV:
@@ -390,7 +390,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		if (call == CALL_RECVMSG) {
 			if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
 				return 0;
-			from.unreadable = flags & MSG_TRUNC;
+			from.loss = flags & MSG_TRUNC ? LOSS_UNREADABLE : LOSS_NONE;
 		}
 		if (!bpf_probe_read_user(&message, sizeof(message), (void *)SYSCALL_ARG2(regs))) {
 			from.vector = message.vector;
@@ -404,7 +404,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		if (call == CALL_RECVMMSG) {
 			if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
 				return 0;
-			from.unreadable = flags & MSG_TRUNC;
+			from.loss = flags & MSG_TRUNC ? LOSS_UNREADABLE : LOSS_NONE;
 		}
 		from.message = SYSCALL_ARG2(regs);
 		from.messages = result;
@@ -412,10 +412,10 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		break;
 	case CALL_SENDFILE:
 		direction = DIRECTION_EGRESS;
-		from.unreadable = true;
+		from.loss = LOSS_UNREADABLE;
 		break;
 	case CALL_SPLICE:
-		from.unreadable = true;
+		from.loss = LOSS_UNREADABLE;
 		if (tcp_sock_of(file_of(task, fd))) {
 			direction = DIRECTION_INGRESS;
 		} else {
@@ -434,7 +434,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		return 0;
 	}
 	TRACE(TRACE_SOCKET, call, fd, bytes, 0, 0, direction);
-	moved(task, fd, direction, bytes, &from);
+	moved(tcp_sock_of(file_of(task, fd)), fd, direction, bytes, &from, COPY_STEPS);
 	return 0;
 }
 

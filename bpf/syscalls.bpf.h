@@ -20,6 +20,8 @@ enum call {
 	CALL_ACCEPT,
 	CALL_ACCEPT4,
 	CALL_MMAP,
+	/* Not a system call: a request of io_uring. */
+	CALL_URING,
 };
 
 enum { SYSCALL_TABLE = 512 };

@@ -156,6 +156,10 @@ static __always_inline int destroyed(struct sock *sk)
 		if (conn->state == CONNECTION_PENDING)
 			count(COUNT_NEVER_OPENED, 1);
 	}
+	/* A server's child that nobody used as far as we see, and yet its bytes moved. */
+	if (conn->state == CONNECTION_PENDING && conn->time && !conn->pid &&
+	    conn->sent_final + conn->received_final > conn->unread)
+		count(COUNT_UNUSED, 1);
 	close_connection(conn);
 	forget_session(conn, key);
 	bpf_map_delete_elem(&connections, &key);

@@ -1,8 +1,9 @@
 """Judges what the emulated machines brought back, and prints one table: a column for each kernel, a row for each check.
 
-    python3 tests/kernels/report.py FOLDER VERSION…
+    python3 tests/kernels/report.py [--accept] FOLDER VERSION…
 
-FOLDER/VERSION/out is what tests/kernels/init wrote there. The exit code is 1 if any check failed anywhere.
+FOLDER/VERSION/out is what tests/kernels/init wrote there. The exit code is 1 if any check failed anywhere. With --accept the
+verifier's figures are taken over instead of compared.
 """
 
 import hashlib
@@ -11,6 +12,11 @@ import re
 import sys
 from pathlib import Path
 
+import figures
+
+# Its ports, ways to move the same body by io_uring.
+URING = {"message": 8090, "file": 8091, "vector": 8092, "multishot": 8093}
+URING_BODY = "".join(chr(ord("a") + index % 23) for index in range(100_000))
 GROUPS = ["sockets", "process", "existing", "tls-secrets", "tls-calls"]
 NUMBERS = "".join(f"{number}\n" for number in range(1, 50001))
 SMALL = "a small text\n"
@@ -38,6 +44,7 @@ class Machine:
     """What one machine brought back."""
 
     def __init__(self, folder):
+        self.version = folder.name
         self.out = folder / "out"
         expect((self.out / "steps").exists(), f"brought nothing back; see {folder / 'console'}")
         self.release = self.text("release")
@@ -76,6 +83,52 @@ def group(machine, name):
     expect(finding is not None, "doctor does not mention it")
     expect(finding["ok"], finding["found"])
     return "loads"
+
+
+def version_of(machine):
+    return tuple(int(part) for part in re.match(r"(\d+)\.(\d+)", machine.release).groups())
+
+
+def shows_requests(machine):
+    """The tracepoint of completions has the request."""
+    return version_of(machine) >= (5, 19)
+
+
+def shows_repeated(machine):
+    """There is a function to hook that tells each completion of a repeated request."""
+    return version_of(machine) >= (6, 10)
+
+
+def optional_group(machine, name, expected):
+    """Loads where it can, and is left out with a reason where it cannot: both are told in docs/kernels.md."""
+    if expected:
+        return group(machine, name)
+    found = {finding["name"]: finding for finding in machine.doctor.get("findings", [])}
+    finding = found[f"hooks: {name}"]
+    expect(not finding["ok"] and "nothing to hook" in finding["found"], f"{finding}")
+    return "nothing to hook"
+
+
+def uring(machine, way):
+    """Read where the kernel shows it; elsewhere the verdict names io_uring, and the kernel's own count the bytes."""
+    results = dict(line.split(" ", 1) for line in machine.text("clients").splitlines())
+    code, *length = results.get(f"uring-{way}", "none").split()
+    if code == "2" and version_of(machine) < (5, 19) and way == "multishot":
+        return "not in this kernel"
+    expect(code == "0" and int(length[0]) > len(URING_BODY), f"client: {code} {length}: {machine.text('uring.err')}")
+    readable = shows_requests(machine) and (way in ("message", "file") or (way == "multishot" and shows_repeated(machine)))
+    program = "/usr/bin/uring"
+    for side, events in zip(("client", "server"), machine.ends(URING[way], program, program)):
+        expect(len(events) == 1, f"{side}: {len(events)} connections")
+        health = events[0]["health"]
+        if readable:
+            healthy(machine, side, events[0], f"uring-{way}", URING_BODY, None)
+            continue
+        reasons = [reason["code"] for reason in health["reasons"]]
+        expect("io_uring" in reasons and health["status"] == "degraded", f"{side}: {health['status']} {reasons}")
+        moved = health["socketBytesSent"] + health["socketBytesReceived"]
+        expect(moved > len(URING_BODY), f"{side}: the kernel counted {moved} bytes")
+    return "healthy" if readable else "degraded: io_uring"
 
 
 def ready(machine):
@@ -143,6 +196,8 @@ def losses(machine):
     expect(machine.text("metrics"), "no metrics")
     pattern = r'^(qtap_\w+_lost_total\{.*stage="(?:kernel|probe)".*\}) ([1-9][0-9]*)$'
     lost = re.findall(pattern, machine.text("metrics"), re.MULTILINE)
+    # Looked at with the exchanges of io_uring.
+    lost = [(name, value) for name, value in lost if "io_uring" not in name]
     expect(not lost, " ".join(f"{name}={value}" for name, value in lost))
     return "none"
 
@@ -154,20 +209,28 @@ def end(machine):
 
 
 def verified(machine):
-    """Not a check: instructions that the verifier walked through, of the largest program and of all, where the kernel tells."""
-    counts = [line.split() for line in machine.text("programs").splitlines()]
-    counts = {parts[0]: int(parts[1]) for parts in counts if len(parts) == 2}
-    if not counts:
-        return "not told"
-    largest = max(counts, key=counts.get)
-    return f"{largest} {counts[largest]:,}"
+    """Instructions that the verifier walked through, of the largest program and of all, against what was accepted."""
+    found = figures.parse(machine.text("verified"))
+    expect(found, "the agent told no figures")
+    problems = figures.compare(machine.version, found, figures.load(), figures.compiler())
+    expect(not problems, "\n    " + "\n    ".join(problems))
+    largest = max(found, key=found.get)
+    return f"{largest} {found[largest]:,}, all {sum(found.values()):,}"
 
 
 CHECKS = (
     [("kernel", lambda machine: machine.release)]
     + [(f"hooks: {name}", lambda machine, name=name: group(machine, name)) for name in GROUPS]
+    + [
+        ("hooks: io-uring", lambda machine: optional_group(machine, "io-uring", shows_requests(machine))),
+        (
+            "hooks: io-uring-hooks",
+            lambda machine: optional_group(machine, "io-uring-hooks", shows_repeated(machine) or not shows_requests(machine)),
+        ),
+    ]
     + [("ready", ready)]
     + [(f"exchange: {name}", lambda machine, name=name: exchange(machine, name)) for name in EXCHANGES]
+    + [(f"io_uring: {way}", lambda machine, way=way: uring(machine, way)) for way in URING]
     + [("idle connection", idle), ("losses", losses), ("end", end), ("verifier", verified)]
 )
 
@@ -197,5 +260,19 @@ def main(folder, versions):
     return 1 if problems else 0
 
 
+def accept(folder, versions):
+    found = {version: figures.parse(Machine(Path(folder) / version).text("verified")) for version in versions}
+    lacking = [version for version in versions if not found[version]]
+    expect(not lacking, f"the agent told no figures on {lacking}")
+    figures.accept(found)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    arguments = sys.argv[1:]
+    if arguments[0] == "--accept":
+        arguments = arguments[1:]
+        try:
+            accept(arguments[0], arguments[1:])
+        except Failed as error:
+            sys.exit(f"test-kernels: {error}")
+    sys.exit(main(arguments[0], arguments[1:]))

@@ -242,6 +242,7 @@ fn event(line: Line) -> anyhow::Result<Event> {
             unread: 0,
             lost_ring_full: 0,
             reset,
+            io_uring: false,
         }),
         Line::Secret {
             id,

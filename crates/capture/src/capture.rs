@@ -73,32 +73,37 @@ impl Capture {
     /// Attaches all groups that loaded, sockets and processes first; from then on events flow. Tells what became of each group.
     pub fn attach(&mut self) -> Vec<GroupReport> {
         let mut reports = self.left_out.clone();
-        for group in [Group::Sockets, Group::Process] {
+        for group in Group::AT_ONCE {
             if self.groups.contains(&group) {
-                let problem = self.attach_group(group).err().map(|error| error.to_string());
+                let problem = match self.attach_group(group) {
+                    Ok(0) => Some("nothing to hook on this kernel".to_owned()),
+                    Ok(_) => None,
+                    Err(error) => Some(error.to_string()),
+                };
                 reports.push(GroupReport { group, problem });
             }
         }
-        // The others attach where they are asked to.
-        let idle = [Group::Existing, Group::TlsSecrets, Group::TlsCalls];
-        reports.extend(
-            idle.into_iter()
-                .filter(|group| self.groups.contains(group))
-                .map(|group| GroupReport { group, problem: None }),
-        );
+        let waiting = self.groups.iter().filter(|group| !Group::AT_ONCE.contains(group));
+        reports.extend(waiting.map(|group| GroupReport {
+            group: *group,
+            problem: None,
+        }));
         reports.sort_by_key(|report| report.group);
         reports
     }
 
-    fn attach_group(&mut self, group: Group) -> Result<(), libbpf_rs::Error> {
+    /// All programs of the group, or none; tells how many.
+    fn attach_group(&mut self, group: Group) -> Result<usize, libbpf_rs::Error> {
         let mut links = Vec::new();
         for program in self.object.progs_mut() {
-            if Group::of_section(&program.section().to_string_lossy()) == Some(group) {
+            let section = program.section().to_string_lossy().into_owned();
+            if program.autoload() && Group::of_section(&section) == Some(group) {
                 links.push(program.attach_trace()?);
             }
         }
+        let attached = links.len();
         self.links.append(&mut links);
-        Ok(())
+        Ok(attached)
     }
 
     /// Finds the connections that exist, which are then told as [`crate::Opened`] with `midstream`. To be called after

@@ -75,6 +75,7 @@ fn closed(record: &[u8]) -> Option<Event> {
         unread: event.unread,
         lost_ring_full: event.lost_ring_full,
         reset: event.reset != 0,
+        io_uring: event.uring != 0,
     }))
 }
 
@@ -82,6 +83,7 @@ fn loss(reason: u8) -> Loss {
     match kernel::loss(u32::from(reason)) {
         kernel::loss::LOSS_CALL_CAP => Loss::CallCap,
         kernel::loss::LOSS_UNREADABLE => Loss::Unreadable,
+        kernel::loss::LOSS_URING => Loss::IoUring,
         kernel::loss::LOSS_SKIPPED => Loss::Skipped,
         _ => Loss::Fault,
     }

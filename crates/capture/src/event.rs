@@ -109,12 +109,19 @@ pub enum Loss {
     Fault,
     /// There was no user memory: sendfile, splice.
     Unreadable,
+    /// A request of io_uring whose memory is not known.
+    IoUring,
     /// A verdict asked not to copy them; no loss, but a gap.
     Skipped,
     /// A queue in user space was full.
     QueueFull,
     /// The agent was over its share of the CPU ([`crate::Control::shed`]).
     LoadShed,
+}
+
+impl Loss {
+    /// How many there are.
+    pub const COUNT: usize = Self::LoadShed as usize + 1;
 }
 
 /// A connection that a process uses: sent once, before or shortly after its first [`Data`].
@@ -201,6 +208,8 @@ pub struct Closed {
     pub lost_ring_full: u64,
     /// The peer or the process reset it.
     pub reset: bool,
+    /// Some of its bytes were moved by io_uring; not all such requests show in `written` and `read` on all kernels.
+    pub io_uring: bool,
 }
 
 /// A traffic secret that a TLS library derived.

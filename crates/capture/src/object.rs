@@ -28,6 +28,10 @@ static COMPLAINT: Mutex<String> = Mutex::new(String::new());
 #[allow(clippy::needless_pass_by_value, reason = "the type of the callback")]
 fn note(level: PrintLevel, text: String) {
     let text = text.trim_end();
+    if let Some((program, instructions)) = verified(text) {
+        tracing::trace!(program, instructions, "program verified");
+        return;
+    }
     tracing::trace!(level = ?level, "{text}");
     if level == PrintLevel::Warn
         && let Ok(mut complaint) = COMPLAINT.lock()
@@ -42,10 +46,23 @@ fn reason_of(text: &str) -> Option<String> {
     let line = text.lines().rev().find(|line| {
         !(line.trim().is_empty() || line.contains("PROG LOAD LOG") || line.starts_with("processed "))
     })?;
-    if line.contains("failed to load") {
+    // The error code, which the caller has, or a guess of libbpf's, at any refusal.
+    let empty = ["failed to load", "program load failed", "try raising 'ulimit -l'"];
+    if empty.iter().any(|phrase| line.contains(phrase)) {
         return None;
     }
     Some(line.chars().take(300).collect())
+}
+
+/// Verifier log of statistics only (`BPF_LOG_STATS`): without the reason of a refusal.
+const LOG_STATISTICS: u32 = 4;
+
+/// Program and instructions that the verifier walked through, of its statistics.
+fn verified(text: &str) -> Option<(&str, u64)> {
+    let (_, rest) = text.split_once("prog '")?;
+    let (program, log) = rest.split_once("': -- BEGIN PROG LOAD LOG --")?;
+    let counts = log.lines().find_map(|line| line.strip_prefix("processed "))?;
+    Some((program, counts.split(' ').next()?.parse().ok()?))
 }
 
 /// Loads all groups; where that fails, each group that loads.
@@ -61,21 +78,38 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     } else {
         OBJECT
     };
-    let multi = version.is_none_or(|version| version >= MULTI_LINKS);
-    let load_groups = |groups: &BTreeSet<Group>| load_groups(bytes, options, multi, groups);
-    let all: BTreeSet<Group> = Group::ALL.into();
+    let multi = links_many(version);
+    let figures = tracing::enabled!(tracing::Level::TRACE);
+    let load_groups = |groups: &BTreeSet<Group>| {
+        // Statistics of the verifier come in place of its reasons.
+        if figures && let Ok(object) = load_groups(bytes, options, version, groups, LOG_STATISTICS) {
+            return Ok(object);
+        }
+        load_groups(bytes, options, version, groups, 0)
+    };
+    let mut left_out = Vec::new();
+    let mut all: BTreeSet<Group> = Group::ALL.into();
+    // Whole families of kernels refuse these. Tried alone that is told in milliseconds; with the others, once they are verified.
+    if let Err(error) = trial(bytes, version, Group::IoUringHooks) {
+        all.remove(&Group::IoUringHooks);
+        left_out.push(GroupReport {
+            group: Group::IoUringHooks,
+            problem: Some(format!(
+                "this kernel does not let its functions be hooked ({error})"
+            )),
+        });
+    }
     if let Ok(object) = load_groups(&all) {
         return Ok(Loaded {
             object,
             groups: all,
-            left_out: Vec::new(),
+            left_out,
             multi,
         });
     }
     let mut groups = BTreeSet::from([Group::Sockets]);
     let mut object = load_groups(&groups)?;
-    let mut left_out = Vec::new();
-    for group in Group::ALL.into_iter().filter(|group| *group != Group::Sockets) {
+    for group in all.into_iter().filter(|group| *group != Group::Sockets) {
         let more = groups.iter().copied().chain([group]).collect();
         match load_groups(&more) {
             Ok(loaded) => (object, groups) = (loaded, more),
@@ -93,11 +127,49 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     })
 }
 
+/// Whether a group loads alone, and if not, what the kernel said.
+fn trial(bytes: &[u8], version: Option<KernelVersion>, group: Group) -> Result<(), String> {
+    let smallest = Options {
+        data_ring: 0,
+        control_ring: 0,
+        max_connections: 1,
+        ..Options::default()
+    };
+    match load_groups(bytes, &smallest, version, &BTreeSet::from([group]), 0) {
+        Ok(_) => Ok(()),
+        Err(Error::Load { reason, source }) if reason.is_empty() => Err(source.to_string()),
+        Err(Error::Load { reason, .. }) => Err(reason),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// User probes of one program in a file can be one link.
+fn links_many(version: Option<KernelVersion>) -> bool {
+    version.is_none_or(|version| version >= MULTI_LINKS)
+}
+
+/// Whether this kernel is one for the program: what io_uring shows changed in [`URING_TRACED`] and in [`URING_REPEATED`].
+fn exists(section: &str, version: Option<KernelVersion>) -> bool {
+    let is_since = |least| version.is_none_or(|version| version >= least);
+    match Group::of_section(section) {
+        Some(Group::IoUring) => is_since(URING_TRACED),
+        Some(Group::IoUringHooks) if section.ends_with("io_req_post_cqe") => is_since(URING_REPEATED),
+        Some(Group::IoUringHooks) => !is_since(URING_TRACED),
+        _ => true,
+    }
+}
+
+/// The tracepoint of completions has the request.
+const URING_TRACED: KernelVersion = KernelVersion(5, 19);
+/// `io_req_post_cqe` tells the completions of requests that complete more than once.
+const URING_REPEATED: KernelVersion = KernelVersion(6, 10);
+
 fn load_groups(
     bytes: &[u8],
     options: &Options,
-    multi: bool,
+    version: Option<KernelVersion>,
     groups: &BTreeSet<Group>,
+    log_level: u32,
 ) -> Result<Object, Error> {
     let mut open = ObjectBuilder::default()
         .name("qtap")
@@ -107,10 +179,13 @@ fn load_groups(
             source,
         })?;
     set_sizes(&mut open, options)?;
+    let multi = links_many(version);
     for mut program in open.progs_mut() {
         let section = program.section().to_string_lossy().into_owned();
-        let wanted = Group::of_section(&section).is_some_and(|group| groups.contains(&group));
+        let wanted = Group::of_section(&section).is_some_and(|group| groups.contains(&group))
+            && exists(&section, version);
         program.set_autoload(wanted);
+        program.set_log_level(log_level);
         if multi && (section.starts_with("uprobe") || section.starts_with("uretprobe")) {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
@@ -183,6 +258,14 @@ mod tests {
         assert_eq!(ring_size("data_ring", 5000).unwrap(), 8192);
         assert_eq!(ring_size("data_ring", 16 << 20).unwrap(), 16 << 20);
         assert!(ring_size("data_ring", 2 << 30).is_err());
+    }
+
+    #[test]
+    fn the_figure_of_the_verifier_is_told_with_its_program() {
+        let log = "libbpf: prog 'sys_exit': -- BEGIN PROG LOAD LOG --\nverification time 7 usec\nstack depth 8+16\n\
+                   processed 235002 insns (limit 1000000) max_states_per_insn 4\n-- END PROG LOAD LOG --";
+        assert_eq!(verified(log), Some(("sys_exit", 235_002)));
+        assert_eq!(verified("libbpf: prog 'sys_exit': found map"), None);
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn system_call(number: u32) -> Option<&'static str> {
         call::CALL_SPLICE => "syscall/splice",
         call::CALL_ACCEPT => "syscall/accept",
         call::CALL_ACCEPT4 => "syscall/accept4",
+        call::CALL_URING => "io_uring",
         _ => return None,
     })
 }
@@ -126,9 +127,9 @@ mod tests {
     fn every_message_has_a_text_of_its_own() {
         let last = message::MESSAGE_EXIT.0;
         let mut texts: Vec<_> = (0..=last).filter_map(text).collect();
-        assert_eq!(texts.len(), 14 + 20);
+        assert_eq!(texts.len(), 15 + 20);
         texts.sort_unstable();
         texts.dedup();
-        assert_eq!(texts.len(), 14 + 20);
+        assert_eq!(texts.len(), 15 + 20);
     }
 }

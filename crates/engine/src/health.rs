@@ -156,8 +156,10 @@ pub enum ReasonCode {
     CallCap,
     /// User memory could not be read.
     MemoryFault,
-    /// Bytes without user memory: sendfile, splice, io_uring.
+    /// Bytes without user memory: sendfile, splice.
     UnreadableBytes,
+    /// Bytes of io_uring that could not be read or seen.
+    IoUring,
     /// The kernel moved bytes that no call showed.
     BytesUnaccounted,
     /// Header fields refer to a table begun before the capture.
@@ -201,6 +203,7 @@ impl ReasonCode {
             Self::CallCap => "call_cap",
             Self::MemoryFault => "memory_fault",
             Self::UnreadableBytes => "unreadable_bytes",
+            Self::IoUring => "io_uring",
             Self::BytesUnaccounted => "bytes_unaccounted",
             Self::HpackUnsynced => "hpack_unsynced",
             Self::BodyTruncated => "body_truncated",

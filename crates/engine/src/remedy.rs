@@ -57,6 +57,9 @@ impl ReasonCode {
             Self::UnreadableBytes => {
                 "bytes went by sendfile or splice and never were in the program's memory; turn it off in the server (nginx: sendfile off) to see them"
             }
+            Self::IoUring => {
+                "the program uses io_uring in a way that this kernel does not show; `qtap doctor` tells what it shows, docs/kernels.md what each kernel can"
+            }
             Self::BytesUnaccounted => {
                 "the program may use io_uring or close with unread data; compare the numbers"
             }
@@ -74,7 +77,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -97,6 +100,7 @@ impl ReasonCode {
         Self::CallCap,
         Self::MemoryFault,
         Self::UnreadableBytes,
+        Self::IoUring,
         Self::BytesUnaccounted,
         Self::HpackUnsynced,
         Self::BodyTruncated,

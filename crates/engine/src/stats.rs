@@ -77,6 +77,7 @@ stats! {
     Counter gap_call_cap "qtap_engine_gap_bytes_total" [("reason", "call_cap")], "Socket bytes that were to be captured and were not.";
     Counter gap_fault "qtap_engine_gap_bytes_total" [("reason", "memory_fault")], "Socket bytes that were to be captured and were not.";
     Counter gap_unreadable "qtap_engine_gap_bytes_total" [("reason", "unreadable_bytes")], "Socket bytes that were to be captured and were not.";
+    Counter gap_io_uring "qtap_engine_gap_bytes_total" [("reason", "io_uring")], "Socket bytes that were to be captured and were not.";
     Counter gap_shed "qtap_engine_gap_bytes_total" [("reason", "load_shed")], "Socket bytes that were to be captured and were not.";
     Counter bytes "qtap_engine_bytes_total" [], "Socket bytes that reached the engine.";
     Counter plaintext_bytes "qtap_engine_plaintext_bytes_total" [], "Bytes handed to detection and parsers.";
@@ -101,6 +102,7 @@ impl Stats {
             &self.gap_call_cap,
             &self.gap_fault,
             &self.gap_unreadable,
+            &self.gap_io_uring,
             &self.gap_shed,
         ];
         reasons.iter().map(|counter| counter.get()).sum()
@@ -114,6 +116,7 @@ impl Stats {
             Loss::CallCap => &self.gap_call_cap,
             Loss::Fault => &self.gap_fault,
             Loss::Unreadable => &self.gap_unreadable,
+            Loss::IoUring => &self.gap_io_uring,
             Loss::LoadShed => &self.gap_shed,
             Loss::Skipped => return,
         };

@@ -13,6 +13,9 @@ use crate::privileges::{Confinement, Role};
 struct Finding {
     name: String,
     ok: bool,
+    /// A host without it is sound.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    optional: bool,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
@@ -23,6 +26,7 @@ impl Finding {
         Self {
             name: name.into(),
             ok,
+            optional: false,
             found: found.into(),
             remedy: (!ok).then(|| remedy.to_owned()),
         }
@@ -38,15 +42,16 @@ pub(crate) fn run(json: bool, keep_privileges: bool) -> anyhow::Result<ExitCode>
     match print(&findings, json) {
         // The reader has seen enough, as in `qtap doctor | head`.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => {
-            let all_well = findings.iter().all(|finding| finding.ok);
-            Ok(if all_well {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(1)
-            })
-        }
+        _ => Ok(if all_well(&findings) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(1)
+        }),
     }
+}
+
+fn all_well(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.ok || finding.optional)
 }
 
 fn print(findings: &[Finding], json: bool) -> std::io::Result<()> {
@@ -54,7 +59,7 @@ fn print(findings: &[Finding], json: bool) -> std::io::Result<()> {
     let can_capture = findings
         .iter()
         .any(|finding| finding.name == "hooks: sockets" && finding.ok);
-    let all_well = findings.iter().all(|finding| finding.ok);
+    let all_well = all_well(findings);
     let verdict = match (can_capture, all_well) {
         (_, true) => "this host can capture",
         (true, false) => "this host can capture, with limits",
@@ -68,7 +73,11 @@ fn print(findings: &[Finding], json: bool) -> std::io::Result<()> {
             writeln!(
                 out,
                 "{} {:<22} {}",
-                if finding.ok { "✓" } else { "✗" },
+                match (finding.ok, finding.optional) {
+                    (true, _) => "✓",
+                    (false, true) => "-",
+                    (false, false) => "✗",
+                },
                 finding.name,
                 finding.found
             )?;
@@ -159,12 +168,15 @@ fn hooks() -> Vec<Finding> {
             .map(|report| {
                 let ok = report.problem.is_none();
                 let found = report.problem.unwrap_or_else(|| "load and attach".to_owned());
-                Finding::new(
-                    format!("hooks: {}", report.group),
-                    ok,
-                    found,
-                    "the kernel refuses this group; the others work without it",
-                )
+                let remedy = if report.group.is_optional() {
+                    "nothing, unless programs use io_uring: docs/kernels.md says what each kernel shows of it"
+                } else {
+                    "the kernel refuses this group; the others work without it"
+                };
+                Finding {
+                    optional: report.group.is_optional(),
+                    ..Finding::new(format!("hooks: {}", report.group), ok, found, remedy)
+                }
             })
             .collect(),
         Err(error) => {

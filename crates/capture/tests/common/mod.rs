@@ -41,7 +41,10 @@ impl Tap {
         };
         let mut capture = Capture::load(&options).expect("the kernel side loads; tests run as root");
         for report in capture.attach() {
-            assert_eq!(report.problem, None, "{}", report.group);
+            assert!(
+                report.problem.is_none() || report.group.is_optional(),
+                "{report:?}"
+            );
         }
         let reader = capture.reader().unwrap();
         let control = capture.control();

@@ -30,7 +30,7 @@ pub(crate) struct Tally {
     /// Socket bytes in order so far, captured and skipped on request: `[egress, ingress]`.
     captured: [u64; 2],
     /// Socket bytes missing, by reason; skipped ones are not among them.
-    gaps: [u64; 7],
+    gaps: [u64; Loss::COUNT],
     /// A call was read on a connection whose secrets had been given up.
     calls_late: bool,
     /// Records dropped because the backlog was full.

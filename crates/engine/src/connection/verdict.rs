@@ -304,7 +304,10 @@ impl Evidence<'_> {
             .closed
             .is_some_and(|closed| closed.kernel_sent + closed.kernel_received > 0);
         if kernel_moved && !self.exclusion.data {
-            reasons.add(ReasonCode::NoData, "the kernel moved bytes, none was captured");
+            // Why is said by the bytes step.
+            if self.closed.is_none_or(|closed| !closed.io_uring) {
+                reasons.add(ReasonCode::NoData, "the kernel moved bytes, none was captured");
+            }
             return CheckState::Missing;
         }
         CheckState::NotApplicable
@@ -318,6 +321,7 @@ impl Evidence<'_> {
             (Loss::Fault, ReasonCode::MemoryFault),
             (Loss::Unreadable, ReasonCode::UnreadableBytes),
             (Loss::LoadShed, ReasonCode::LoadShed),
+            (Loss::IoUring, ReasonCode::IoUring),
         ];
         let mut state = CheckState::Ok;
         for (loss, code) in causes {
@@ -351,7 +355,12 @@ impl Evidence<'_> {
         ] {
             if kernel > seen {
                 let detail = format!("the kernel {way} {kernel} bytes, calls that were seen moved {seen}");
-                reasons.add(ReasonCode::BytesUnaccounted, detail);
+                let code = if closed.io_uring {
+                    ReasonCode::IoUring
+                } else {
+                    ReasonCode::BytesUnaccounted
+                };
+                reasons.add(code, detail);
                 state = CheckState::Partial;
             }
         }

@@ -279,6 +279,7 @@ impl Bench {
             unread: 0,
             lost_ring_full: 0,
             reset: false,
+            io_uring: false,
         }
     }
 

@@ -114,7 +114,11 @@ impl Agent {
         let groups = capture.attach();
         for report in &groups {
             if let Some(problem) = &report.problem {
-                tracing::warn!(group = %report.group, problem, "hook group is left out");
+                if report.group.is_optional() {
+                    tracing::debug!(group = %report.group, problem, "optional hook group is left out");
+                } else {
+                    tracing::warn!(group = %report.group, problem, "hook group is left out");
+                }
             }
         }
 
