@@ -35,6 +35,8 @@
 mod arena;
 mod bindings;
 mod capture;
+#[cfg(any(test, fuzzing))]
+mod checks;
 mod clock;
 mod control;
 mod counters;
@@ -54,6 +56,12 @@ mod shared;
 mod trace;
 mod uprobe;
 mod verdict;
+
+/// Decodes `record` and checks what must hold; for the fuzz target.
+#[cfg(fuzzing)]
+pub fn check_record(record: &[u8]) {
+    checks::run(record);
+}
 
 pub use capture::Capture;
 pub use clock::{cpu_time, now};

@@ -68,7 +68,7 @@ pub(crate) fn hostname(root: &Path) -> Option<String> {
 }
 
 /// `passwd(5)`; the first name of a uid counts, as for `getpwuid(3)`.
-fn parse_passwd(text: &str) -> HashMap<u32, String> {
+pub(crate) fn parse_passwd(text: &str) -> HashMap<u32, String> {
     let mut users = HashMap::new();
     for line in text.lines().take(MAX_USERS) {
         let mut fields = line.split(':');

@@ -28,6 +28,8 @@
 
 mod accounts;
 mod cgroup;
+#[cfg(any(test, fuzzing))]
+mod checks;
 mod decide;
 mod environment;
 mod observer;
@@ -37,6 +39,12 @@ mod retention;
 mod stats;
 mod table;
 mod writer;
+
+/// Reads `input` in the place of what /proc and files of observed processes say, and checks what must hold; for the fuzz target.
+#[cfg(fuzzing)]
+pub fn check_parsers(input: &[u8]) {
+    checks::run(input);
+}
 
 pub use decide::{Decision, IgnoreReason, Layers, decide, matches};
 pub use record::{Container, Process, Strategy, User};

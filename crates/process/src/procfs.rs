@@ -156,7 +156,7 @@ pub(crate) fn read_foreign_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> 
 }
 
 /// Fields of `proc_pid_stat(5)`; the name in the second may hold blanks and parentheses.
-fn parse_stat(text: &str, tick_ns: u64) -> Option<Stat> {
+pub(crate) fn parse_stat(text: &str, tick_ns: u64) -> Option<Stat> {
     let (_, after_name) = text.rsplit_once(") ")?;
     let field = |number: usize| after_name.split(' ').nth(number - 3);
     Some(Stat {

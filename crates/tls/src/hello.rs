@@ -42,6 +42,13 @@ pub struct ServerHello {
 
 mod parse;
 
+/// Reads `body` as each of the messages that say something about a connection, and checks what must hold of them; for the
+/// fuzz target.
+#[cfg(fuzzing)]
+pub fn check(body: &[u8]) {
+    parse::checks::run(body);
+}
+
 pub(crate) use parse::{
     ParsedServerHello, parse_client_hello, parse_encrypted_extensions, parse_server_hello,
 };

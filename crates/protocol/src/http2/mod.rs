@@ -17,3 +17,9 @@ mod streams;
 
 pub use frame::looks_like_frames;
 pub use parser::{Parser, Start};
+
+/// Decodes a header block and checks what must hold of it; for the fuzz target.
+#[cfg(fuzzing)]
+pub fn check_hpack(input: &[u8]) {
+    hpack::checks::run(input);
+}

@@ -200,9 +200,52 @@ fn protocol_names(mut data: Reader<'_>) -> Vec<String> {
     names
 }
 
+/// What must hold whatever comes in. Run by the fuzz target and on random bytes by a test.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks {
+    use super::*;
+
+    /// Nothing is made up: all that is told has its bytes in the message.
+    pub(crate) fn run(body: &[u8]) {
+        if let Some(hello) = parse_client_hello(body) {
+            let names: usize = hello.alpn.iter().map(|name| name.chars().count()).sum();
+            let numbers = 2 * (hello.versions.len() + hello.cipher_suites.len());
+            let name = hello.sni.as_ref().map_or(0, String::len);
+            assert!(
+                names + name <= body.len() && numbers <= body.len() + 2,
+                "{hello:?}"
+            );
+            assert!(!hello.versions.is_empty() || body.len() > 2);
+            assert_eq!(body.get(2..34), Some(&hello.random[..]));
+        }
+        if let Some(parsed) = parse_server_hello(body) {
+            assert_eq!(body.get(2..34), Some(&parsed.hello.random[..]));
+        }
+        if let Some((Some(name), _)) = parse_encrypted_extensions(body) {
+            assert!(name.chars().count() <= body.len());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever the bytes are, and where a hello is cut.
+    #[test]
+    fn random_bytes_make_nothing_up() {
+        let mut state = 1_u32;
+        let mut body = Vec::new();
+        for _ in 0..if cfg!(miri) { 300 } else { 4_000 } {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            body.push(if state >> 31 == 0 {
+                0
+            } else {
+                (state >> 24) as u8 % 48
+            });
+            checks::run(body.get(body.len().saturating_sub(200)..).unwrap_or_default());
+        }
+    }
 
     fn client_hello(extensions: &[(u16, &[u8])]) -> Vec<u8> {
         let mut body = vec![3, 3];

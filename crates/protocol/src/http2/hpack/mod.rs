@@ -1,5 +1,7 @@
 //! HPACK decoding (RFC 7541) that can join in the middle and survive losses (`protocols.md` 4.4).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
 mod huffman;
 mod primitive;
 mod table;
