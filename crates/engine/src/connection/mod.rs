@@ -93,6 +93,8 @@ pub(crate) struct Connection {
     stopping: bool,
     /// The event of its end was lost.
     end_lost: bool,
+    /// Bytes held when the worker last counted them.
+    pub(crate) counted: usize,
     /// The earliest wake-up that the worker has queued.
     pub(crate) scheduled: Option<KernelTime>,
 }
@@ -145,6 +147,7 @@ impl Connection {
             part: 0,
             stopping: false,
             end_lost: false,
+            counted: 0,
             scheduled: None,
         }
     }
