@@ -11,7 +11,7 @@ use crate::control::SettingsMemory;
 use crate::group::{Group, GroupReport};
 use crate::object::{self, Loaded};
 use crate::programs::LoadedPrograms;
-use crate::ring::Ring;
+use crate::ring::{Positions, Ring};
 use crate::{Control, Error, Hook, Options, Pid, ProbeLinks, Reader, uprobe};
 
 /// The loaded object and what is attached of it. Dropping it detaches everything; nothing is pinned, so the end of the process
@@ -51,11 +51,11 @@ impl Capture {
             vec![
                 (
                     "control_ring_unread_bytes",
-                    Ring::new(handle(&object, "control_ring")?)?,
+                    Positions::of(&handle(&object, "control_ring")?)?,
                 ),
                 (
                     "data_ring_unread_bytes",
-                    Ring::new(handle(&object, "data_ring")?)?,
+                    Positions::of(&handle(&object, "data_ring")?)?,
                 ),
             ],
         )?;

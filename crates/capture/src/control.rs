@@ -11,7 +11,7 @@ use crate::bindings as kernel;
 use crate::counters::{Counters, closed_lost, process_events_lost, read_counters};
 use crate::decode::device_to_kernel;
 use crate::programs::LoadedPrograms;
-use crate::ring::Ring;
+use crate::ring::Positions;
 use crate::shared::SharedMemory;
 use crate::{
     ConnectionId, DirectionFilter, Error, Living, Pid, ProcessVerdict, Settings, Shed, TraceModule, Verdict,
@@ -36,7 +36,7 @@ struct Inner {
     counters: MapHandle,
     connections: MapHandle,
     programs: LoadedPrograms,
-    rings: Vec<(&'static str, Ring)>,
+    rings: Vec<(&'static str, Positions)>,
 }
 
 impl Control {
@@ -50,7 +50,7 @@ impl Control {
         counters: MapHandle,
         connections: MapHandle,
         programs: LoadedPrograms,
-        rings: Vec<(&'static str, Ring)>,
+        rings: Vec<(&'static str, Positions)>,
     ) -> Result<Self, Error> {
         let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();
         let verdicts = SharedMemory::map(verdicts, 0, length, true).map_err(|source| Error::System {

@@ -16,6 +16,39 @@ const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
 const HEADER: usize = 8;
 
+/// How far a ring is written and read, for whoever does not consume it. Maps none of its data: all pages of a mapping count as ours.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    consumer: SharedMemory,
+    producer: SharedMemory,
+}
+
+impl Positions {
+    /// Those of the ring `map`.
+    pub(crate) fn of(map: &MapHandle) -> Result<Self, Error> {
+        let page = page_size();
+        Ok(Self {
+            consumer: share(map, 0, page, false)?,
+            producer: share(map, page, page, false)?,
+        })
+    }
+
+    /// Bytes that were not read yet.
+    pub(crate) fn unread(&self) -> u64 {
+        let position =
+            |page: &SharedMemory| atomic(page.at(0)).map_or(0, |at: &AtomicU64| at.load(Ordering::Acquire));
+        let read = position(&self.consumer);
+        position(&self.producer).saturating_sub(read)
+    }
+}
+
+fn share(map: &MapHandle, offset: usize, length: usize, writable: bool) -> Result<SharedMemory, Error> {
+    SharedMemory::map(&map.as_fd(), offset, length, writable).map_err(|source| Error::System {
+        attempt: "map a ring buffer",
+        source,
+    })
+}
+
 /// The consumer of one ring.
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -32,15 +65,9 @@ impl Ring {
     pub(crate) fn new(map: MapHandle) -> Result<Self, Error> {
         let page = page_size();
         let size = map.max_entries() as usize;
-        let share = |offset, length, writable| {
-            SharedMemory::map(&map.as_fd(), offset, length, writable).map_err(|source| Error::System {
-                attempt: "map a ring buffer",
-                source,
-            })
-        };
-        let consumer = share(0, page, true)?;
+        let consumer = share(&map, 0, page, true)?;
         // The data are mapped twice in a row, so that no record wraps.
-        let producer = share(page, page + 2 * size, false)?;
+        let producer = share(&map, page, page + 2 * size, false)?;
         let mut ring = Self {
             map,
             consumer,
@@ -72,14 +99,6 @@ impl Ring {
     /// How far we have read.
     pub(crate) fn consumed(&self) -> u64 {
         self.read
-    }
-
-    /// Bytes that whoever consumes this ring has not read yet.
-    pub(crate) fn unread(&self) -> u64 {
-        let read = self
-            .consumer_position()
-            .map_or(self.read, |at| at.load(Ordering::Acquire));
-        self.produced().saturating_sub(read)
     }
 
     /// Hands out the records before `until`, at most `limit` bytes of them, and frees their room one by one. Returns the number of

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use qtap_capture::{ConnectionId, Data, Direction, Event, Layer, Loss};
 
 use crate::Stats;
@@ -22,9 +22,10 @@ const QUEUE_COMFORTABLE: usize = QUEUE_DATA_EVENTS / 2;
 /// Streams whose holes are remembered. Of more, the holes show by their positions, and are taken for losses of the ring.
 const HOLES: usize = 8192;
 
-/// An empty queue.
+/// An empty queue. [`Lane::send`] bounds it: a channel with a bound of its own takes the memory for all its places at once, some
+/// 15 MiB a worker.
 pub(crate) fn queue() -> (Sender<Event>, Receiver<Event>) {
-    bounded(QUEUE_EVENTS)
+    unbounded()
 }
 
 /// A worker, seen from the thread that feeds it.
@@ -139,9 +140,11 @@ impl Lane {
     }
 
     pub(crate) fn send(&self, event: Event, stats: &Stats) {
-        match self.queue.try_send(event) {
-            Ok(()) => stats.queued.add(1),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => stats.lost_control.add(1),
+        // Nobody else fills it.
+        if self.queue.len() < QUEUE_EVENTS && self.queue.send(event).is_ok() {
+            stats.queued.add(1);
+        } else {
+            stats.lost_control.add(1);
         }
     }
 
