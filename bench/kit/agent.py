@@ -135,7 +135,7 @@ class Books:
             raise Failed(f"{self.seen} transactions seen of {self.expected} made")
         if self.missing * self.request_bytes > self.gap_bytes:
             raise Failed(f"{self.missing} requests of at least {self.request_bytes} bytes are missing, "
-                         f"but only {self.gap_bytes} bytes count as lost")
+                         f"but only {self.gap_bytes} bytes count as lost; counters: {self.losses or 'nothing'}")
         return self
 
     @property
