@@ -113,18 +113,9 @@ fn sender(role: Role, data: &Data) -> Side {
 }
 
 fn secret(event: &TlsSecret) -> anyhow::Result<Secret> {
-    let label = match event.label {
-        "CLIENT_EARLY_TRAFFIC_SECRET" => Label::ClientEarly,
-        "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
-        "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
-        "CLIENT_TRAFFIC_SECRET_0" => Label::ClientApplication,
-        "SERVER_TRAFFIC_SECRET_0" => Label::ServerApplication,
-        other => Some(Label::Master)
-            .filter(|_| other == "CLIENT_RANDOM")
-            .with_context(|| format!("a secret is called {other}"))?,
-    };
     Ok(Secret {
-        label,
+        label: Label::from_name(event.label)
+            .with_context(|| format!("a secret is called {}", event.label))?,
         bytes: event.secret.clone(),
         client_random: event.client_random,
         time: Time(event.time.0),

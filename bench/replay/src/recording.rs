@@ -13,21 +13,12 @@ use bytes::Bytes;
 use qtap_capture::{
     Closed, ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss, Opened, Pid, Role, TlsSecret,
 };
+use qtap_tls::Label;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// How hard zstd works: a recording is written once.
 const EFFORT: i32 = 19;
-
-/// The labels that a secret may have.
-const LABELS: [&str; 6] = [
-    "CLIENT_EARLY_TRAFFIC_SECRET",
-    "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-    "SERVER_HANDSHAKE_TRAFFIC_SECRET",
-    "CLIENT_TRAFFIC_SECRET_0",
-    "SERVER_TRAFFIC_SECRET_0",
-    "CLIENT_RANDOM",
-];
 
 /// A process that took part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -257,10 +248,9 @@ fn event(line: Line) -> anyhow::Result<Event> {
             pid: Pid(pid),
             tid,
             connection: id.map(ConnectionId),
-            label: LABELS
-                .into_iter()
-                .find(|known| *known == label)
-                .with_context(|| format!("a secret is called {label}"))?,
+            label: Label::from_name(&label)
+                .with_context(|| format!("a secret is called {label}"))?
+                .name(),
             secret: Zeroizing::new(BASE64.decode(secret)?),
             client_random: client_random
                 .map(|random| BASE64.decode(random))

@@ -128,20 +128,25 @@ impl Reader {
         let until = data.produced();
         let first_new = closed.len();
         let mut events = 0;
-        control.consume(control.produced(), u64::MAX, |record| {
-            match decode(record, arena) {
-                Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
-                Some(event) => {
-                    events += 1;
-                    handler(event);
-                }
-                None => *undecodable += 1,
+        let control_until = control.produced();
+        control.consume(control_until, u64::MAX, |record| match decode(record, arena) {
+            Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
+            Some(event) => {
+                events += 1;
+                handler(event);
             }
+            None => *undecodable += 1,
         });
         let found_at = data.produced();
         for (position, _) in closed.range_mut(first_new..) {
             *position = found_at;
         }
+        // A control record that is still being written holds up all data: it may be the secret of the next bytes.
+        let until = if control.consumed() < control_until {
+            data.consumed()
+        } else {
+            until
+        };
         data.consume(until, BATCH_BYTES, |record| match decode(record, arena) {
             Some(event) => {
                 events += 1;

@@ -112,17 +112,8 @@ impl SecretPool {
 
 /// The secret as the TLS room takes it; `None` for labels that protect no record.
 pub(crate) fn from_event(event: &TlsSecret) -> Option<Secret> {
-    let label = match event.label {
-        "CLIENT_EARLY_TRAFFIC_SECRET" => Label::ClientEarly,
-        "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
-        "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
-        "CLIENT_TRAFFIC_SECRET_0" => Label::ClientApplication,
-        "SERVER_TRAFFIC_SECRET_0" => Label::ServerApplication,
-        "CLIENT_RANDOM" => Label::Master,
-        _ => return None,
-    };
     Some(Secret {
-        label,
+        label: Label::from_name(event.label)?,
         bytes: event.secret.clone(),
         client_random: event.client_random,
         time: Time(event.time.0),

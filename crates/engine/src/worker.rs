@@ -299,23 +299,39 @@ impl Worker {
         candidates.next().is_none().then_some(only)
     }
 
-    /// Runs `step` on the connection, which is made if it is new, and sees to its timer and its end.
+    /// Runs `step` on the connection, which is made if it is new, and works off what waited for its gate to open.
     fn with(
         &mut self,
         id: ConnectionId,
         now: KernelTime,
         step: impl FnOnce(&mut Connection, &mut Context<'_>) -> Life,
     ) {
+        let mut has_backlog = self.step(id, now, step);
+        while has_backlog {
+            has_backlog = self.step(id, now, Connection::work_off);
+            if let Some(pid) = self.connections.get(&id).and_then(Connection::pid) {
+                self.offer_pool(id, pid, now);
+            }
+        }
+    }
+
+    /// Runs `step` on the connection, and sees to its timer and its end. Tells whether records wait behind its open gate.
+    fn step(
+        &mut self,
+        id: ConnectionId,
+        now: KernelTime,
+        step: impl FnOnce(&mut Connection, &mut Context<'_>) -> Life,
+    ) -> bool {
         if !self.connections.contains_key(&id) {
             if self.connections.len() >= CONNECTIONS {
                 self.shared.stats.lost_control.add(1);
-                return;
+                return false;
             }
             self.shared.stats.open.add(1);
             self.connections.insert(id, Connection::new(id, now));
         }
         let Some(connection) = self.connections.get_mut(&id) else {
-            return;
+            return false;
         };
         let mut cx = context(&self.shared, self.consumer.as_mut(), now);
         let life = step(connection, &mut cx);
@@ -324,7 +340,7 @@ impl Worker {
         if life == Life::Ended {
             connection.release(&cx);
             self.forget(id);
-            return;
+            return false;
         }
         // Never at once again: what a wake-up could not settle waits for time to pass.
         let deadline = connection.deadline(&cx).max(KernelTime(now.0 + LEAST_WAIT_NS));
@@ -332,6 +348,7 @@ impl Worker {
             connection.scheduled = Some(deadline);
             self.timers.push(Reverse((deadline, id)));
         }
+        connection.has_backlog()
     }
 
     fn forget(&mut self, id: ConnectionId) {

@@ -38,14 +38,7 @@ fn hex(text: &str) -> Vec<u8> {
 
 fn secret(line: &str) -> Option<Secret> {
     let mut words = line.split(' ');
-    let label = match words.next()? {
-        "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
-        "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
-        "CLIENT_TRAFFIC_SECRET_0" => Label::ClientApplication,
-        "SERVER_TRAFFIC_SECRET_0" => Label::ServerApplication,
-        "CLIENT_RANDOM" => Label::Master,
-        _ => return None,
-    };
+    let label = Label::from_name(words.next()?)?;
     let client_random = hex(words.next()?).try_into().ok();
     Some(Secret {
         label,

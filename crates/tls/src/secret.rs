@@ -21,6 +21,37 @@ pub enum Label {
     Master,
 }
 
+impl Label {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::ClientEarly,
+        Self::ClientHandshake,
+        Self::ServerHandshake,
+        Self::ClientApplication,
+        Self::ServerApplication,
+        Self::Master,
+    ];
+
+    /// Its name in the NSS key log format.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientEarly => "CLIENT_EARLY_TRAFFIC_SECRET",
+            Self::ClientHandshake => "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+            Self::ServerHandshake => "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+            Self::ClientApplication => "CLIENT_TRAFFIC_SECRET_0",
+            Self::ServerApplication => "SERVER_TRAFFIC_SECRET_0",
+            Self::Master => "CLIENT_RANDOM",
+        }
+    }
+
+    /// The label of that name; `None` for names of secrets that protect no record.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|label| label.name() == name)
+    }
+}
+
 /// One secret, wiped when dropped. Never formatted: `Debug` shows label and length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {

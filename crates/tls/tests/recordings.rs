@@ -35,13 +35,8 @@ fn load(name: &str) -> Recording {
                 }
             }
             ["K", label, random, secret] => {
-                let label = match *label {
-                    "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
-                    "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
-                    "CLIENT_TRAFFIC_SECRET_0" => Label::ClientApplication,
-                    "SERVER_TRAFFIC_SECRET_0" => Label::ServerApplication,
-                    "CLIENT_RANDOM" => Label::Master,
-                    _ => continue,
+                let Some(label) = Label::from_name(label) else {
+                    continue;
                 };
                 recording.secrets.push(Secret {
                     label,

@@ -17,7 +17,7 @@ impl Connection {
         let Some((closed, _)) = &self.closing else {
             return Life::Goes;
         };
-        if self.opened.is_none() || self.facts.is_none() {
+        if self.opened.is_none() || self.facts.is_none() || self.has_backlog() {
             return Life::Goes;
         }
         let [egress, ingress] = &self.socket;

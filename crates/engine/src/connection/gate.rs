@@ -6,7 +6,7 @@ use std::sync::Arc;
 use qtap_capture::{Data, KernelTime, Verdict};
 
 use super::wire::Wire;
-use super::{Connection, after, log};
+use super::{Connection, Life, after, log};
 use crate::ConnectionFacts;
 use crate::context::Context;
 use crate::host::ProcessLookup;
@@ -51,14 +51,20 @@ impl Backlog {
         0
     }
 
-    /// The records in their order; none are held after.
-    pub(super) fn drain(&mut self) -> VecDeque<Data> {
-        self.bytes = 0;
-        std::mem::take(&mut self.records)
+    /// The oldest record.
+    fn pop(&mut self) -> Option<Data> {
+        let data = self.records.pop_front()?;
+        self.bytes -= data.bytes.len();
+        Some(data)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
-        self.drain();
+        self.bytes = 0;
+        self.records = VecDeque::new();
     }
 }
 
@@ -128,8 +134,19 @@ impl Connection {
             self.wire = Wire::Off;
             self.set_verdict(Verdict::COUNT_ONLY, cx);
         }
-        for data in self.backlog.drain() {
+    }
+
+    /// Whether the gate is open and records still wait behind it. They are worked off one by one, so that each finds the secrets
+    /// that came before it offered.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.facts.is_some() && !self.backlog.is_empty()
+    }
+
+    /// Works off the oldest record behind the open gate.
+    pub(crate) fn work_off(&mut self, cx: &mut Context<'_>) -> Life {
+        if let Some(data) = self.backlog.pop() {
             self.take(data, cx);
         }
+        self.finish_if_complete(cx)
     }
 }

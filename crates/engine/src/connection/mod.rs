@@ -190,6 +190,10 @@ impl Connection {
         if let Some((_, since)) = self.closing {
             earliest = earliest.min(after(since, settings.close_wait));
         }
+        if self.end_lost {
+            // It waits for nothing but its turn.
+            earliest = cx.now;
+        }
         earliest
     }
 
@@ -212,10 +216,13 @@ impl Connection {
         if self.exclusion.whole {
             return Life::Goes;
         }
-        if self.facts.is_none() && !self.try_gate(cx) {
+        if self.facts.is_none() && !self.try_gate(cx) || self.has_backlog() {
             let dropped = self.backlog.push(data, cx.settings.connection_bytes);
             self.tally.backlog_dropped += dropped;
             cx.stats.lost_backlog.add(dropped);
+            return Life::Goes;
+        }
+        if self.exclusion.whole {
             return Life::Goes;
         }
         self.take(data, cx);
@@ -260,7 +267,7 @@ impl Connection {
             self.report(None, cx);
         }
         // Before its process is known nothing of it can be told; without an open event nothing ever can.
-        let gated = self.opened.is_some() && self.facts.is_none();
+        let gated = self.opened.is_some() && self.facts.is_none() || self.has_backlog();
         let wait = if self.is_examined(cx) {
             cx.settings.close_wait
         } else {
@@ -318,8 +325,8 @@ impl Connection {
             cx.stats.lost_ends.add(1);
             self.end_lost = true;
         }
-        if self.opened.is_some() && self.facts.is_none() && !self.try_gate(cx) {
-            // Nothing may be told before its process is known; the next wake-up goes on.
+        if self.opened.is_some() && self.facts.is_none() && !self.try_gate(cx) || self.has_backlog() {
+            // Nothing may be told before its process is known and what waited for it is read; the next wake-up goes on.
             return Life::Goes;
         }
         self.app.lose_end();

@@ -24,14 +24,8 @@ pub(crate) struct KeyLog(Mutex<Vec<Secret>>);
 
 impl rustls::KeyLog for KeyLog {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let label = match label {
-            "CLIENT_EARLY_TRAFFIC_SECRET" => Label::ClientEarly,
-            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
-            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
-            "CLIENT_TRAFFIC_SECRET_0" => Label::ClientApplication,
-            "SERVER_TRAFFIC_SECRET_0" => Label::ServerApplication,
-            "CLIENT_RANDOM" => Label::Master,
-            _ => return,
+        let Some(label) = Label::from_name(label) else {
+            return;
         };
         self.0.lock().unwrap().push(Secret {
             label,
