@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use qtap_capture::{ConnectionId, Event, KernelTime};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use qtap_capture::{ConnectionId, Event, KernelTime, ThreadId, can_return_from_background};
 
 use crate::lane::{self, Lane};
+use crate::pace::{Pace, Reached};
 use crate::worker::{Shared, Worker};
 use crate::{Consumer, Stats};
 
-/// How often a worker looks at its timers when no event comes.
-const IDLE_TICK: Duration = Duration::from_millis(20);
+/// How often a worker looks at its timers when no event comes and no connection asks for less.
+const IDLE_TICK: Duration = Duration::from_millis(250);
 /// Events worked off between two looks at the clock.
 const BATCH: usize = 256;
 
@@ -48,24 +49,34 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let queued_bytes = Arc::new(AtomicU64::new(0));
+        let paces = can_return_from_background()
+            .inspect_err(|error| tracing::debug!(%error, "workers compete for the processors at all times"))
+            .is_ok();
         let mut lanes = Vec::with_capacity(consumers.len());
         for (number, consumer) in consumers.into_iter().enumerate() {
             let (queue, events) = lane::queue();
             let name = format!("qtap-engine-{number}");
-            let lane = Loop {
+            let reached = Arc::new(Reached::default());
+            let work = Loop {
                 worker: Worker::new(shared.clone(), consumer),
                 events,
                 clock: Arc::clone(clock),
                 stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
                 stats: Arc::clone(&shared.stats),
-                reached: KernelTime(0),
+                reached: Arc::clone(&reached),
             };
+            let (identify, identity) = bounded(1);
             let builder = std::thread::Builder::new().name(name.clone());
             let thread = builder
-                .spawn(move || lane.run())
+                .spawn(move || {
+                    // Whoever asked is there until it has the answer.
+                    let _ = identify.send(ThreadId::current());
+                    work.run();
+                })
                 .map_err(|source| StartError { name, source })?;
-            lanes.push(Lane::new(queue, thread));
+            let id = identity.recv().ok().filter(|_| paces);
+            lanes.push(Lane::new(queue, thread, id.map(|id| Pace::new(id, reached))));
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
@@ -75,6 +86,20 @@ impl Engine {
             queue_limit,
             stop,
         })
+    }
+
+    /// Sees to it that workers which are behind get their share of the processors, and the others leave it to the programs that
+    /// are looked at. To be called every few milliseconds while this returns `true`: events wait.
+    pub fn pace(&mut self) -> bool {
+        let mut waits = false;
+        let now = qtap_capture::now();
+        for lane in &mut self.lanes {
+            waits |= !lane.is_empty();
+            if lane.pace(now) {
+                self.stats.raised.add(1);
+            }
+        }
+        waits
     }
 
     /// Hands on one event. Never blocks: data that finds no room is dropped and counted, and its worker is told as soon as it
@@ -136,6 +161,7 @@ impl Engine {
         self.stop.store(true, Ordering::Release);
         for mut lane in self.lanes {
             lane.tell_holes(&self.stats);
+            lane.hurry();
             let thread = lane.close();
             while !thread.is_finished() && Instant::now() < until {
                 std::thread::park_timeout(Duration::from_millis(2));
@@ -167,8 +193,7 @@ struct Loop {
     stop: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
     stats: Arc<Stats>,
-    /// Time of the latest event worked off.
-    reached: KernelTime,
+    reached: Arc<Reached>,
 }
 
 impl Loop {
@@ -198,7 +223,7 @@ impl Loop {
         if self.events.is_empty() {
             (self.clock)()
         } else {
-            self.reached.min((self.clock)())
+            self.reached.get().min((self.clock)())
         }
     }
 
@@ -211,7 +236,7 @@ impl Loop {
                     .fetch_sub(data.bytes.len() as u64, Ordering::Relaxed);
             }
             if let Some(time) = time_of(&event) {
-                self.reached = self.reached.max(time);
+                self.reached.advance(time);
             }
             let now = self.now();
             self.worker.event(event, now);

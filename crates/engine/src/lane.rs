@@ -5,10 +5,11 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use qtap_capture::{ConnectionId, Data, Direction, Event, Layer, Loss};
+use qtap_capture::{ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss};
 
 use crate::Stats;
 use crate::hash::HashMap;
+use crate::pace::{Pace, Sight};
 
 /// Events in the queue of one worker.
 const QUEUE_EVENTS: usize = 1 << 16;
@@ -32,6 +33,9 @@ pub(crate) fn queue() -> (Sender<Event>, Receiver<Event>) {
 pub(crate) struct Lane {
     queue: Sender<Event>,
     thread: JoinHandle<()>,
+    pace: Option<Pace>,
+    /// Time of the latest event that was queued.
+    sent: KernelTime,
     /// Data is dropped until there is ample room again.
     shedding: bool,
     /// What was dropped of each stream and not told yet.
@@ -65,10 +69,12 @@ impl Hole {
 }
 
 impl Lane {
-    pub(crate) fn new(queue: Sender<Event>, thread: JoinHandle<()>) -> Self {
+    pub(crate) fn new(queue: Sender<Event>, thread: JoinHandle<()>, pace: Option<Pace>) -> Self {
         Self {
             queue,
             thread,
+            pace,
+            sent: KernelTime(0),
             shedding: false,
             holes: HashMap::default(),
         }
@@ -87,6 +93,28 @@ impl Lane {
             self.tell_holes(stats);
         }
         !self.shedding
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Gives its worker the priority it needs; `true` when it was raised.
+    pub(crate) fn pace(&mut self, now: KernelTime) -> bool {
+        let sight = Sight {
+            now,
+            is_empty: self.queue.is_empty(),
+            sent: self.sent,
+        };
+        self.pace.as_mut().is_some_and(|pace| pace.set(sight))
+    }
+
+    /// Its worker is to end soon.
+    pub(crate) fn hurry(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.hurry();
+        }
     }
 
     /// Whether it takes another batch.
@@ -139,7 +167,10 @@ impl Lane {
         }
     }
 
-    pub(crate) fn send(&self, event: Event, stats: &Stats) {
+    pub(crate) fn send(&mut self, event: Event, stats: &Stats) {
+        if let Event::Data(data) = &event {
+            self.sent = self.sent.max(data.time);
+        }
         // Nobody else fills it.
         if self.queue.len() < QUEUE_EVENTS && self.queue.send(event).is_ok() {
             stats.queued.add(1);
@@ -156,7 +187,7 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use qtap_capture::{KernelTime, Pid};
+    use qtap_capture::Pid;
 
     use super::*;
 
@@ -199,7 +230,7 @@ mod tests {
     #[test]
     fn a_worker_is_told_what_it_missed_before_what_follows() {
         let (queue, events) = queue();
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
         let stats = Stats::default();
         for (position, over) in [(0, false), (10, true), (20, true), (30, false)] {
             hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
@@ -217,7 +248,7 @@ mod tests {
     #[test]
     fn what_the_ring_lost_between_dropped_records_is_not_laid_to_the_queue() {
         let (queue, events) = queue();
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
         let stats = Stats::default();
         for (position, over) in [(0, true), (500, true), (510, false)] {
             hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
@@ -235,7 +266,7 @@ mod tests {
     #[test]
     fn a_connection_that_ends_is_told_its_holes_first_and_others_keep_theirs() {
         let (queue, events) = queue();
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
         let stats = Stats::default();
         hand_on(&mut lane, data(0, Direction::Ingress), true, &stats);
         let other = Data {
@@ -258,7 +289,7 @@ mod tests {
     #[test]
     fn data_is_shed_until_there_is_ample_room() {
         let (queue, events) = queue();
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}));
+        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
         let stats = Stats::default();
         for position in 0..=QUEUE_DATA_EVENTS as u64 {
             hand_on(&mut lane, data(position * 10, Direction::Egress), false, &stats);

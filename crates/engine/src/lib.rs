@@ -19,6 +19,7 @@ mod host;
 mod id;
 mod lane;
 mod load;
+mod pace;
 mod reassembly;
 mod remedy;
 mod secrets;

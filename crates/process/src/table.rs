@@ -1,9 +1,9 @@
 //! The table as its readers see it.
 
 use std::collections::HashMap;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crossbeam_channel::Sender;
 use qtap_capture::{KernelTime, Pid};
 
 use crate::Process;
@@ -93,7 +93,7 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub struct Table {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) requests: SyncSender<Pid>,
+    pub(crate) requests: Sender<Pid>,
 }
 
 impl Table {

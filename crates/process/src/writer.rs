@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
+use crossbeam_channel::{Receiver, bounded};
 use qtap_capture::{KernelTime, Pid, ProcessEvent, ProcessExec};
 use qtap_config::ProcessTag;
 
@@ -52,7 +52,7 @@ pub fn table(limits: Limits, tags: &[ProcessTag]) -> (Table, Writer) {
 #[must_use]
 pub fn table_at(proc_root: PathBuf, limits: Limits, tags: &[ProcessTag]) -> (Table, Writer) {
     let shared = Arc::new(Shared::new());
-    let (sender, requests) = sync_channel(MAX_REQUESTS);
+    let (sender, requests) = bounded(MAX_REQUESTS);
     let writer = Writer {
         shared: shared.clone(),
         requests,
@@ -137,6 +137,13 @@ impl Writer {
             .into_iter()
             .filter_map(|pid| self.refresh(pid, now))
             .collect())
+    }
+
+    /// Where readers ask for processes that they missed: whoever waits for events waits for these too, then calls
+    /// [`Writer::tick`].
+    #[must_use]
+    pub fn requests(&self) -> Receiver<Pid> {
+        self.requests.clone()
     }
 
     /// Forgets what is over and reads the processes that readers missed. Call it when there is no event for a

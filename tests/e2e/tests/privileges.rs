@@ -13,8 +13,8 @@ use qtap_e2e::{
 };
 use serde_json::Value;
 
-/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE`, `CAP_PERFMON`, `CAP_BPF`, `CAP_CHECKPOINT_RESTORE` (capabilities(7)).
-const KEPT: [u32; 5] = [2, 19, 38, 39, 40];
+/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE`, `CAP_SYS_NICE`, `CAP_PERFMON`, `CAP_BPF`, `CAP_CHECKPOINT_RESTORE` (capabilities(7)).
+const KEPT: [u32; 6] = [2, 19, 23, 38, 39, 40];
 const EPERM: i64 = -1;
 const ENOSYS: i64 = -38;
 

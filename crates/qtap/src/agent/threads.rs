@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 use qtap_capture::{Control, Event, Living, ProcessEvent, Reader, Trace};
 use qtap_engine::{Counter, Engine};
 use qtap_probe::Input;
@@ -12,16 +12,18 @@ use qtap_process::Writer;
 
 use super::host::{AgentHost, Progress};
 
-/// How long the reader sleeps when the rings are empty.
-const POLL: Duration = Duration::from_millis(10);
+/// How long the reader sleeps when the rings are empty; the kernel wakes it earlier.
+const POLL: Duration = Duration::from_millis(100);
+/// The same while a worker has events to work off.
+const POLL_BUSY: Duration = Duration::from_millis(10);
 /// A longer time between two looks at the rings is told.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How often losses are looked for that call for a look at all processes.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long events are left in the rings because a worker is behind; then it loses data, and the others go on.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How often the process table is looked after when no event comes.
-const TABLE_TICK: Duration = Duration::from_millis(5);
+/// How often the process table is looked after when nothing comes.
+const TABLE_TICK: Duration = Duration::from_millis(500);
 
 /// Events that found no room on their way to a thread.
 #[derive(Debug, Default)]
@@ -71,7 +73,8 @@ impl ReaderLoop {
                 );
             }
             last = now;
-            self.poll(POLL);
+            let timeout = if self.engine.pace() { POLL_BUSY } else { POLL };
+            self.poll(timeout);
             self.reconcile(&mut ends);
             if Instant::now() >= next_look {
                 next_look = Instant::now() + LOOK;
@@ -127,9 +130,10 @@ impl ReaderLoop {
     }
 
     /// Waits, bounded, while a worker is behind.
-    fn hold_back(&self) {
+    fn hold_back(&mut self) {
         let until = Instant::now() + PATIENCE;
         while !self.engine.has_room() && Instant::now() < until {
+            self.engine.pace();
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -199,8 +203,14 @@ fn tracker_input(event: &ProcessEvent) -> Option<Input> {
 
 /// Keeps the process table, until the reader is gone.
 pub(crate) fn keep_processes(mut writer: Writer, events: &Receiver<ProcessEvent>, host: &AgentHost) {
+    let requests = writer.requests();
+    let mut either = Select::new();
+    either.recv(events);
+    either.recv(&requests);
     loop {
-        match events.recv_timeout(TABLE_TICK) {
+        // Whichever woke us, both are looked at.
+        let _ = either.ready_timeout(TABLE_TICK);
+        match events.try_recv() {
             Ok(event) => {
                 if let ProcessEvent::Forked { pid, parent, .. } = &event {
                     host.scope.forked(*parent, *pid);
@@ -213,8 +223,8 @@ pub(crate) fn keep_processes(mut writer: Writer, events: &Receiver<ProcessEvent>
                     continue;
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return,
         }
         for process in writer.tick() {
             host.judge(&process);

@@ -11,13 +11,15 @@ use super::Role;
 /// * to load the programs, to write maps (before 5.19 any call of bpf(2)), and to probe libraries that are found later;
 /// * to read maps, environment and root folder of the processes of all users in /proc;
 /// * to read programs and libraries, and a configuration that other users own;
-/// * to open a mapped file that was replaced, or that lies in another mount namespace, in /proc/PID/map_files.
-const NEEDED: [Capability; 5] = [
+/// * to open a mapped file that was replaced, or that lies in another mount namespace, in /proc/PID/map_files;
+/// * to bring its workers back from the background when they fall behind.
+const NEEDED: [Capability; 6] = [
     Capability::CAP_BPF,
     Capability::CAP_PERFMON,
     Capability::CAP_SYS_PTRACE,
     Capability::CAP_DAC_READ_SEARCH,
     Capability::CAP_CHECKPOINT_RESTORE,
+    Capability::CAP_SYS_NICE,
 ];
 
 /// These were part of `CAP_SYS_ADMIN` once (Linux 5.8, 5.9), and still are where a container runtime does not know them.
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_everything_five_are_kept() {
+    fn of_everything_six_are_kept() {
         let kept = choose(Role::Agent { port: 10001 }, &caps::all(), false);
         assert_eq!(kept, CapsHashSet::from(NEEDED));
     }
