@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::yaml::Span;
+
 /// Whether a problem stops the configuration from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -67,6 +69,28 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Bytes of the text.
     pub(crate) bytes: Range<usize>,
+}
+
+impl Diagnostic {
+    /// A problem whose allowed names and help are not told yet.
+    pub(crate) fn new(problem: Problem, span: &Span, path: &str, message: String) -> Self {
+        let severity = match problem {
+            Problem::Version | Problem::NoEffect => Severity::Warning,
+            _ => Severity::Error,
+        };
+        Self {
+            severity,
+            problem,
+            line: span.line,
+            column: span.column,
+            path: path.to_owned(),
+            message,
+            allowed: Vec::new(),
+            suggestion: None,
+            help: None,
+            bytes: span.bytes.clone(),
+        }
+    }
 }
 
 /// The problems of one file, with its text so that they can be shown in place. `Display` is [`render`](Self::render)

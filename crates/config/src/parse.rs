@@ -54,7 +54,7 @@ impl Config {
                 None
             }
         };
-        let diagnostics = Diagnostics::new(name, text, checker.found);
+        let diagnostics = Diagnostics::new(name, text, checker.into_found());
         match config {
             Some(config) if !diagnostics.has_errors() => Ok((config, diagnostics)),
             _ => Err(diagnostics),
@@ -105,18 +105,11 @@ impl Config {
 }
 
 /// A problem of the file as a whole.
-pub(crate) fn whole_file(problem: Problem, message: String) -> Diagnostic {
-    let mut checker = Checker::default();
-    checker
-        .report(
-            problem,
-            &Span {
-                line: 1,
-                column: 1,
-                bytes: 0..0,
-            },
-            "",
-            message,
-        )
-        .clone()
+fn whole_file(problem: Problem, message: String) -> Diagnostic {
+    let start = Span {
+        line: 1,
+        column: 1,
+        bytes: 0..0,
+    };
+    Diagnostic::new(problem, &start, "", message)
 }

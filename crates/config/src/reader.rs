@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::diagnostic::{Diagnostic, Problem, Severity};
+use crate::diagnostic::{Diagnostic, Problem};
 use crate::suggest::nearest;
 use crate::yaml::{Node, Span, Value, shown};
 
@@ -63,7 +63,9 @@ impl<'a> Fields<'a> {
 /// Collects problems.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    pub(crate) found: Vec<Diagnostic>,
+    former: Vec<Diagnostic>,
+    /// The newest, which its reporter may still complete.
+    newest: Option<Diagnostic>,
 }
 
 impl Checker {
@@ -75,26 +77,14 @@ impl Checker {
         path: &str,
         message: String,
     ) -> &mut Diagnostic {
-        let severity = match problem {
-            Problem::Version | Problem::NoEffect => Severity::Warning,
-            _ => Severity::Error,
-        };
-        self.found.push(Diagnostic {
-            severity,
-            problem,
-            line: span.line,
-            column: span.column,
-            path: path.to_owned(),
-            message,
-            allowed: Vec::new(),
-            suggestion: None,
-            help: None,
-            bytes: span.bytes.clone(),
-        });
-        let last = self.found.len() - 1;
-        // A `Vec` has no "push and borrow" that returns without an option; the element was pushed two lines above.
-        #[allow(clippy::indexing_slicing)]
-        &mut self.found[last]
+        self.former.extend(self.newest.take());
+        self.newest.insert(Diagnostic::new(problem, span, path, message))
+    }
+
+    /// Everything reported, in the order of the reports.
+    pub(crate) fn into_found(mut self) -> Vec<Diagnostic> {
+        self.former.extend(self.newest);
+        self.former
     }
 
     pub(crate) fn error(&mut self, problem: Problem, at: &At<'_>, message: String) -> &mut Diagnostic {
