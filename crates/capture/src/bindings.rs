@@ -58,10 +58,8 @@ unsafe impl Plain for event_trace {}
 pub(crate) fn split<T: Plain>(record: &[u8]) -> Option<(T, &[u8])> {
     let (head, rest) = record.split_at_checked(size_of::<T>())?;
     // SAFETY: `head` has the size of T, T takes any bits, and the read does not need alignment.
-    Some((
-        unsafe { std::ptr::read_unaligned(head.as_ptr().cast::<T>()) },
-        rest,
-    ))
+    let value = unsafe { std::ptr::read_unaligned(head.as_ptr().cast::<T>()) };
+    Some((value, rest))
 }
 
 /// What a record is.

@@ -62,40 +62,46 @@ fn first(buffers: &mut [Vec<u8>]) -> (*mut c_void, usize) {
     (buffers[0].as_mut_ptr().cast(), buffers[0].len())
 }
 
-// In all of these, buffers and headers are valid for the call.
-#[allow(clippy::undocumented_unsafe_blocks, reason = "said once for all")]
 const SENDS: [(&str, Move); 8] = [
+    // SAFETY: buffers and headers are valid for the call.
     ("write", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
         libc::write(fd, at, length)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("send", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
         libc::send(fd, at, length, libc::MSG_NOSIGNAL)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("sendto", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
         libc::sendto(fd, at, length, 0, std::ptr::null(), 0)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("writev", |fd, buffers| unsafe {
         let vectors = vectors(buffers);
         libc::writev(fd, vectors.as_ptr(), vectors.len() as c_int)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("pwritev2", |fd, buffers| unsafe {
         let vectors = vectors(buffers);
         libc::pwritev2(fd, vectors.as_ptr(), vectors.len() as c_int, -1, 0)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("sendmsg", |fd, buffers| unsafe {
         let mut vectors = vectors(buffers);
         let message = message(&mut vectors);
         libc::sendmsg(fd, &raw const message, 0)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("sendmmsg", |fd, buffers| unsafe {
         let mut vectors = vectors(buffers);
         let mut messages = messages(&mut vectors);
         let moved = libc::sendmmsg(fd, messages.as_mut_ptr(), messages.len() as u32, 0);
         sum(&messages, moved)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("sendmsg with MSG_MORE", |fd, buffers| unsafe {
         let mut vectors = vectors(buffers);
         let message = message(&mut vectors);
@@ -103,33 +109,39 @@ const SENDS: [(&str, Move); 8] = [
     }),
 ];
 
-#[allow(clippy::undocumented_unsafe_blocks, reason = "said once for all")]
 const RECEIVES: [(&str, Move); 7] = [
+    // SAFETY: buffers and headers are valid for the call.
     ("read", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
         libc::read(fd, at, length)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("recv with MSG_WAITALL", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
         libc::recv(fd, at, length, libc::MSG_WAITALL)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("recvfrom", |fd, buffers| unsafe {
         let (at, length) = first(buffers);
         libc::recvfrom(fd, at, length, 0, std::ptr::null_mut(), std::ptr::null_mut())
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("readv", |fd, buffers| unsafe {
         let vectors = vectors(buffers);
         libc::readv(fd, vectors.as_ptr(), vectors.len() as c_int)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("preadv2", |fd, buffers| unsafe {
         let vectors = vectors(buffers);
         libc::preadv2(fd, vectors.as_ptr(), vectors.len() as c_int, -1, 0)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("recvmsg", |fd, buffers| unsafe {
         let mut vectors = vectors(buffers);
         let mut message = message(&mut vectors);
         libc::recvmsg(fd, &raw mut message, 0)
     }),
+    // SAFETY: buffers and headers are valid for the call.
     ("recvmmsg", |fd, buffers| unsafe {
         let mut vectors = vectors(buffers);
         let mut messages = messages(&mut vectors);
