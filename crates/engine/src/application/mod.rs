@@ -1,0 +1,244 @@
+//! The application layer of one connection: detection, parsing, and what to do when that fails.
+
+mod detecting;
+mod parsing;
+
+use bytes::Bytes;
+use qtap_protocol::detect::Protocol;
+use qtap_protocol::{Event, Parser, Side, Time, Upgrade};
+
+use self::detecting::Detecting;
+use self::parsing::Parsing;
+use crate::assembler::TransactionTally;
+use crate::context::Context;
+use crate::{ConnectionFacts, ReasonCode};
+
+/// A piece of plaintext.
+#[derive(Clone, Debug)]
+pub(crate) enum Plain {
+    Bytes(Bytes),
+    /// Bytes that were not captured.
+    Gap(u64),
+    /// Bytes that were not copied because nobody wants them: no loss.
+    Skipped(u64),
+}
+
+/// What happened to the connection as a whole.
+#[derive(Debug, PartialEq)]
+pub(crate) enum After {
+    Continue,
+    /// What follows is of an unknown protocol again, beginning with these bytes of each side.
+    Restart {
+        client: Bytes,
+        server: Bytes,
+        time: Time,
+    },
+    /// Nothing of this connection is parsed any more: payload need not be copied.
+    TurnedOff,
+}
+
+enum State {
+    Detecting(Detecting),
+    Parsing(Box<Parsing>),
+    Off,
+}
+
+/// Detection and parsing of one connection.
+pub(crate) struct Application {
+    state: State,
+    attempts: u32,
+    former: TransactionTally,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) off: Option<(ReasonCode, String)>,
+    pub(crate) upgraded: Option<Upgrade>,
+    pub(crate) plaintext_bytes: u64,
+    pub(crate) gap_bytes: u64,
+}
+
+impl Application {
+    pub(crate) fn new(midstream: bool) -> Self {
+        Self {
+            state: State::Detecting(Detecting::new(midstream)),
+            attempts: 0,
+            former: TransactionTally::default(),
+            protocol: None,
+            off: None,
+            upgraded: None,
+            plaintext_bytes: 0,
+            gap_bytes: 0,
+        }
+    }
+
+    /// Transactions so far.
+    pub(crate) fn tally(&self) -> TransactionTally {
+        match &self.state {
+            State::Parsing(parsing) => parsing.assembler.tally,
+            State::Detecting(_) | State::Off => self.former,
+        }
+    }
+
+    /// Bytes held by detection or the parser.
+    pub(crate) fn held(&self) -> usize {
+        match &self.state {
+            State::Detecting(detecting) => detecting.held(),
+            State::Parsing(parsing) => parsing.held(),
+            State::Off => 0,
+        }
+    }
+
+    /// Body bytes that certainly follow on `side` and that no plugin wants.
+    pub(crate) fn skippable(&self, side: Side) -> u64 {
+        match &self.state {
+            State::Parsing(parsing) if !parsing.assembler.wants_bodies() => parsing.parser.skippable(side),
+            _ => 0,
+        }
+    }
+
+    /// What follows is of an unknown protocol: the bytes so far were ciphertext after all, or what lies between is lost. Transactions
+    /// under way end here.
+    pub(crate) fn restart(
+        &mut self,
+        midstream: bool,
+        facts: Option<&mut ConnectionFacts>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(facts) = facts {
+            self.end_parser(facts, cx);
+        }
+        self.reset_detection(midstream);
+    }
+
+    fn reset_detection(&mut self, midstream: bool) {
+        self.state = State::Detecting(Detecting::new(midstream));
+        self.off = None;
+    }
+
+    /// The next piece of `side`.
+    pub(crate) fn piece(
+        &mut self,
+        side: Side,
+        piece: Plain,
+        time: Time,
+        facts: &mut ConnectionFacts,
+        cx: &mut Context<'_>,
+    ) -> After {
+        match &piece {
+            Plain::Bytes(data) if data.is_empty() => return After::Continue,
+            Plain::Bytes(data) => {
+                self.plaintext_bytes += data.len() as u64;
+                cx.stats.plaintext_bytes.add(data.len() as u64);
+            }
+            Plain::Gap(length) => self.gap_bytes += length,
+            Plain::Skipped(_) => {}
+        }
+        match &mut self.state {
+            State::Off => After::Continue,
+            State::Detecting(detecting) => {
+                detecting.add(side, piece, time);
+                self.detect(facts, cx)
+            }
+            State::Parsing(_) => self.parse(side, piece, time, facts, cx),
+        }
+    }
+
+    /// `side` sends no more.
+    pub(crate) fn eof(
+        &mut self,
+        side: Side,
+        time: Time,
+        facts: &mut ConnectionFacts,
+        cx: &mut Context<'_>,
+    ) -> After {
+        self.with_parser(facts, cx, |parser, events| {
+            parser.eof(side, time, events);
+            Ok(())
+        })
+    }
+
+    /// The connection is over, and what came last is not known.
+    pub(crate) fn lose_end(&mut self) {
+        if let State::Parsing(parsing) = &mut self.state {
+            parsing.assembler.end_lost = true;
+        }
+    }
+
+    /// The connection is over.
+    pub(crate) fn close(&mut self, time: Time, facts: &mut ConnectionFacts, cx: &mut Context<'_>) {
+        if let State::Detecting(detecting) = &self.state
+            && !detecting.is_empty()
+        {
+            self.turn_off(
+                ReasonCode::ProtocolUnknown,
+                "closed before its protocol could be told".to_owned(),
+            );
+        }
+        self.with_parser(facts, cx, |parser, events| {
+            parser.close(time, events);
+            Ok(())
+        });
+        if let State::Parsing(parsing) = &self.state {
+            debug_assert_eq!(
+                parsing.assembler.open_count(),
+                0,
+                "a parser left transactions open at close"
+            );
+        }
+    }
+
+    /// Periodic look: stalls (P-L3) and transactions without a byte for too long.
+    pub(crate) fn check(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        let State::Parsing(parsing) = &mut self.state else {
+            return After::Continue;
+        };
+        let held = parsing.held();
+        let idle_ns = cx.now.0.saturating_sub(parsing.progress.0);
+        let (stall_ns, drop_ns) = (
+            cx.settings.stall.as_nanos() as u64,
+            cx.settings.stall_drop.as_nanos() as u64,
+        );
+        let resync = held > 0 && ((idle_ns > stall_ns && !parsing.stalled) || idle_ns > drop_ns);
+        if resync {
+            parsing.stalled = true;
+            cx.stats
+                .lost_stalled
+                .add(if idle_ns > drop_ns { held as u64 } else { 0 });
+        }
+        let timeout_ns = cx.settings.transaction_timeout.as_nanos() as u64;
+        let (now, before) = (Time(cx.now.0), Time(cx.now.0.saturating_sub(timeout_ns)));
+        self.with_parser(facts, cx, |parser, events| {
+            if resync {
+                resync_both(parser, now, events);
+            }
+            parser.expire(before, events);
+            Ok(())
+        })
+    }
+
+    /// Gives up what the parser holds.
+    pub(crate) fn relieve(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        let now = Time(cx.now.0);
+        self.with_parser(facts, cx, |parser, events| {
+            resync_both(parser, now, events);
+            Ok(())
+        })
+    }
+
+    /// Stops parsing. Transactions still under way are lost, and counted.
+    fn turn_off(&mut self, code: ReasonCode, detail: String) {
+        self.former = self.tally();
+        if let State::Parsing(parsing) = &self.state {
+            self.former.incomplete += parsing.assembler.open_count() as u64;
+        }
+        self.off = Some((code, detail));
+        self.state = State::Off;
+    }
+}
+
+/// Gives up what the parser holds of either side.
+fn resync_both(parser: &mut dyn Parser, now: Time, events: &mut Vec<Event>) {
+    for side in [Side::Client, Side::Server] {
+        if parser.buffered(side) > 0 {
+            parser.resync(side, now, events);
+        }
+    }
+}

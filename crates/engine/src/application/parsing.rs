@@ -1,0 +1,204 @@
+//! A protocol being parsed, and what follows when the parser ends, fails or panics.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use qtap_capture::KernelTime;
+use qtap_protocol::detect::Protocol;
+use qtap_protocol::{Event, Limits, ParseError, Parser, RequestHead, Side, Time, Upgrade, http2};
+
+use super::{After, Application, Detecting, Plain, State};
+use crate::assembler::{Assembler, Step};
+use crate::context::Context;
+use crate::{ConnectionFacts, ReasonCode};
+
+/// How often a connection is detected anew after its parser said that it is something else (P-D4).
+const DETECT_ATTEMPTS: u32 = 2;
+
+/// A protocol being parsed.
+pub(super) struct Parsing {
+    pub(super) parser: Box<dyn Parser>,
+    pub(super) assembler: Assembler,
+    events: Vec<Event>,
+    /// Head of the newest request, for an upgrade to h2c.
+    h2c_head: Option<(Box<RequestHead>, [Time; 2])>,
+    /// When something was last found.
+    pub(super) progress: KernelTime,
+    pub(super) stalled: bool,
+}
+
+impl Parsing {
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        self.parser.buffered(Side::Client) + self.parser.buffered(Side::Server)
+    }
+}
+
+impl Application {
+    /// What follows goes to this parser.
+    pub(super) fn begin(&mut self, parser: Box<dyn Parser>, assembler: Assembler, now: KernelTime) {
+        let parsing = Parsing {
+            parser,
+            assembler,
+            events: Vec::new(),
+            h2c_head: None,
+            progress: now,
+            stalled: false,
+        };
+        self.state = State::Parsing(Box::new(parsing));
+    }
+
+    /// The next piece of `side` for the parser.
+    pub(super) fn parse(
+        &mut self,
+        side: Side,
+        piece: Plain,
+        time: Time,
+        facts: &mut ConnectionFacts,
+        cx: &mut Context<'_>,
+    ) -> After {
+        if let State::Parsing(parsing) = &mut self.state {
+            parsing.assembler.skipping = matches!(piece, Plain::Skipped(_));
+        }
+        self.with_parser(facts, cx, |parser, events| match piece {
+            Plain::Bytes(data) => parser.bytes(side, data, time, events),
+            Plain::Gap(length) | Plain::Skipped(length) => parser.gap(side, length, time, events),
+        })
+    }
+
+    /// Calls the parser, assembles what it found, and deals with its failure. A panic ends parsing of this
+    /// connection, counted, and nothing else.
+    pub(super) fn with_parser(
+        &mut self,
+        facts: &mut ConnectionFacts,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(&mut dyn Parser, &mut Vec<Event>) -> Result<(), ParseError>,
+    ) -> After {
+        let State::Parsing(parsing) = &mut self.state else {
+            return After::Continue;
+        };
+        let mut events = std::mem::take(&mut parsing.events);
+        let result = catch_unwind(AssertUnwindSafe(|| call(parsing.parser.as_mut(), &mut events)));
+        if !events.is_empty() {
+            parsing.progress = cx.now;
+            parsing.stalled = false;
+        }
+        let mut step = Step::Continue;
+        for event in events.drain(..) {
+            if let Event::RequestHead {
+                head, started, time, ..
+            } = &event
+                && head
+                    .field("upgrade")
+                    .is_some_and(|token| token.eq_ignore_ascii_case(b"h2c"))
+            {
+                parsing.h2c_head = Some((head.clone(), [*started, *time]));
+            }
+            match parsing.assembler.event(event, facts, cx) {
+                Step::Continue => {}
+                other => step = other,
+            }
+        }
+        parsing.events = events;
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.failed(&error, facts, cx),
+            Err(_) => {
+                cx.stats.parser_panics.add(1);
+                tracing::error!(conn_id = %facts.public_id, protocol = ?facts.protocol, "parser panicked; connection is not parsed further");
+                self.turn_off(
+                    ReasonCode::ParserGaveUp,
+                    "internal error in the parser".to_owned(),
+                );
+                return After::TurnedOff;
+            }
+        }
+        match step {
+            Step::Continue => After::Continue,
+            Step::Upgraded {
+                to,
+                client,
+                server,
+                time,
+                ..
+            } => self.upgraded(to, [client, server], time, facts, cx),
+        }
+    }
+
+    fn upgraded(
+        &mut self,
+        to: Upgrade,
+        [client, server]: [Bytes; 2],
+        time: Time,
+        facts: &mut ConnectionFacts,
+        cx: &mut Context<'_>,
+    ) -> After {
+        self.upgraded = Some(to.clone());
+        let State::Parsing(parsing) = &mut self.state else {
+            return After::Continue;
+        };
+        self.former = parsing.assembler.tally;
+        match (to, parsing.h2c_head.take()) {
+            (Upgrade::WebSocket, _) => {
+                self.state = State::Off;
+                After::TurnedOff
+            }
+            (Upgrade::H2c, Some((request, [started, requested]))) => {
+                let start = http2::Start::UpgradedFrom {
+                    request,
+                    started,
+                    time: requested,
+                };
+                let assembler = Assembler::succeed(Protocol::Http2, &parsing.assembler);
+                self.begin(
+                    Box::new(http2::Parser::new(Limits::default(), start)),
+                    assembler,
+                    cx.now,
+                );
+                facts.protocol = Some(Protocol::Http2);
+                self.protocol = Some(Protocol::Http2);
+                let pieces = vec![
+                    (Side::Client, Plain::Bytes(client), time),
+                    (Side::Server, Plain::Bytes(server), time),
+                ];
+                self.replay(pieces, facts, cx)
+            }
+            _ => {
+                self.state = State::Detecting(Detecting::default());
+                After::Restart { client, server, time }
+            }
+        }
+    }
+
+    /// Ends the transactions of a parser that takes no more bytes.
+    pub(super) fn end_parser(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) {
+        let State::Parsing(mut parsing) = std::mem::replace(&mut self.state, State::Off) else {
+            return;
+        };
+        let mut events = Vec::new();
+        let closed = catch_unwind(AssertUnwindSafe(|| {
+            parsing.parser.close(Time(cx.now.0), &mut events)
+        }));
+        if closed.is_err() {
+            cx.stats.parser_panics.add(1);
+        }
+        for event in events {
+            parsing.assembler.event(event, facts, cx);
+        }
+        self.former = parsing.assembler.tally;
+        self.former.incomplete += parsing.assembler.open_count() as u64;
+    }
+
+    fn failed(&mut self, error: &ParseError, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        tracing::debug!(conn_id = %facts.public_id, %error, "parser gave up");
+        cx.stats.parser_errors.add(1);
+        self.attempts += 1;
+        self.end_parser(facts, cx);
+        if let (ParseError::NotThisProtocol { .. }, true) = (error, self.attempts < DETECT_ATTEMPTS) {
+            self.reset_detection(true);
+            return After::Continue;
+        }
+        self.turn_off(ReasonCode::ParserGaveUp, error.to_string());
+        After::TurnedOff
+    }
+}
