@@ -215,6 +215,15 @@ fn text(value: &Value) -> String {
         .to_owned()
 }
 
+/// Whether a transaction says itself that it is not whole.
+#[must_use]
+pub fn is_flagged(transaction: &Value) -> bool {
+    transaction["incomplete"] == true
+        || transaction["headers_partial"] == true
+        || transaction["status_unknown"] == true
+        || transaction["outcome"] != "complete"
+}
+
 /// A transaction without its bodies, for failure messages.
 #[must_use]
 pub fn outline(transaction: &Value) -> String {

@@ -39,8 +39,8 @@ pub use config::Config;
 pub use curl::Curl;
 pub use events::{Capture, Events, Side};
 pub use expect::{
-    Transport, assert_complete, assert_healthy, assert_sums, assert_truth, header_lists, headers_of, one,
-    outline, single, single_on_port, wait_for_both_ends,
+    Transport, assert_complete, assert_healthy, assert_sums, assert_truth, header_lists, headers_of,
+    is_flagged, one, outline, single, single_on_port, wait_for_both_ends,
 };
 pub use files::{deterministic_bytes, hex_sha256, programs, scratch, system_library, venv};
 pub use load::Load;
