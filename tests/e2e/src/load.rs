@@ -9,14 +9,15 @@ use crate::{
     deterministic_bytes, free_port, scratch, single, wait_for_both_ends,
 };
 
-/// Documents `/0`, `/1`, …
+/// Documents, unless a test wants its own.
 const DOCUMENTS: usize = 8;
 
-/// A server with one plain and one TLS port.
+/// A server with one plain and one TLS port, and documents `/0`, `/1`, …
 pub struct Load {
     folder: tempfile::TempDir,
     _nginx: Nginx,
     certificates: Certificates,
+    documents: usize,
     /// Of HTTP.
     pub plain: u16,
     /// Of HTTPS.
@@ -33,6 +34,12 @@ impl Load {
     /// Starts the server.
     #[must_use]
     pub fn new() -> Self {
+        Self::of((0..DOCUMENTS).map(|number| 100 + number * 2500))
+    }
+
+    /// Starts the server with documents of these lengths.
+    #[must_use]
+    pub fn of(lengths: impl ExactSizeIterator<Item = usize>) -> Self {
         let folder = scratch();
         let certificates = Certificates::make(folder.path());
         let (plain, tls) = (free_port(), free_port());
@@ -43,13 +50,15 @@ impl Load {
             certificates.key.display()
         );
         let nginx = Nginx::start(folder.path(), &servers, &[plain, tls]);
-        for number in 0..DOCUMENTS {
-            nginx.put(&number.to_string(), &deterministic_bytes(100 + number * 2500));
+        let documents = lengths.len();
+        for (number, length) in lengths.enumerate() {
+            nginx.put(&number.to_string(), &deterministic_bytes(length));
         }
         Self {
             folder,
             _nginx: nginx,
             certificates,
+            documents,
             plain,
             tls,
         }
@@ -72,7 +81,7 @@ impl Load {
     pub fn start(&self, port: u16, arguments: &[&str]) -> Generator {
         let scheme = if port == self.tls { "https" } else { "http" };
         let list = self.folder.path().join(format!("urls-{port}"));
-        let urls: String = (0..DOCUMENTS)
+        let urls: String = (0..self.documents)
             .map(|number| format!("{scheme}://127.0.0.1:{port}/{number}\n"))
             .collect();
         std::fs::write(&list, urls).expect("write a list");
