@@ -12,7 +12,7 @@ use qtap_engine::{
     Budget, Exclusion, Host, IdSource, ProcessLookup, ProcessTls, Settings, Shared, Stats, Worker,
 };
 use qtap_plugin::{Context, Deployment, Generation, LineSink, Metrics, Stacks, Terminal};
-use qtap_process::{Process, Strategy, User};
+use qtap_process::{Process, User};
 use qtap_store::{Output, OutputLimits};
 
 use crate::recording::Program;
@@ -126,8 +126,6 @@ struct Replayed {
 impl Replayed {
     fn of(programs: &[Program]) -> Self {
         let process = |program: &Program| Process {
-            pid: Pid(program.pid),
-            parent: None,
             start_ns: 1,
             exe: program.exe.clone(),
             args: vec![program.exe.clone()],
@@ -135,12 +133,8 @@ impl Replayed {
                 id: 0,
                 name: Some("root".to_owned()),
             },
-            hostname: None,
             cgroup: "/".to_owned(),
-            container: None,
-            strategy: Strategy::Observe,
-            tags: Vec::new(),
-            predates_agent: false,
+            ..Process::unknown(Pid(program.pid))
         };
         Self {
             processes: (programs.iter())

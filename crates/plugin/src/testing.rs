@@ -9,7 +9,7 @@ use qtap_engine::{
     Body, Check, CheckName, CheckState, ConnectionFacts, ConnectionReport, DirectionLabel, Half, Health,
     HealthStatus, Reason, ReasonCode, TlsFacts, TlsSource, Transaction,
 };
-use qtap_process::{Process, Strategy, User};
+use qtap_process::{Process, User};
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Version};
 
@@ -36,7 +36,6 @@ pub(crate) fn agent() -> Agent {
 
 fn process() -> Process {
     Process {
-        pid: Pid(4242),
         parent: Some(Pid(1)),
         start_ns: 1,
         exe: "/usr/bin/curl".into(),
@@ -47,10 +46,7 @@ fn process() -> Process {
         },
         hostname: Some("box".into()),
         cgroup: "/".into(),
-        container: None,
-        strategy: Strategy::Observe,
-        tags: Vec::new(),
-        predates_agent: false,
+        ..Process::unknown(Pid(4242))
     }
 }
 

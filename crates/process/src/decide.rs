@@ -116,24 +116,14 @@ mod tests {
     use qtap_config::FilterStrategy;
 
     use super::*;
-    use crate::User;
 
     const AGENT: Pid = Pid(1);
 
     fn process(exe: &str, strategy: Strategy) -> Process {
         Process {
-            pid: Pid(7),
-            parent: None,
-            start_ns: 0,
             exe: exe.to_owned(),
-            args: Vec::new(),
-            user: User { id: 0, name: None },
-            hostname: None,
-            cgroup: String::new(),
-            container: None,
             strategy,
-            tags: Vec::new(),
-            predates_agent: false,
+            ..Process::unknown(Pid(7))
         }
     }
 

@@ -80,6 +80,28 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process of which nothing but its id is known.
+    #[must_use]
+    pub const fn unknown(pid: Pid) -> Self {
+        Self {
+            pid,
+            parent: None,
+            start_ns: 0,
+            exe: String::new(),
+            args: Vec::new(),
+            user: User {
+                id: u32::MAX,
+                name: None,
+            },
+            hostname: None,
+            cgroup: String::new(),
+            container: None,
+            strategy: Strategy::Observe,
+            tags: Vec::new(),
+            predates_agent: false,
+        }
+    }
+
     /// Base name of the executable.
     #[must_use]
     pub fn binary(&self) -> &str {

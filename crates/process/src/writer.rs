@@ -10,13 +10,13 @@ use crossbeam_channel::{Receiver, bounded};
 use qtap_capture::{KernelTime, Pid, ProcessEvent, ProcessExec};
 use qtap_config::ProcessTag;
 
+use crate::Process;
 use crate::environment::Environment;
 use crate::observer::{Observed, Observer};
 use crate::procfs::ProcFs;
 use crate::retention::{Ended, Limits, MAX_IMAGES_PER_PID, Retention, footprint};
 use crate::stats::increment;
 use crate::table::{Image, Shared, Table};
-use crate::{Process, Strategy, User};
 
 /// Pids that readers asked for and that were not looked at yet.
 const MAX_REQUESTS: usize = 1024;
@@ -221,21 +221,9 @@ impl Writer {
         }
         increment(&self.shared.counters.orphans);
         let process = Process {
-            pid,
             parent: Some(parent),
             start_ns,
-            exe: String::new(),
-            args: Vec::new(),
-            user: User {
-                id: u32::MAX,
-                name: None,
-            },
-            hostname: None,
-            cgroup: String::new(),
-            container: None,
-            strategy: Strategy::default(),
-            tags: Vec::new(),
-            predates_agent: false,
+            ..Process::unknown(pid)
         };
         Observed {
             process,

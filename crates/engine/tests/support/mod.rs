@@ -20,7 +20,7 @@ use qtap_engine::{
     Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, Load,
     ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
 };
-use qtap_process::{Process, Strategy, User};
+use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{RequestHead, StreamKey};
 
@@ -29,21 +29,10 @@ pub const MS: u64 = 1_000_000;
 
 pub fn process() -> Arc<Process> {
     Arc::new(Process {
-        pid: PID,
-        parent: None,
         start_ns: 1,
         exe: "/usr/bin/curl".to_owned(),
         args: vec!["curl".to_owned()],
-        user: User {
-            id: 0,
-            name: Some("root".to_owned()),
-        },
-        hostname: None,
-        cgroup: "/".to_owned(),
-        container: None,
-        strategy: Strategy::Observe,
-        tags: Vec::new(),
-        predates_agent: false,
+        ..Process::unknown(PID)
     })
 }
 
