@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use qtap_capture::{Control, cpu_time};
-use qtap_engine::{Breaker, Budget, Counter, Load, LoadLevel, Step, Usage};
+use qtap_engine::{Breaker, Budget, Counter, Load, LoadLevel, Mean, Step, Usage};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -103,33 +103,26 @@ impl Looks {
         let mean = self.breaker.latest();
         self.gauges.cpu_percent.store(mean.cpu_percent, Ordering::Relaxed);
         match step {
-            Some(Step::Down(level)) => {
+            Some(step) => {
+                self.put_in_force(step);
+                tell(step, mean, limit);
+            }
+            None => self.remind(mean.cpu_percent, limit),
+        }
+    }
+
+    fn put_in_force(&self, step: Step) {
+        match step {
+            Step::Down(level) => {
                 self.gauges.steps_down.add(1);
                 self.gauges.load.set(level, qtap_capture::now());
                 self.control.shed(level.shed());
-                tracing::warn!(
-                    level = level.name(),
-                    cpu_percent = mean.cpu_percent,
-                    limit,
-                    memory_percent = mean.memory_permille / 10,
-                    "over the configured share: {}",
-                    says(level)
-                );
             }
-            Some(Step::Up(level)) => {
+            Step::Up(level) => {
                 self.gauges.steps_up.add(1);
                 self.control.shed(level.shed());
                 self.gauges.load.set(level, qtap_capture::now());
-                tracing::info!(
-                    level = level.name(),
-                    cpu_percent = mean.cpu_percent,
-                    limit,
-                    memory_percent = mean.memory_permille / 10,
-                    "below the configured share: {}",
-                    says(level)
-                );
             }
-            None => self.remind(mean.cpu_percent, limit),
         }
     }
 
@@ -144,6 +137,28 @@ impl Looks {
                 "counting connections and processes alone takes more than the configured share"
             );
         }
+    }
+}
+
+/// Says which level is in force, and why.
+fn tell(step: Step, mean: Mean, limit: u32) {
+    // The severity of a log call is part of the call.
+    macro_rules! tell {
+        ($severity:ident, $share:literal, $level:expr) => {
+            tracing::$severity!(
+                level = $level.name(),
+                cpu_percent = mean.cpu_percent,
+                limit,
+                memory_percent = mean.memory_permille / 10,
+                "{} the configured share: {}",
+                $share,
+                says($level)
+            )
+        };
+    }
+    match step {
+        Step::Down(level) => tell!(warn, "over", level),
+        Step::Up(level) => tell!(info, "below", level),
     }
 }
 
