@@ -46,15 +46,59 @@ impl Client {
     }
 }
 
+/// A libssl of its own under an agent, and a server for the programs that use it.
+struct Library {
+    agent: Agent,
+    server: PythonServer,
+    /// Where it is.
+    file: PathBuf,
+    /// Files that had probes before.
+    before: f64,
+    _folder: tempfile::TempDir,
+}
+
+impl Library {
+    /// A copy of `libssl`, which no program uses yet.
+    fn installed(libssl: &Path) -> Self {
+        let folder = scratch();
+        let certificates = Certificates::make(folder.path());
+        let server = PythonServer::https(folder.path(), &certificates, &["--tls", "1.3"]);
+        let agent = Agent::start(&Config::default());
+        let before = attached(&agent);
+        let file = folder.path().join("libssl.bin");
+        std::fs::copy(libssl, &file).unwrap();
+        Self {
+            agent,
+            server,
+            file,
+            before,
+            _folder: folder,
+        }
+    }
+
+    /// A program that has it mapped.
+    fn client(&self, libcrypto: &Path) -> Client {
+        Client::start(libcrypto, &self.file, self.server.port)
+    }
+
+    /// Waits until so many more files have probes, and a little longer: a file that was written over is one of them for a moment.
+    fn wait_for_probes(&self, files: f64) {
+        std::thread::sleep(Duration::from_millis(1500));
+        qtap_e2e::until(PATIENCE, "probes", || {
+            attached(&self.agent) >= self.before + files
+        });
+    }
+
+    fn wait_until_noticed(&self) {
+        let _ = self
+            .agent
+            .wait_for_log(&["written over in place", "libssl.bin"], PATIENCE);
+    }
+}
+
 /// Files with probes.
 fn attached(agent: &Agent) -> f64 {
     agent.system_metric("qtap_probe_attached_inodes", &[])
-}
-
-/// Waits until so many files have probes, and a little longer: a file that was written over is one of them for a moment.
-fn wait_for_probes(agent: &Agent, files: f64) {
-    std::thread::sleep(Duration::from_millis(1500));
-    qtap_e2e::until(PATIENCE, "probes", || attached(agent) >= files);
 }
 
 fn library_111(prefix: &str) -> PathBuf {
@@ -70,71 +114,54 @@ fn library_111(prefix: &str) -> PathBuf {
 /// "library replaced on disk while it is in use and then used by new programs (rename over…": as package managers do it.
 #[test]
 fn a_library_renamed_over_is_captured_in_old_and_new_programs() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &["--tls", "1.3"]);
-    let agent = Agent::start(&Config::default());
-    let before = attached(&agent);
-    let (libcrypto, installed) = (system_library("libcrypto.so.3"), folder.path().join("libssl.bin"));
-    std::fs::copy(system_library("libssl.so.3"), &installed).unwrap();
-    let old = Client::start(&libcrypto, &installed, server.port);
-    wait_for_probes(&agent, before + 1.0);
-    let next = folder.path().join("libssl.new");
+    let library = Library::installed(&system_library("libssl.so.3"));
+    let libcrypto = system_library("libcrypto.so.3");
+    let old = library.client(&libcrypto);
+    library.wait_for_probes(1.0);
+    let next = library.file.with_file_name("libssl.new");
     std::fs::copy(system_library("libssl.so.3"), &next).unwrap();
-    std::fs::rename(&next, &installed).unwrap();
-    let new = Client::start(&libcrypto, &installed, server.port);
-    wait_for_probes(&agent, before + 2.0);
-    let _ = new.go(&agent);
-    let _ = old.go(&agent);
-    let _ = agent.stop();
+    std::fs::rename(&next, &library.file).unwrap();
+    let new = library.client(&libcrypto);
+    library.wait_for_probes(2.0);
+    let _ = new.go(&library.agent);
+    let _ = old.go(&library.agent);
+    let _ = library.agent.stop();
 }
 
 /// "…, and rewritten in place)": the same bytes, under a program that uses them; probes go and come back.
 #[test]
 fn a_library_written_in_place_under_a_program_is_captured() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &["--tls", "1.3"]);
-    let agent = Agent::start(&Config::default());
-    let before = attached(&agent);
-    let (libcrypto, installed) = (system_library("libcrypto.so.3"), folder.path().join("libssl.bin"));
-    let content = std::fs::read(system_library("libssl.so.3")).unwrap();
-    std::fs::write(&installed, &content).unwrap();
-    let program = Client::start(&libcrypto, &installed, server.port);
-    wait_for_probes(&agent, before + 1.0);
-    let file = std::fs::File::options().write(true).open(&installed).unwrap();
+    let library = Library::installed(&system_library("libssl.so.3"));
+    let program = library.client(&system_library("libcrypto.so.3"));
+    library.wait_for_probes(1.0);
+    let content = std::fs::read(&library.file).unwrap();
+    let file = std::fs::File::options().write(true).open(&library.file).unwrap();
     file.write_all_at(&content, 0).unwrap();
-    let _ = agent.wait_for_log(&["written over in place", "libssl.bin"], PATIENCE);
-    wait_for_probes(&agent, before + 1.0);
-    let _ = program.go(&agent);
-    let _ = agent.stop();
+    library.wait_until_noticed();
+    library.wait_for_probes(1.0);
+    let _ = program.go(&library.agent);
+    let _ = library.agent.stop();
 }
 
 /// The same with another version of the library, between programs: the probes of the old one would be in the middle of the
 /// new one's instructions.
 #[test]
 fn a_library_that_became_another_in_place_harms_nobody() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &["--tls", "1.3"]);
-    let agent = Agent::start(&Config::default());
-    let before = attached(&agent);
-    let installed = folder.path().join("libssl.bin");
-    std::fs::copy(library_111("libssl"), &installed).unwrap();
-    let former = Client::start(&library_111("libcrypto"), &installed, server.port);
-    wait_for_probes(&agent, before + 1.0);
-    let _ = former.go(&agent);
+    let library = Library::installed(&library_111("libssl"));
+    let former = library.client(&library_111("libcrypto"));
+    library.wait_for_probes(1.0);
+    let _ = former.go(&library.agent);
     for (libssl, libcrypto) in [
         (system_library("libssl.so.3"), system_library("libcrypto.so.3")),
         (library_111("libssl"), library_111("libcrypto")),
     ] {
-        std::fs::write(&installed, std::fs::read(libssl).unwrap()).unwrap();
-        let program = Client::start(&libcrypto, &installed, server.port);
-        wait_for_probes(&agent, before + 1.0);
-        let _ = program.go(&agent);
+        std::fs::write(&library.file, std::fs::read(libssl).unwrap()).unwrap();
+        let program = library.client(&libcrypto);
+        library.wait_for_probes(1.0);
+        let _ = program.go(&library.agent);
     }
-    let _ = agent.wait_for_log(&["written over in place", "libssl.bin"], PATIENCE);
-    let _ = agent.stop();
+    library.wait_until_noticed();
+    let _ = library.agent.stop();
 }
 
 /// "configuration replaced (valid, invalid, deleted, renamed over) while loaded under traffic".
