@@ -23,7 +23,8 @@ static __always_inline void map_ipv4(u8 *address, __be32 ipv4)
 static __always_inline void read_endpoints(struct endpoints *to, const struct sock *sk)
 {
 	to->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	to->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	/* Not skc_num, which is given back before the socket is destroyed. */
+	to->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 	to->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (to->family == AF_INET6) {
 		BPF_CORE_READ_INTO((struct in6_addr *)to->local, sk, __sk_common.skc_v6_rcv_saddr);

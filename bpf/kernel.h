@@ -269,6 +269,10 @@ struct socket {
 	struct sock *sk;
 };
 
+struct inet_sock {
+	__be16 inet_sport;
+};
+
 struct inet_bind_bucket {
 	signed char fastreuse;
 };

@@ -207,6 +207,22 @@ fn many_short_connections_are_all_told_or_counted() {
 }
 
 #[test]
+fn a_connection_told_only_at_its_end_has_its_addresses() {
+    let mut tap = Tap::with(Options {
+        control_ring: 4096,
+        ..Options::default()
+    });
+    // Nobody reads: these fill the ring, and the opening of the last finds no room.
+    let _others: Vec<_> = (0..40).map(|_| pair("127.0.0.1:0")).collect();
+    let (dialled, accepted) = pair("127.0.0.1:0");
+    let (ours, theirs) = (dialled.local_addr().unwrap(), accepted.local_addr().unwrap());
+    tap.during(Duration::from_millis(50));
+    assert!(tap.flow(ours, theirs).is_none() && tap.flow(theirs, ours).is_none());
+    drop((dialled, accepted));
+    tap.ended(ours, theirs);
+}
+
+#[test]
 fn an_idle_reader_is_woken_by_the_first_record() {
     let mut tap = Tap::start();
     let (mut dialled, mut accepted) = pair("127.0.0.1:0");
