@@ -57,6 +57,7 @@ mod shared;
 mod trace;
 mod uprobe;
 mod verdict;
+mod window;
 
 /// Decodes `record` and checks what must hold; for the fuzz target.
 #[cfg(fuzzing)]

@@ -85,7 +85,7 @@ impl Reader {
     pub fn poll(&mut self, timeout: Duration, handler: &mut dyn FnMut(Event)) -> Result<usize, Error> {
         let deadline = Instant::now() + timeout;
         loop {
-            let events = self.drain(handler);
+            let events = self.drain(handler)?;
             if events > 0 {
                 self.naps = 0;
                 return Ok(events);
@@ -115,7 +115,7 @@ impl Reader {
         !self.closed.is_empty()
     }
 
-    fn drain(&mut self, handler: &mut dyn FnMut(Event)) -> usize {
+    fn drain(&mut self, handler: &mut dyn FnMut(Event)) -> Result<usize, Error> {
         let Self {
             control,
             data,
@@ -129,7 +129,7 @@ impl Reader {
         let first_new = closed.len();
         let mut events = 0;
         let control_until = control.produced();
-        control.consume(control_until, u64::MAX, |record| match decode(record, arena) {
+        let emptied = control.consume(control_until, u64::MAX, |record| match decode(record, arena) {
             Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
             Some(event) => {
                 events += 1;
@@ -141,6 +141,7 @@ impl Reader {
         for (position, _) in closed.range_mut(first_new..) {
             *position = found_at;
         }
+        emptied?;
         // A control record that is still being written holds up all data: it may be the secret of the next bytes.
         let until = if control.consumed() < control_until {
             data.consumed()
@@ -153,14 +154,14 @@ impl Reader {
                 handler(event);
             }
             None => *undecodable += 1,
-        });
+        })?;
         trace.consume(trace.produced(), u64::MAX, |record| match decode(record, arena) {
             Some(event) => {
                 events += 1;
                 handler(event);
             }
             None => *undecodable += 1,
-        });
+        })?;
         while let Some((position, _)) = closed.front() {
             if *position > data.consumed() {
                 break;
@@ -170,7 +171,7 @@ impl Reader {
                 handler(event);
             }
         }
-        events
+        Ok(events)
     }
 
     fn sleep(&mut self, timeout: Duration) -> Result<(), Error> {
