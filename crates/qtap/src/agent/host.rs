@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crossbeam_channel::Sender;
 use qtap_capture::{ConnectionId, Control, Pid, ProcessVerdict, Verdict};
 use qtap_config::{FilterLayer, Filters};
 use qtap_engine::{Counter, Exclusion, Host, ProcessLookup, ProcessTls, ReasonCode};
 use qtap_probe::{Implementations, Input};
 use qtap_process::{Decision, IgnoreReason, Layers, Process, Table, decide};
 
+use super::queue::Inlet;
 use super::trace::Tracer;
 
 /// Which processes are looked at at all.
@@ -65,7 +65,7 @@ pub(crate) struct AgentHost {
     pub(crate) progress: Arc<Progress>,
     pub(crate) control: Control,
     pub(crate) implementations: Implementations,
-    pub(crate) tracker: Sender<Input>,
+    pub(crate) tracker: Inlet<Input>,
     pub(crate) filters: RwLock<Arc<Filters>>,
     pub(crate) scope: Scope,
     pub(crate) own_pid: Pid,

@@ -3,6 +3,7 @@
 mod attach;
 mod host;
 mod load;
+mod queue;
 mod state;
 mod threads;
 mod trace;
@@ -24,6 +25,7 @@ use qtap_process::Table;
 use crate::cli::{TlsProbes, TraceQuery};
 use host::{AgentHost, Progress};
 use load::{LoadBreaker, LoadGauges};
+use queue::queue;
 use threads::{Lost, ReaderLoop, keep_processes};
 use trace::Tracer;
 
@@ -123,8 +125,8 @@ impl Agent {
         }
 
         let (table, mut writer) = qtap_process::table(qtap_process::Limits::default(), &config.tags);
-        let (tracker_tx, tracker_rx) = bounded(TRACKER_QUEUE);
-        let (process_tx, process_rx) = bounded(PROCESS_QUEUE);
+        let (tracker_tx, tracker_rx) = queue(TRACKER_QUEUE);
+        let (process_tx, process_rx) = queue(PROCESS_QUEUE);
         let progress = Arc::new(Progress::default());
         let lost = Arc::new(Lost::default());
         writer.snapshot().context("cannot read /proc")?;
@@ -264,7 +266,7 @@ impl Agent {
     pub(crate) fn stop(mut self) {
         self.breaker.stop();
         self.stop.store(true, Ordering::Release);
-        let asked = self.gauges.host.tracker.send_timeout(Input::Stop, DETACH_WAIT);
+        let asked = self.gauges.host.tracker.insist(Input::Stop);
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()
         {

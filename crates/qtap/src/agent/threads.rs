@@ -11,6 +11,7 @@ use qtap_probe::Input;
 use qtap_process::Writer;
 
 use super::host::{AgentHost, Progress};
+use super::queue::Inlet;
 
 /// How long the reader sleeps when the rings are empty; the kernel wakes it earlier.
 const POLL: Duration = Duration::from_millis(100);
@@ -45,8 +46,8 @@ struct Ends {
 pub(crate) struct ReaderLoop {
     pub(crate) reader: Reader,
     pub(crate) engine: Engine,
-    pub(crate) processes: Sender<ProcessEvent>,
-    pub(crate) tracker: Sender<Input>,
+    pub(crate) processes: Inlet<ProcessEvent>,
+    pub(crate) tracker: Inlet<Input>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) traces: Option<Sender<Trace>>,
     pub(crate) lost: Arc<Lost>,
