@@ -78,6 +78,10 @@ impl Candidates {
         true
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether `secret` is known to be this connection's own.
     pub(crate) fn is_own(&self, secret: &Secret) -> bool {
         self.list.iter().any(|candidate| {

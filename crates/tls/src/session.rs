@@ -86,6 +86,7 @@ impl Session {
         flow.framer.bytes(data, time, &mut flow.queue);
         if self.looks_like_tls(side, time, out) {
             self.advance(time, out);
+            self.forget_secrets();
         }
     }
 
@@ -115,7 +116,6 @@ impl Session {
             _ => false,
         };
         if self.is_settled() {
-            self.shared.candidates.clear();
             return own;
         }
         if self.shared.candidates.add(secret, own) {
@@ -124,7 +124,16 @@ impl Session {
             self.given_up = false;
             self.advance(secret.time, out);
         }
-        self.shared.candidates.is_own(secret)
+        let is_own = self.shared.candidates.is_own(secret);
+        self.forget_secrets();
+        is_own
+    }
+
+    /// Wipes secrets that can be of no use any more, and the keys made from them.
+    fn forget_secrets(&mut self) {
+        if !self.shared.candidates.is_empty() && self.is_settled() {
+            self.shared.candidates.clear();
+        }
     }
 
     /// No secret will come any more (the bounded wait is over): gives up waiting ciphertext as gaps. Records that come later are given up as they come,
