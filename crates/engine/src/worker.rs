@@ -48,7 +48,8 @@ pub struct Shared {
 pub struct Worker {
     shared: Shared,
     consumer: Box<dyn Consumer>,
-    connections: HashMap<ConnectionId, Connection>,
+    /// Boxed, so that the table is small where it has free places, and moves little when it grows.
+    connections: HashMap<ConnectionId, Box<Connection>>,
     /// Connections whose TLS may still want a secret or a call of the process, by process. Filled when bytes
     /// arrive and thinned when it is walked, so that a server's many settled connections cost nothing.
     seeking: HashMap<Pid, BTreeSet<ConnectionId>>,
@@ -159,7 +160,10 @@ impl Worker {
                 break;
             }
             self.with(id, now, |connection, cx| connection.relieve(cx));
-            let left = self.connections.get(&id).map_or(0, Connection::held);
+            let left = self
+                .connections
+                .get(&id)
+                .map_or(0, |connection| connection.held());
             held -= bytes.saturating_sub(left);
         }
         self.charge(held);
@@ -291,7 +295,9 @@ impl Worker {
     /// The connection of `pid` that is read by calls and has no object yet, if there is just one.
     fn only_candidate(&self, pid: Pid) -> Option<ConnectionId> {
         let is_free = |id: &ConnectionId| {
-            self.connections.get(id).is_some_and(Connection::wants_calls)
+            self.connections
+                .get(id)
+                .is_some_and(|connection| connection.wants_calls())
                 && !self.objects.values().any(|taken| taken == id)
         };
         let mut candidates = self.seeking.get(&pid)?.iter().copied().filter(is_free);
@@ -309,7 +315,7 @@ impl Worker {
         let mut has_backlog = self.step(id, now, step);
         while has_backlog {
             has_backlog = self.step(id, now, Connection::work_off);
-            if let Some(pid) = self.connections.get(&id).and_then(Connection::pid) {
+            if let Some(pid) = self.connections.get(&id).and_then(|connection| connection.pid()) {
                 self.offer_pool(id, pid, now);
             }
         }
@@ -328,7 +334,7 @@ impl Worker {
                 return false;
             }
             self.shared.stats.open.add(1);
-            self.connections.insert(id, Connection::new(id, now));
+            self.connections.insert(id, Box::new(Connection::new(id, now)));
         }
         let Some(connection) = self.connections.get_mut(&id) else {
             return false;

@@ -122,6 +122,10 @@ impl Queue {
             return;
         }
         self.cost += item.cost();
+        if self.items.capacity() == 0 {
+            // Nearly always a record is worked on before the next one comes.
+            self.items.reserve_exact(1);
+        }
         self.items.push_back(item);
     }
 

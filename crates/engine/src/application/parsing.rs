@@ -15,6 +15,9 @@ use crate::{ConnectionFacts, ReasonCode};
 /// How often a connection is detected anew after its parser said that it is something else (P-D4).
 const DETECT_ATTEMPTS: u32 = 2;
 
+/// Room for events that a connection keeps from one piece to the next.
+const KEPT_EVENTS: usize = 16;
+
 /// A protocol being parsed.
 pub(super) struct Parsing {
     pub(super) parser: Box<dyn Parser>,
@@ -99,7 +102,9 @@ impl Application {
                 other => step = other,
             }
         }
-        parsing.events = events;
+        if events.capacity() <= KEPT_EVENTS {
+            parsing.events = events;
+        }
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return self.failed(&error, facts, cx),

@@ -70,6 +70,10 @@ impl Parser {
             time,
         });
         if is_paired {
+            if self.queue.capacity() == 0 {
+                // Room for one is all that most clients ever need.
+                self.queue.reserve_exact(1);
+            }
             self.queue.push_back(transaction);
             self.upload = Upload::Last;
         } else {
