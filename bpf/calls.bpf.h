@@ -178,7 +178,6 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	struct event_data *event = &all->emission.event;
 	struct connection *conn;
 	struct verdict *verdict;
-	u8 *ignored;
 
 	if (!session) {
 		bpf_map_update_elem(&sessions, &key, &fresh, BPF_NOEXIST);
@@ -228,8 +227,7 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 			return;
 		}
 	} else {
-		ignored = bpf_map_lookup_elem(&process_verdicts, &pid);
-		if (ignored && *ignored)
+		if (is_ignored(pid))
 			return;
 		event->position = reserve_position(&session->position[direction & 1], bytes);
 		if (settings.shed == SHED_ALL) {

@@ -82,12 +82,10 @@ static __always_inline int filter(const struct endpoints *ends, u32 pid, u8 role
 {
 	u32 direction = settings.direction;
 	enum address_class remote;
-	u8 *ignored;
 
 	if (pid == settings.own_pid)
 		return COUNT_FILTERED_SELF;
-	ignored = bpf_map_lookup_elem(&process_verdicts, &pid);
-	if (ignored && *ignored)
+	if (is_ignored(pid))
 		return COUNT_FILTERED_PROCESS;
 	remote = classify_remote(ends);
 	if (remote == ADDRESS_LOOPBACK && settings.ignore_loopback)

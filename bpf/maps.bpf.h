@@ -79,15 +79,27 @@ struct {
 } verdicts SEC(".maps");
 
 /*
- * Key: tgid; value: 1 = ignore. Inserted by user space and at fork (from the parent), removed by
- * user space and at exit. Full: counted (COUNT_PROCESS_VERDICTS_FULL), the child is observed.
+ * Key: tgid; value: a time at which the image that is ignored ran, see is_ignored(). Inserted by
+ * user space and at fork (from the parent), removed by user space and at exit. Full: counted
+ * (COUNT_PROCESS_VERDICTS_FULL), the child is observed.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, u32);
-	__type(value, u8);
+	__type(value, u64);
 	__uint(max_entries, 16384);
 } process_verdicts SEC(".maps");
+
+/*
+ * Key: tgid; value: time of its last exec. Inserted at exec, removed at exit. Full: the oldest go,
+ * whose verdicts are settled.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, u32);
+	__type(value, u64);
+	__uint(max_entries, 16384);
+} images SEC(".maps");
 
 /*
  * Key: tgid; value: any. Which processes --bpf-trace is about. Inserted and removed by user space;

@@ -8,22 +8,17 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 {
 	struct event_forked event = {};
 	u32 pid = BPF_CORE_READ(child, tgid), parent_pid = BPF_CORE_READ(parent, tgid);
-	u8 *verdict;
+	u64 time = bpf_ktime_get_ns();
 
 	if (pid != BPF_CORE_READ(child, pid))
 		return 0;
-	verdict = bpf_map_lookup_elem(&process_verdicts, &parent_pid);
-	if (verdict) {
-		u8 inherited = *verdict;
-
-		if (bpf_map_update_elem(&process_verdicts, &pid, &inherited, BPF_ANY))
-			count(COUNT_PROCESS_VERDICTS_FULL, 1);
-	}
+	if (is_ignored(parent_pid) && bpf_map_update_elem(&process_verdicts, &pid, &time, BPF_ANY))
+		count(COUNT_PROCESS_VERDICTS_FULL, 1);
 	event.kind = EVENT_FORKED;
 	event.pid = pid;
 	event.parent = parent_pid;
 	event.start_ns = BPF_CORE_READ(child, start_boottime);
-	event.time = bpf_ktime_get_ns();
+	event.time = time;
 	if (emit_control(&event, sizeof(event)))
 		count(COUNT_PROCESS_EVENTS_LOST, 1);
 	return 0;
@@ -33,21 +28,23 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, int former_pid,
 	     struct linux_binprm *binary)
 {
+	u32 zero = 0, pid = BPF_CORE_READ(task, tgid);
 	u64 start, end, length, used, flags;
+	u64 time = bpf_ktime_get_ns();
 	struct exec_scratch *s;
 	struct mm_struct *mm;
-	u32 zero = 0;
 	long copied;
 
+	bpf_map_update_elem(&images, &pid, &time, BPF_ANY);
 	s = bpf_map_lookup_elem(&exec_scratches, &zero);
 	if (!s)
 		return 0;
 	TRACE(TRACE_PROCESS, MESSAGE_EXEC, -1, 0, 0, 0, 0);
 	s->event.kind = EVENT_EXEC;
-	s->event.pid = BPF_CORE_READ(task, tgid);
+	s->event.pid = pid;
 	s->event.parent = BPF_CORE_READ(task, real_parent, tgid);
 	s->event.uid = BPF_CORE_READ(task, cred, euid.val);
-	s->event.time = bpf_ktime_get_ns();
+	s->event.time = time;
 	s->event.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	s->event.cgroup = bpf_get_current_cgroup_id();
 	s->event.filename_length = 0;
@@ -115,6 +112,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		return 0;
 	TRACE(TRACE_PROCESS, MESSAGE_EXIT, -1, 0, 0, 0, 0);
 	bpf_map_delete_elem(&process_verdicts, &pid);
+	bpf_map_delete_elem(&images, &pid);
 	bpf_map_delete_elem(&traced_processes, &pid);
 	event.kind = EVENT_EXITED;
 	event.pid = pid;

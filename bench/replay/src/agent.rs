@@ -171,7 +171,7 @@ impl Host for Replayed {
 
     fn verdict(&self, _id: ConnectionId, _verdict: Verdict) {}
 
-    fn ignore(&self, _pid: Pid) {}
+    fn ignore(&self, _process: &Process) {}
 
     fn need_calls(&self, _pid: Pid) {}
 

@@ -14,7 +14,8 @@ use crate::programs::LoadedPrograms;
 use crate::ring::Positions;
 use crate::shared::SharedMemory;
 use crate::{
-    ConnectionId, DirectionFilter, Error, Living, Pid, ProcessVerdict, Settings, Shed, TraceModule, Verdict,
+    ConnectionId, DirectionFilter, Error, KernelTime, Living, Pid, ProcessVerdict, Settings, Shed,
+    TraceModule, Verdict,
 };
 
 /// Slots of verdicts, see `bpf/maps.bpf.h`.
@@ -101,22 +102,22 @@ impl Control {
         store(offset_of!(kernel::verdict, connection), id.0);
     }
 
-    /// Says whether connections of a process, and of those it forks from now on, are observed. Holds for connections that
-    /// open from now on. Forgotten when the process exits.
-    pub fn process(&self, pid: Pid, verdict: ProcessVerdict) -> Result<(), Error> {
+    /// Says whether connections of a process, and of those it forks from now on, are observed. `as_of`: when the image that was
+    /// judged ran; of a later one, after an exec, the verdict does not hold. Holds for connections that open from now on. Forgotten
+    /// when the process exits.
+    pub fn process(&self, pid: Pid, verdict: ProcessVerdict, as_of: KernelTime) -> Result<(), Error> {
         let map = "process_verdicts";
         let key = pid.0.to_ne_bytes();
         match verdict {
-            ProcessVerdict::Ignore => {
-                self.inner
-                    .processes
-                    .update(&key, &[1], MapFlags::ANY)
-                    .map_err(|source| Error::Map {
-                        map,
-                        attempt: "write",
-                        source,
-                    })
-            }
+            ProcessVerdict::Ignore => self
+                .inner
+                .processes
+                .update(&key, &as_of.0.to_ne_bytes(), MapFlags::ANY)
+                .map_err(|source| Error::Map {
+                    map,
+                    attempt: "write",
+                    source,
+                }),
             ProcessVerdict::Observe => remove(&self.inner.processes, map, &key),
         }
     }

@@ -344,14 +344,18 @@ fn ignored_processes_and_their_children_tell_nothing() {
     // Another process, so that the tests beside this one are not ignored.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let script = format!("read go; exec 3<>/dev/tcp/127.0.0.1/{port}; (echo hello >&3)");
+    let script = format!("echo ready; read go; exec 3<>/dev/tcp/127.0.0.1/{port}; (echo hello >&3)");
     let mut shell = std::process::Command::new("bash")
         .args(["-c", &script])
         .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    // A verdict holds for the image that ran then, so its exec has to be over.
+    let mut ready = [0; 6];
+    shell.stdout.take().unwrap().read_exact(&mut ready).unwrap();
     tap.control
-        .process(Pid(shell.id()), ProcessVerdict::Ignore)
+        .process(Pid(shell.id()), ProcessVerdict::Ignore, qtap_capture::now())
         .unwrap();
     shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let (mut accepted, from) = listener.accept().unwrap();
@@ -374,6 +378,41 @@ fn ignored_processes_and_their_children_tell_nothing() {
             .unwrap()
             >= 1
     );
+}
+
+#[test]
+fn a_verdict_that_comes_late_does_not_hold_for_the_next_image() {
+    let mut tap = Tap::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let next = format!("read go; exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3");
+    let mut shell = std::process::Command::new("bash")
+        .args(["-c", "echo ready; read go; exec bash -c \"$0\" next", &next])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid(shell.id());
+    let image = || std::fs::read_to_string(format!("/proc/{}/cmdline", pid.0)).unwrap();
+    let mut stdin = shell.stdin.take().unwrap();
+    let mut ready = [0; 6];
+    shell.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+    let as_of = qtap_capture::now();
+    tap.control.process(pid, ProcessVerdict::Ignore, as_of).unwrap();
+    stdin.write_all(b"go\n").unwrap();
+    tap.until("the exec", |_| image().ends_with("next\0"));
+    tap.control.process(pid, ProcessVerdict::Ignore, as_of).unwrap();
+    stdin.write_all(b"go\n").unwrap();
+    let (mut accepted, from) = listener.accept().unwrap();
+    let mut all = Vec::new();
+    accepted.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"hello\n");
+    shell.wait().unwrap();
+    let address = accepted.local_addr().unwrap();
+    tap.until("the dialling side", |tap| {
+        tap.flow(from, address)
+            .is_some_and(|flow| !flow.closed.is_empty())
+    });
 }
 
 #[test]

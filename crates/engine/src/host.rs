@@ -71,8 +71,8 @@ pub trait Host: Send + Sync {
     /// Tells the kernel what to copy of a connection.
     fn verdict(&self, id: ConnectionId, verdict: Verdict);
 
-    /// Tells the kernel to leave out the process' further connections.
-    fn ignore(&self, pid: Pid);
+    /// Tells the kernel to leave out further connections of `process`, until it execs.
+    fn ignore(&self, process: &Process);
 
     /// A connection of `pid` can be read in the calls of its TLS library only. Balanced by [`Host::calls_done`].
     fn need_calls(&self, pid: Pid);

@@ -73,6 +73,7 @@ impl Observer {
 
     /// The record of a running process; `None` if it is gone, a kernel thread or a zombie.
     pub(crate) fn read(&mut self, pid: Pid) -> Option<Observed> {
+        let as_of = qtap_capture::now();
         let stat = self
             .procfs
             .stat(pid)
@@ -102,6 +103,7 @@ impl Observer {
             cgroup: membership.path,
             container: membership.container,
             predates_agent: stat.start_ns <= self.began_ns,
+            as_of,
         };
         Some(Observed {
             process,
@@ -145,6 +147,7 @@ impl Observer {
             cgroup,
             container,
             predates_agent: false,
+            as_of: exec.time,
         };
         let environment = Arc::new(environment);
         let observed = Observed { process, environment };

@@ -1,6 +1,6 @@
 //! What is known of one process.
 
-use qtap_capture::Pid;
+use qtap_capture::{KernelTime, Pid};
 
 /// `QPOINT_STRATEGY` (`surface.md` §2.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,6 +77,8 @@ pub struct Process {
     pub tags: Vec<(String, String)>,
     /// This image ran before the agent did.
     pub predates_agent: bool,
+    /// A time at which this image ran: that of the event that told of it, or of the look at `/proc`.
+    pub as_of: KernelTime,
 }
 
 impl Process {
@@ -99,6 +101,7 @@ impl Process {
             strategy: Strategy::Observe,
             tags: Vec::new(),
             predates_agent: false,
+            as_of: KernelTime(0),
         }
     }
 

@@ -200,17 +200,18 @@ impl Writer {
                     parent: Some(parent),
                     start_ns,
                     predates_agent: false,
+                    as_of: time,
                     ..base.process
                 },
                 environment: base.environment,
             },
-            None => self.orphan(pid, parent, start_ns),
+            None => self.orphan(pid, parent, start_ns, time),
         };
         self.insert(child, time)
     }
 
     /// A child whose parent is not known: read while it lives, else it is nothing but a pid.
-    fn orphan(&mut self, pid: Pid, parent: Pid, start_ns: u64) -> Observed {
+    fn orphan(&mut self, pid: Pid, parent: Pid, start_ns: u64, time: KernelTime) -> Observed {
         if let Some(mut read) = self.observer.read(pid)
             && self.observer.same_start(read.process.start_ns, start_ns)
         {
@@ -223,6 +224,7 @@ impl Writer {
         let process = Process {
             parent: Some(parent),
             start_ns,
+            as_of: time,
             ..Process::unknown(pid)
         };
         Observed {

@@ -87,7 +87,7 @@ impl Connection {
             self.exclusion = cx.host.exclusion(process);
             if self.exclusion.whole {
                 cx.stats.excluded.add(1);
-                cx.host.ignore(opened.pid);
+                cx.host.ignore(process);
                 self.set_verdict(Verdict::COUNT_ONLY, cx);
                 self.backlog.clear();
                 self.wire = Wire::Off;

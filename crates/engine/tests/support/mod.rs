@@ -73,8 +73,8 @@ impl Host for TestHost {
     fn verdict(&self, id: ConnectionId, verdict: Verdict) {
         self.0.lock().unwrap().verdicts.push((id, verdict));
     }
-    fn ignore(&self, pid: Pid) {
-        self.0.lock().unwrap().ignored.push(pid);
+    fn ignore(&self, process: &Process) {
+        self.0.lock().unwrap().ignored.push(process.pid);
     }
     fn need_calls(&self, _: Pid) {
         self.0.lock().unwrap().calls += 1;

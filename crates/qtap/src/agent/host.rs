@@ -91,14 +91,14 @@ impl AgentHost {
             Decision::Ignore(_) => ProcessVerdict::Ignore,
             Decision::Observe | Decision::Partial(_) => ProcessVerdict::Observe,
         };
-        self.tell(process.pid, verdict);
+        self.tell(process, verdict);
         self.tracer.consider(process);
     }
 
-    fn tell(&self, pid: Pid, verdict: ProcessVerdict) {
-        if let Err(error) = self.control.process(pid, verdict) {
+    fn tell(&self, process: &Process, verdict: ProcessVerdict) {
+        if let Err(error) = self.control.process(process.pid, verdict, process.as_of) {
             self.refused.add(1);
-            tracing::debug!(pid = pid.0, %error, "process verdict refused");
+            tracing::debug!(pid = process.pid.0, %error, "process verdict refused");
         }
     }
 
@@ -173,8 +173,8 @@ impl Host for AgentHost {
         self.control.verdict(id, verdict);
     }
 
-    fn ignore(&self, pid: Pid) {
-        self.tell(pid, ProcessVerdict::Ignore);
+    fn ignore(&self, process: &Process) {
+        self.tell(process, ProcessVerdict::Ignore);
     }
 
     fn need_calls(&self, pid: Pid) {
