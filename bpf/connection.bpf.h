@@ -4,15 +4,6 @@
 #ifndef QTAP_CONNECTION_H
 #define QTAP_CONNECTION_H
 
-struct endpoints {
-	/* IPv4 as ::ffff:a.b.c.d. */
-	u8 local[16];
-	u8 remote[16];
-	u16 local_port;
-	u16 remote_port;
-	u16 family;
-};
-
 static __always_inline void map_ipv4(u8 *address, __be32 ipv4)
 {
 	*(u64 *)address = 0;
@@ -20,18 +11,21 @@ static __always_inline void map_ipv4(u8 *address, __be32 ipv4)
 	*(u32 *)(address + 12) = ipv4;
 }
 
-static __always_inline void read_endpoints(struct endpoints *to, const struct sock *sk)
+/* Right into the event: the programs that come here have no stack to spare. */
+static __always_inline void read_endpoints(struct event_opened *to, const struct sock *sk)
 {
-	to->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	to->ipv6_socket = BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6;
 	/* Not skc_num, which is given back before the socket is destroyed. */
 	to->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 	to->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (to->family == AF_INET6) {
-		BPF_CORE_READ_INTO((struct in6_addr *)to->local, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr *)to->remote, sk, __sk_common.skc_v6_daddr);
+	if (to->ipv6_socket) {
+		BPF_CORE_READ_INTO((struct in6_addr *)to->local_address, sk,
+				   __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)to->remote_address, sk,
+				   __sk_common.skc_v6_daddr);
 	} else {
-		map_ipv4(to->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-		map_ipv4(to->remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+		map_ipv4(to->local_address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_ipv4(to->remote_address, BPF_CORE_READ(sk, __sk_common.skc_daddr));
 	}
 }
 
@@ -67,18 +61,18 @@ static __always_inline enum address_class classify(const u8 *address)
 
 /* A host that talks to an address of its own goes through the loopback device, whatever the
  * address. */
-static __always_inline enum address_class classify_remote(const struct endpoints *ends)
+static __always_inline enum address_class classify_remote(const struct event_opened *ends)
 {
-	if (*(u64 *)ends->local == *(u64 *)ends->remote &&
-	    *(u64 *)(ends->local + 8) == *(u64 *)(ends->remote + 8))
+	if (*(u64 *)ends->local_address == *(u64 *)ends->remote_address &&
+	    *(u64 *)(ends->local_address + 8) == *(u64 *)(ends->remote_address + 8))
 		return ADDRESS_LOOPBACK;
-	return classify(ends->remote);
+	return classify(ends->remote_address);
 }
 
 enum { NOT_FILTERED = -1 };
 
 /* The counter of the reason to leave a connection out, or NOT_FILTERED. */
-static __always_inline int filter(const struct endpoints *ends, u32 pid, u8 role)
+static __always_inline int filter(const struct event_opened *ends, u32 pid, u8 role)
 {
 	u32 direction = settings.direction;
 	enum address_class remote;
@@ -166,13 +160,12 @@ static __always_inline u8 find_role(struct sock *sk, u8 state)
 static __noinline void open_connection(struct sock *sk, struct connection *conn)
 {
 	struct event_opened event = {};
-	struct endpoints ends = {};
 	int reason;
 
 	if (!conn || !first_to(&conn->opening))
 		return;
-	read_endpoints(&ends, sk);
-	reason = filter(&ends, conn->pid, conn->role);
+	read_endpoints(&event, sk);
+	reason = filter(&event, conn->pid, conn->role);
 	if (reason != NOT_FILTERED) {
 		count(reason, 1);
 		conn->state = CONNECTION_FILTERED;
@@ -185,12 +178,7 @@ static __noinline void open_connection(struct sock *sk, struct connection *conn)
 	event.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	event.pid = conn->pid;
 	event.tid = conn->tid;
-	__builtin_memcpy(event.local_address, ends.local, 16);
-	__builtin_memcpy(event.remote_address, ends.remote, 16);
-	event.local_port = ends.local_port;
-	event.remote_port = ends.remote_port;
 	event.role = conn->role;
-	event.ipv6_socket = ends.family == AF_INET6;
 	event.midstream = conn->midstream;
 	conn->shed = settings.shed != SHED_NOTHING;
 	event.shed = conn->shed;

@@ -120,10 +120,6 @@ static __always_inline struct task_struct *current_task(void)
 }
 
 /*
- * Waking the reader costs an interrupt, so nobody does while it is awake: it looks every few
- * milliseconds by itself until nothing came for a while, then says that it sleeps.
- */
-/*
  * Whether a process is left out. User space judges an image some time after the event that told of
  * it; by then the process may have become another one, which is not judged yet and is looked at.
  */
@@ -138,6 +134,10 @@ static __always_inline bool is_ignored(u32 pid)
 	return !image || *judged >= *image;
 }
 
+/*
+ * Waking the reader costs an interrupt, so nobody does while it is awake: it looks every few
+ * milliseconds by itself until nothing came for a while, then says that it sleeps.
+ */
 static __always_inline u64 wake_flags(void)
 {
 	if (!settings.reader_sleeps)

@@ -28,29 +28,28 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, int former_pid,
 	     struct linux_binprm *binary)
 {
-	u32 zero = 0, pid = BPF_CORE_READ(task, tgid);
 	u64 start, end, length, used, flags;
-	u64 time = bpf_ktime_get_ns();
 	struct exec_scratch *s;
 	struct mm_struct *mm;
+	u32 zero = 0;
 	long copied;
 
-	bpf_map_update_elem(&images, &pid, &time, BPF_ANY);
 	s = bpf_map_lookup_elem(&exec_scratches, &zero);
 	if (!s)
 		return 0;
 	TRACE(TRACE_PROCESS, MESSAGE_EXEC, -1, 0, 0, 0, 0);
 	s->event.kind = EVENT_EXEC;
-	s->event.pid = pid;
+	s->event.pid = BPF_CORE_READ(task, tgid);
 	s->event.parent = BPF_CORE_READ(task, real_parent, tgid);
 	s->event.uid = BPF_CORE_READ(task, cred, euid.val);
-	s->event.time = time;
+	s->event.time = bpf_ktime_get_ns();
 	s->event.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	s->event.cgroup = bpf_get_current_cgroup_id();
 	s->event.filename_length = 0;
 	s->event.arguments_length = 0;
 	s->event.environment_length = 0;
 	s->event.environment_complete = 0;
+	bpf_map_update_elem(&images, &s->event.pid, &s->event.time, BPF_ANY);
 
 	copied =
 		bpf_probe_read_kernel_str(s->text, FILENAME_BYTES, BPF_CORE_READ(binary, filename));

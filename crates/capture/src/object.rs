@@ -28,7 +28,10 @@ static COMPLAINT: Mutex<String> = Mutex::new(String::new());
 #[allow(clippy::needless_pass_by_value, reason = "the type of the callback")]
 fn note(level: PrintLevel, text: String) {
     let text = text.trim_end();
-    if let Some((program, instructions)) = verified(text) {
+    // At level Warn it is the log of a program that was refused.
+    if level != PrintLevel::Warn
+        && let Some((program, instructions)) = verified(text)
+    {
         tracing::trace!(program, instructions, "program verified");
         return;
     }
