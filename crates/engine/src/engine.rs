@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use qtap_capture::{ConnectionId, Event, KernelTime, ThreadId, can_return_from_background};
 
-use crate::lane::{self, Lane};
+use crate::lane::Lane;
 use crate::pace::{Pace, Reached};
+use crate::queue::{self, Outlet};
 use crate::worker::{Shared, Worker};
 use crate::{Consumer, Stats};
 
 /// How often a worker looks at its timers when no event comes and no connection asks for less.
 const IDLE_TICK: Duration = Duration::from_millis(250);
-/// Events worked off between two looks at the clock.
-const BATCH: usize = 256;
 
 /// Cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +53,7 @@ impl Engine {
             .is_ok();
         let mut lanes = Vec::with_capacity(consumers.len());
         for (number, consumer) in consumers.into_iter().enumerate() {
-            let (queue, events) = lane::queue();
+            let (queue, events) = queue::queue(&shared.stats);
             let name = format!("qtap-engine-{number}");
             let reached = Arc::new(Reached::default());
             let work = Loop {
@@ -63,7 +62,6 @@ impl Engine {
                 clock: Arc::clone(clock),
                 stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
-                stats: Arc::clone(&shared.stats),
                 reached: Arc::clone(&reached),
             };
             let (identify, identity) = bounded(1);
@@ -102,7 +100,14 @@ impl Engine {
         waits
     }
 
-    /// Hands on one event. Never blocks: data that finds no room is dropped and counted, and its worker is told as soon as it
+    /// Shows the workers everything that was dispatched; to be called when there is no more to dispatch for now.
+    pub fn flush(&mut self) {
+        for lane in &mut self.lanes {
+            lane.flush();
+        }
+    }
+
+    /// Hands on one event, with [`Self::flush`] at the latest. Never blocks: data that finds no room is dropped and counted, and its worker is told as soon as it
     /// has room again. Process and mapping events are not the engine's and are ignored.
     pub fn dispatch(&mut self, event: Event) {
         let (lanes, stats) = (&mut self.lanes, &self.stats);
@@ -161,6 +166,7 @@ impl Engine {
         self.stop.store(true, Ordering::Release);
         for mut lane in self.lanes {
             lane.tell_holes(&self.stats);
+            lane.flush();
             lane.hurry();
             let thread = lane.close();
             while !thread.is_finished() && Instant::now() < until {
@@ -188,11 +194,10 @@ fn lane_of(lanes: &mut [Lane], id: ConnectionId) -> Option<&mut Lane> {
 /// One worker's thread.
 struct Loop {
     worker: Worker,
-    events: Receiver<Event>,
+    events: Outlet,
     clock: Clock,
     stop: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
-    stats: Arc<Stats>,
     reached: Arc<Reached>,
 }
 
@@ -201,8 +206,8 @@ impl Loop {
         loop {
             let now = self.now();
             let wait = self.worker.tick(now).map_or(IDLE_TICK, |next| self.until(next));
-            match self.events.recv_timeout(wait) {
-                Ok(event) => self.batch(event),
+            match self.events.take(wait) {
+                Ok(events) => self.batch(events),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -227,20 +232,21 @@ impl Loop {
         }
     }
 
-    fn batch(&mut self, first: Event) {
-        let more = self.events.clone();
-        for event in std::iter::once(first).chain(more.try_iter().take(BATCH - 1)) {
-            self.stats.queued.add(-1);
+    fn batch(&mut self, events: Vec<Event>) {
+        let length = events.len();
+        let begun = (self.clock)();
+        let mut bytes = 0;
+        for event in events {
             if let Event::Data(data) = &event {
-                self.queued_bytes
-                    .fetch_sub(data.bytes.len() as u64, Ordering::Relaxed);
+                bytes += data.bytes.len() as u64;
             }
             if let Some(time) = time_of(&event) {
                 self.reached.advance(time);
             }
-            let now = self.now();
-            self.worker.event(event, now);
+            self.worker.event(event, self.reached.get().min(begun));
         }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.events.worked_off(length);
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::hash_map::Entry;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use qtap_capture::{ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss};
 
 use crate::Stats;
 use crate::hash::HashMap;
 use crate::pace::{Pace, Sight};
+use crate::queue::Inlet;
 
 /// Events in the queue of one worker.
 const QUEUE_EVENTS: usize = 1 << 16;
@@ -23,15 +23,9 @@ const QUEUE_COMFORTABLE: usize = QUEUE_DATA_EVENTS / 2;
 /// Streams whose holes are remembered. Of more, the holes show by their positions, and are taken for losses of the ring.
 const HOLES: usize = 8192;
 
-/// An empty queue. [`Lane::send`] bounds it: a channel with a bound of its own takes the memory for all its places at once, some
-/// 15 MiB a worker.
-pub(crate) fn queue() -> (Sender<Event>, Receiver<Event>) {
-    unbounded()
-}
-
 /// A worker, seen from the thread that feeds it.
 pub(crate) struct Lane {
-    queue: Sender<Event>,
+    queue: Inlet,
     thread: JoinHandle<()>,
     pace: Option<Pace>,
     /// Time of the latest event that was queued.
@@ -69,7 +63,7 @@ impl Hole {
 }
 
 impl Lane {
-    pub(crate) fn new(queue: Sender<Event>, thread: JoinHandle<()>, pace: Option<Pace>) -> Self {
+    pub(crate) fn new(queue: Inlet, thread: JoinHandle<()>, pace: Option<Pace>) -> Self {
         Self {
             queue,
             thread,
@@ -167,19 +161,23 @@ impl Lane {
         }
     }
 
+    /// Puts `event` into the queue, where the worker sees it with the next [`Self::flush`] at the latest. Bounds the queue.
     pub(crate) fn send(&mut self, event: Event, stats: &Stats) {
         if let Event::Data(data) = &event {
             self.sent = self.sent.max(data.time);
         }
         // Nobody else fills it.
-        if self.queue.len() < QUEUE_EVENTS && self.queue.send(event).is_ok() {
-            stats.queued.add(1);
-        } else {
+        if self.queue.len() >= QUEUE_EVENTS || self.queue.push(event).is_err() {
             stats.lost_control.add(1);
         }
     }
 
-    /// Sends no more: the worker ends when it has worked off what is queued.
+    /// Shows the worker all that was sent.
+    pub(crate) fn flush(&mut self) {
+        self.queue.flush();
+    }
+
+    /// Sends no more, all that was sent being flushed: the worker ends when it has worked off what is queued.
     pub(crate) fn close(self) -> JoinHandle<()> {
         self.thread
     }
@@ -187,9 +185,13 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use qtap_capture::Pid;
 
     use super::*;
+    use crate::queue::{Outlet, queue};
 
     fn data(position: u64, direction: Direction) -> Data {
         Data {
@@ -219,24 +221,34 @@ mod tests {
     /// Direction, position, bytes there and bytes missing of a record.
     type Told = (Direction, u64, usize, Option<(u32, Loss)>);
 
-    fn told(events: &Receiver<Event>) -> Vec<Told> {
-        let told = events.try_iter().filter_map(|event| match event {
+    /// Works off all that was sent.
+    fn told(lane: &mut Lane, events: &Outlet) -> Vec<Told> {
+        lane.flush();
+        let batches = std::iter::from_fn(|| take(events));
+        let told = batches.flatten().filter_map(|event| match event {
             Event::Data(data) => Some((data.direction, data.position, data.bytes.len(), data.missing)),
             _ => None,
         });
         told.collect()
     }
 
+    /// Works off one batch.
+    fn take(events: &Outlet) -> Option<Vec<Event>> {
+        let batch = events.take(Duration::ZERO).ok()?;
+        events.worked_off(batch.len());
+        Some(batch)
+    }
+
     #[test]
     fn a_worker_is_told_what_it_missed_before_what_follows() {
-        let (queue, events) = queue();
+        let stats = Arc::new(Stats::default());
+        let (queue, events) = queue(&stats);
         let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
-        let stats = Stats::default();
         for (position, over) in [(0, false), (10, true), (20, true), (30, false)] {
             hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
         }
         assert_eq!(
-            told(&events),
+            told(&mut lane, &events),
             [
                 (Direction::Egress, 0, 10, None),
                 (Direction::Egress, 10, 0, Some((20, Loss::QueueFull))),
@@ -247,14 +259,14 @@ mod tests {
 
     #[test]
     fn what_the_ring_lost_between_dropped_records_is_not_laid_to_the_queue() {
-        let (queue, events) = queue();
+        let stats = Arc::new(Stats::default());
+        let (queue, events) = queue(&stats);
         let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
-        let stats = Stats::default();
         for (position, over) in [(0, true), (500, true), (510, false)] {
             hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
         }
         assert_eq!(
-            told(&events),
+            told(&mut lane, &events),
             [
                 (Direction::Egress, 0, 0, Some((20, Loss::QueueFull))),
                 (Direction::Egress, 20, 0, Some((490, Loss::RingFull))),
@@ -265,9 +277,9 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_is_told_its_holes_first_and_others_keep_theirs() {
-        let (queue, events) = queue();
+        let stats = Arc::new(Stats::default());
+        let (queue, events) = queue(&stats);
         let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
-        let stats = Stats::default();
         hand_on(&mut lane, data(0, Direction::Ingress), true, &stats);
         let other = Data {
             id: ConnectionId(8),
@@ -276,32 +288,33 @@ mod tests {
         hand_on(&mut lane, other, true, &stats);
         lane.tell_holes_of(ConnectionId(7), &stats);
         assert_eq!(
-            told(&events),
+            told(&mut lane, &events),
             [(Direction::Ingress, 0, 0, Some((10, Loss::QueueFull)))]
         );
         lane.tell_holes(&stats);
         assert_eq!(
-            told(&events),
+            told(&mut lane, &events),
             [(Direction::Egress, 5, 0, Some((10, Loss::QueueFull)))]
         );
     }
 
     #[test]
     fn data_is_shed_until_there_is_ample_room() {
-        let (queue, events) = queue();
+        let stats = Arc::new(Stats::default());
+        let (queue, events) = queue(&stats);
         let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
-        let stats = Stats::default();
         for position in 0..=QUEUE_DATA_EVENTS as u64 {
             hand_on(&mut lane, data(position * 10, Direction::Egress), false, &stats);
         }
-        assert_eq!(events.len(), QUEUE_DATA_EVENTS);
-        assert!(!lane.takes_data(false, &stats) && events.try_recv().is_ok());
-        assert!(!lane.takes_data(false, &stats), "one place is not ample room");
-        while events.len() >= QUEUE_LOW_EVENTS {
-            assert!(events.try_recv().is_ok());
+        lane.flush();
+        assert_eq!(lane.queue.len(), QUEUE_DATA_EVENTS);
+        assert!(!lane.takes_data(false, &stats) && take(&events).is_some());
+        assert!(!lane.takes_data(false, &stats), "one batch is not ample room");
+        while lane.queue.len() >= QUEUE_LOW_EVENTS {
+            assert!(take(&events).is_some());
         }
         assert!(lane.takes_data(false, &stats));
-        let last = told(&events).pop();
+        let last = told(&mut lane, &events).pop();
         let end = QUEUE_DATA_EVENTS as u64 * 10;
         assert_eq!(
             last,

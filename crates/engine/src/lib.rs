@@ -20,6 +20,7 @@ mod id;
 mod lane;
 mod load;
 mod pace;
+mod queue;
 mod reassembly;
 mod remedy;
 mod secrets;

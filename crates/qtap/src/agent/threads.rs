@@ -127,6 +127,7 @@ impl ReaderLoop {
             && let Some(living) = ends.found.take()
         {
             self.engine.dispatch(Event::Living(Arc::new(living)));
+            self.engine.flush();
         }
     }
 
@@ -180,7 +181,9 @@ impl ReaderLoop {
             }
             other => engine.dispatch(other),
         };
-        match reader.poll(timeout, &mut hand_on) {
+        let polled = reader.poll(timeout, &mut hand_on);
+        engine.flush();
+        match polled {
             Ok(count) => count,
             Err(error) => {
                 tracing::error!(%error, "cannot read the rings");
