@@ -38,8 +38,10 @@ pub struct Settings {
     pub examine_wait: Duration,
     /// First report of a connection.
     pub first_report: Duration,
-    /// Further reports.
+    /// Further reports, while something is heard of the connection.
     pub report_interval: Duration,
+    /// The same of one that is silent: it has nothing new to report, and there may be fifty thousand of them.
+    pub idle_report_interval: Duration,
     /// No progress with data waiting: search the next message (P-L3).
     pub stall: Duration,
     /// Still none: drop what is held (P-L3).
@@ -62,6 +64,7 @@ impl Default for Settings {
             examine_wait: Duration::from_secs(1),
             first_report: Duration::from_millis(500),
             report_interval: Duration::from_secs(10),
+            idle_report_interval: Duration::from_secs(600),
             stall: Duration::from_secs(5),
             stall_drop: Duration::from_secs(30),
             transaction_timeout: Duration::from_secs(600),

@@ -1,7 +1,6 @@
 //! A worker: the connections of one shard, their timers, and the secrets of their processes.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use qtap_capture::{
@@ -53,7 +52,8 @@ pub struct Worker {
     /// Connections whose TLS may still want a secret or a call of the process, by process. Filled when bytes
     /// arrive and thinned when it is walked, so that a server's many settled connections cost nothing.
     seeking: HashMap<Pid, BTreeSet<ConnectionId>>,
-    timers: BinaryHeap<Reverse<(KernelTime, ConnectionId)>>,
+    /// One wake-up a connection at most.
+    timers: BTreeSet<(KernelTime, ConnectionId)>,
     secrets: SecretPool,
     objects: HashMap<(Pid, u64), ConnectionId>,
     next_sweep: KernelTime,
@@ -73,7 +73,7 @@ impl Worker {
             consumer,
             connections: HashMap::default(),
             seeking: HashMap::default(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             secrets: SecretPool::default(),
             objects: HashMap::default(),
             next_sweep: KernelTime(0),
@@ -121,14 +121,12 @@ impl Worker {
             self.shared.stats.secrets_expired.add(self.secrets.expire(now));
             self.balance(now);
         }
-        while let Some(&Reverse((deadline, id))) = self.timers.peek() {
+        while let Some(&(deadline, id)) = self.timers.first() {
             if deadline > now {
                 return Some(deadline);
             }
-            self.timers.pop();
-            if let Some(connection) = self.connections.get_mut(&id)
-                && connection.scheduled == Some(deadline)
-            {
+            self.timers.pop_first();
+            if let Some(connection) = self.connections.get_mut(&id) {
                 connection.scheduled = None;
                 let in_need = connection.waits_in_vain(now, &self.shared.settings);
                 if let (true, Some(pid)) = (in_need, connection.pid()) {
@@ -350,9 +348,13 @@ impl Worker {
         }
         // Never at once again: what a wake-up could not settle waits for time to pass.
         let deadline = connection.deadline(&cx).max(KernelTime(now.0 + LEAST_WAIT_NS));
-        if connection.scheduled.is_none_or(|scheduled| deadline < scheduled) {
+        let scheduled = connection.scheduled;
+        if scheduled.is_none_or(|scheduled| deadline < scheduled) {
+            if let Some(scheduled) = scheduled {
+                self.timers.remove(&(scheduled, id));
+            }
             connection.scheduled = Some(deadline);
-            self.timers.push(Reverse((deadline, id)));
+            self.timers.insert((deadline, id));
         }
         connection.has_backlog()
     }
@@ -363,6 +365,9 @@ impl Worker {
         };
         self.shared.stats.open.add(-1);
         self.held -= connection.counted;
+        if let Some(scheduled) = connection.scheduled {
+            self.timers.remove(&(scheduled, id));
+        }
         if let Some(pid) = connection.pid()
             && let Some(ids) = self.seeking.get_mut(&pid)
         {

@@ -4,6 +4,7 @@ mod detecting;
 mod parsing;
 
 use bytes::Bytes;
+use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Event, Parser, Side, Time, Upgrade};
 
@@ -83,6 +84,16 @@ impl Application {
             State::Detecting(detecting) => detecting.held(),
             State::Parsing(parsing) => parsing.held(),
             State::Off => 0,
+        }
+    }
+
+    /// When something was last found, if bytes are held or a transaction is open.
+    pub(crate) fn under_way_since(&self) -> Option<KernelTime> {
+        match &self.state {
+            State::Parsing(parsing) if parsing.assembler.open_count() > 0 || parsing.held() > 0 => {
+                Some(parsing.progress)
+            }
+            _ => None,
         }
     }
 

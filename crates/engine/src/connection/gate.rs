@@ -119,7 +119,6 @@ impl Connection {
         if !self.exclusion.whole {
             log::open(&facts, opened);
             self.next_report = after(opened.time, cx.settings.first_report).max(cx.now);
-            self.next_check = after(cx.now, cx.settings.stall);
         }
         if let Some((_, since)) = &mut self.closing {
             *since = cx.now;

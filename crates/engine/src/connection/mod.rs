@@ -87,7 +87,12 @@ pub(crate) struct Connection {
     last_pid: Option<Pid>,
     closing: Option<(Closed, KernelTime)>,
     next_report: KernelTime,
-    next_check: KernelTime,
+    /// Of an open connection.
+    last_report: KernelTime,
+    /// Something was heard of it since, or is under way.
+    stirred: bool,
+    /// When stalls and timeouts were last looked for.
+    last_check: KernelTime,
     part: u32,
     /// The agent stops, or the event of its end was lost: the next report is the last.
     stopping: bool,
@@ -143,7 +148,9 @@ impl Connection {
             last_pid: None,
             closing: None,
             next_report: KernelTime(u64::MAX),
-            next_check: now,
+            last_report: now,
+            stirred: true,
+            last_check: now,
             part: 0,
             stopping: false,
             end_lost: false,
@@ -170,7 +177,10 @@ impl Connection {
     /// When it wants to be woken next.
     pub(crate) fn deadline(&self, cx: &Context<'_>) -> KernelTime {
         let settings = cx.settings;
-        let mut earliest = self.next_report.min(self.next_check);
+        let mut earliest = self.next_report;
+        if let Some(check) = self.check_due(settings.stall) {
+            earliest = earliest.min(check);
+        }
         if self.facts.is_none() {
             earliest = earliest.min(after(self.backlog.since(), Duration::from_millis(5)));
         }
@@ -197,6 +207,22 @@ impl Connection {
         earliest
     }
 
+    /// When to look for a stall and for timeouts; never while nothing is under way, so that idle connections cost nothing.
+    fn check_due(&self, stall: Duration) -> Option<KernelTime> {
+        let progress = self.app.under_way_since()?;
+        Some(after(progress.max(self.last_check), stall))
+    }
+
+    /// Something is heard of it: one that was silent since its last report has something to report again.
+    fn stir(&mut self, cx: &Context<'_>) {
+        if !self.stirred {
+            self.stirred = true;
+            let due = after(self.last_report, cx.settings.report_interval);
+            let soon = after(cx.now, cx.settings.first_report);
+            self.next_report = self.next_report.min(due.max(soon));
+        }
+    }
+
     /// It opened.
     pub(crate) fn open(&mut self, opened: Opened, cx: &mut Context<'_>) {
         cx.stats.opened.add(1);
@@ -216,6 +242,7 @@ impl Connection {
         if self.exclusion.whole {
             return Life::Goes;
         }
+        self.stir(cx);
         if self.facts.is_none() && !self.try_gate(cx) || self.has_backlog() {
             let dropped = self.backlog.push(data, cx.settings.connection_bytes);
             self.tally.backlog_dropped += dropped;
@@ -254,8 +281,8 @@ impl Connection {
             self.give_up_reordering(cx);
         }
         self.check_secret(cx);
-        if now >= self.next_check {
-            self.next_check = after(now, cx.settings.stall);
+        if self.check_due(cx.settings.stall).is_some_and(|due| due <= now) {
+            self.last_check = now;
             if let Some(mut facts) = self.facts.take() {
                 let outcome = self.app.check(&mut facts, cx);
                 self.facts = Some(facts);
@@ -263,7 +290,14 @@ impl Connection {
             }
         }
         if now >= self.next_report && self.closing.is_none() {
-            self.next_report = after(now, cx.settings.report_interval);
+            self.last_report = now;
+            self.stirred = self.app.under_way_since().is_some();
+            let interval = if self.stirred {
+                cx.settings.report_interval
+            } else {
+                cx.settings.idle_report_interval
+            };
+            self.next_report = after(now, interval);
             self.report(None, cx);
         }
         // Before its process is known nothing of it can be told; without an open event nothing ever can.

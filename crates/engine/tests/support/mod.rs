@@ -281,6 +281,11 @@ impl Bench {
         self.received.lock().unwrap().transactions.clone()
     }
 
+    /// Reports so far.
+    pub fn reports(&self) -> usize {
+        self.received.lock().unwrap().reports.len()
+    }
+
     pub fn final_report(&self) -> ConnectionReport {
         let received = self.received.lock().unwrap();
         let mut finals = received.reports.iter().filter(|report| report.finalized);
