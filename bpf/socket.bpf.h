@@ -22,6 +22,12 @@ static __always_inline struct file *file_of(struct task_struct *task, u32 fd)
 	if (fd >= table->max_fds)
 		return NULL;
 	files = table->fd;
+	if (CAN_CAST) {
+		/* Plain loads are of members: the slot is one of a table that begins before it. */
+		void *slot = (void *)(files + fd);
+
+		return (struct file *)CAST(slot - bpf_core_field_offset(table->fd), fdtable)->fd;
+	}
 #endif
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
