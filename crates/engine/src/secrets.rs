@@ -37,10 +37,20 @@ pub(crate) enum Choice {
     All,
 }
 
+/// Those of one process, by the connection they are most likely of. A busy server has thousands that were meant for others: a
+/// connection that seeks its own does not pass by them.
+type Unclaimed = HashMap<Option<ConnectionId>, VecDeque<Waiting>>;
+
 /// Unclaimed secrets by process. What leaves it is wiped.
 #[derive(Debug, Default)]
 pub(crate) struct SecretPool {
-    unclaimed: HashMap<Pid, VecDeque<Waiting>>,
+    unclaimed: HashMap<Pid, Process>,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    secrets: Unclaimed,
+    count: usize,
 }
 
 impl SecretPool {
@@ -55,11 +65,12 @@ impl SecretPool {
         if !self.unclaimed.contains_key(&pid) && self.unclaimed.len() >= PROCESSES {
             return 1;
         }
-        let secrets = self.unclaimed.entry(pid).or_default();
-        secrets.push_back(Waiting { hint, given, secret });
-        let excess = secrets.len().saturating_sub(PER_PROCESS);
-        secrets.drain(..excess);
-        excess as u64
+        let process = self.unclaimed.entry(pid).or_default();
+        let excess = process.make_room();
+        let waiting = Waiting { hint, given, secret };
+        process.secrets.entry(hint).or_default().push_back(waiting);
+        process.count += 1;
+        excess
     }
 
     /// Offers the secrets of `pid` to the connection `id`, oldest first, and drops those that are claimed. Returns
@@ -71,23 +82,38 @@ impl SecretPool {
         choice: Choice,
         mut claim: impl FnMut(&Secret) -> bool,
     ) -> u64 {
-        let Some(secrets) = self.unclaimed.get_mut(&pid) else {
+        let Some(process) = self.unclaimed.get_mut(&pid) else {
             return 0;
         };
-        let before = secrets.len();
-        secrets.retain_mut(|waiting| {
-            let likely = waiting.hint.is_none() || (waiting.hint == Some(id) && !waiting.given);
-            if choice == Choice::Likely && !likely {
-                return true;
-            }
+        let mut claimed = 0;
+        let mut offer = |waiting: &mut Waiting| {
+            let given = waiting.given;
             waiting.given |= waiting.hint == Some(id);
-            !claim(&waiting.secret)
-        });
-        let claimed = before - secrets.len();
-        if secrets.is_empty() {
+            let keep = choice == Choice::Likely && given || !claim(&waiting.secret);
+            claimed += u64::from(!keep);
+            keep
+        };
+        match choice {
+            Choice::Likely => {
+                for hint in [None, Some(id)] {
+                    if let Some(secrets) = process.secrets.get_mut(&hint) {
+                        secrets.retain_mut(&mut offer);
+                        if secrets.is_empty() {
+                            process.secrets.remove(&hint);
+                        }
+                    }
+                }
+            }
+            Choice::All => process.secrets.retain(|_, secrets| {
+                secrets.retain_mut(&mut offer);
+                !secrets.is_empty()
+            }),
+        }
+        process.count -= usize::try_from(claimed).unwrap_or_default();
+        if process.count == 0 {
             self.unclaimed.remove(&pid);
         }
-        claimed as u64
+        claimed
     }
 
     /// Drops what is too old; returns how many of them nobody had taken.
@@ -98,15 +124,48 @@ impl SecretPool {
         };
         let (oldest, oldest_given) = (before(LIFETIME), before(LIFETIME_GIVEN));
         let mut expired = 0;
-        self.unclaimed.retain(|_, secrets| {
-            secrets.retain(|waiting| {
-                let keep = waiting.secret.time.0 >= if waiting.given { oldest_given } else { oldest };
-                expired += u64::from(!keep && !waiting.given);
-                keep
+        self.unclaimed.retain(|_, process| {
+            let mut left = 0;
+            process.secrets.retain(|_, secrets| {
+                secrets.retain(|waiting| {
+                    let keep = waiting.secret.time.0 >= if waiting.given { oldest_given } else { oldest };
+                    expired += u64::from(!keep && !waiting.given);
+                    keep
+                });
+                left += secrets.len();
+                !secrets.is_empty()
             });
-            !secrets.is_empty()
+            process.count = left;
+            left > 0
         });
         expired
+    }
+}
+
+impl Process {
+    /// Sees to it that one more finds room; returns how many had to go. They go by the quarter, for the oldest are not together.
+    fn make_room(&mut self) -> u64 {
+        if self.count < PER_PROCESS {
+            return 0;
+        }
+        let mut times: Vec<_> = (self.secrets.values().flatten())
+            .map(|waiting| waiting.secret.time)
+            .collect();
+        let (_, oldest_kept, _) = times.select_nth_unstable(PER_PROCESS / 4);
+        let oldest_kept = *oldest_kept;
+        let before = self.count;
+        self.count = 0;
+        self.secrets.retain(|_, secrets| {
+            secrets.retain(|waiting| waiting.secret.time >= oldest_kept);
+            self.count += secrets.len();
+            !secrets.is_empty()
+        });
+        if self.count == before {
+            // All of one moment.
+            self.secrets.clear();
+            self.count = 0;
+        }
+        (before - self.count) as u64
     }
 }
 
@@ -171,17 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_one_moment_are_bounded_too() {
+        let mut pool = SecretPool::default();
+        let dropped: u64 = (0..=PER_PROCESS)
+            .map(|_| pool.insert(Pid(1), None, false, secret(1)))
+            .sum();
+        assert_eq!(dropped, PER_PROCESS as u64);
+        assert_eq!(pool.offer(Pid(1), A, Choice::All, |_| true), 1);
+    }
+
+    #[test]
     fn the_pool_is_bounded_per_process_and_in_time() {
         let mut pool = SecretPool::default();
         let dropped: u64 = (0..PER_PROCESS as u64 + 44)
             .map(|time| pool.insert(Pid(1), None, false, secret(time)))
             .sum();
-        assert_eq!(dropped, 44);
+        assert_eq!(dropped, PER_PROCESS as u64 / 4);
         pool.insert(Pid(2), Some(A), true, secret(5));
         assert_eq!(pool.expire(KernelTime(10)), 0);
         assert_eq!(
-            pool.expire(KernelTime(70_000_000_000)),
-            PER_PROCESS as u64,
+            pool.expire(KernelTime(70_000_000_000)) + dropped,
+            PER_PROCESS as u64 + 44,
             "what was given is no loss"
         );
     }

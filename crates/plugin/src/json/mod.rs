@@ -26,6 +26,11 @@ pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     })
 }
 
+/// Adds `text` to `json` as [`to_vec`] writes it, with its quotes.
+pub(crate) fn append_text(json: &mut Vec<u8>, text: &str) {
+    Writer::new(json).text(text);
+}
+
 /// One JSON value on one line: what [`to_vec`] makes, and nothing else, so that it can be put into other JSON as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonLine(Vec<u8>);
@@ -81,6 +86,13 @@ impl ObjectLine {
         self.0.extend_from_slice(key.as_bytes());
         self.0.extend_from_slice(b"\":");
         self.0.extend_from_slice(value);
+    }
+
+    /// Adds a member whose value is an object, given without its braces. The key needs no escapes.
+    pub fn object(&mut self, key: &'static str, members: &[u8]) {
+        self.json(key, b"{");
+        self.0.extend_from_slice(members);
+        self.0.push(b'}');
     }
 
     /// Adds a text that needs no escapes: a word of the schema, hexadecimal or base64 digits, a URL of those.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::{Error as _, Serializer};
 
 use super::Timestamp;
-use crate::json::{JsonLine, members};
+use crate::json::{self, JsonLine, members};
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -18,55 +18,64 @@ pub enum ArtifactKind {
     HttpTransaction,
 }
 
-/// Flat map of what is to be found by: key to text or number, in order, empty texts left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary(Vec<(&'static str, SummaryValue)>);
-
-/// Entries that there is room for from the first.
-const SUMMARY_ENTRIES: usize = 16;
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum SummaryValue {
-    Text(String),
-    Number(u64),
+/// Flat map of what is to be found by: key to text or number, in order, empty texts left out. Written as JSON as it grows, since that
+/// is all that becomes of it.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The members, without braces.
+    members: Vec<u8>,
 }
 
+/// Bytes that there is room for from the first: more than most take.
+const SUMMARY_BYTES: usize = 512;
+
 impl Summary {
-    /// Adds a text unless it is empty.
-    pub fn text(&mut self, key: &'static str, value: impl Into<String>) {
-        let value = value.into();
+    /// Adds a text unless it is empty. The key needs no escapes.
+    pub fn text(&mut self, key: &'static str, value: &str) {
         if !value.is_empty() {
-            self.push(key, SummaryValue::Text(value));
+            self.key(key);
+            json::append_text(&mut self.members, value);
         }
     }
 
-    /// Adds a number.
+    /// Adds a number. The key needs no escapes.
     pub fn number(&mut self, key: &'static str, value: u64) {
-        self.push(key, SummaryValue::Number(value));
+        self.key(key);
+        self.members
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    fn push(&mut self, key: &'static str, value: SummaryValue) {
-        if self.0.capacity() == 0 {
-            self.0.reserve(SUMMARY_ENTRIES);
+    fn key(&mut self, key: &'static str) {
+        if self.members.is_empty() {
+            self.members.reserve(SUMMARY_BYTES);
+        } else {
+            self.members.push(b',');
         }
-        self.0.push((key, value));
+        self.members.push(b'"');
+        self.members.extend_from_slice(key.as_bytes());
+        self.members.extend_from_slice(b"\":");
     }
 
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.members.is_empty()
+    }
+
+    /// The JSON of its members, without braces.
+    #[must_use]
+    pub fn members(&self) -> &[u8] {
+        &self.members
     }
 }
 
+/// For stores that do not write JSON; costs a parse.
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
+        let object = [b"{", &self.members[..], b"}"].concat();
+        let values: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&object).map_err(S::Error::custom)?;
+        values.serialize(serializer)
     }
 }
 
@@ -170,7 +179,7 @@ pub struct Artifact {
     /// What is stored.
     pub content: Content,
     /// What to find it by.
-    pub summary: Rendered<Summary>,
+    pub summary: Summary,
 }
 
 impl Artifact {
@@ -198,10 +207,6 @@ pub struct ArtifactRecord {
     /// Where it is.
     pub url: String,
     /// What to find it by.
-    #[serde(skip_serializing_if = "summary_is_empty")]
-    pub summary: Rendered<Summary>,
-}
-
-fn summary_is_empty(summary: &Rendered<Summary>) -> bool {
-    summary.is_empty()
+    #[serde(skip_serializing_if = "Summary::is_empty")]
+    pub summary: Summary,
 }

@@ -32,7 +32,7 @@ impl<'a> Writer<'a> {
         self.raw(itoa::Buffer::new().format(number));
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.out.push(b'"');
         if is_plain(text.as_bytes()) {
             self.raw(text);
