@@ -23,7 +23,7 @@ fn an_agent_over_its_share_looks_at_less_and_comes_back() {
     let nginx = Nginx::start(folder.path(), &servers, &[plain, tls]);
     nginx.put("index.html", &[b'x'; 700]);
     let agent = Agent::start(&Config {
-        cpu_percent: 25,
+        cpu_percent: 10,
         ..Config::default()
     });
     assert_eq!(agent.system_metric("qtap_load_level", &[]), 0.0);
@@ -39,7 +39,7 @@ fn an_agent_over_its_share_looks_at_less_and_comes_back() {
     });
     let line = agent.wait_for_log(&["over the configured share", "counted"], Duration::from_secs(1));
     assert!(
-        line.contains("limit=25") || line.contains("\"limit\":25"),
+        line.contains("limit=10") || line.contains("\"limit\":10"),
         "{line}"
     );
     for generator in generators {

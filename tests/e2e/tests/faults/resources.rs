@@ -30,31 +30,38 @@ impl Drop for Disk {
     }
 }
 
-/// "out of memory (a cgroup with memory.max …: workload unharmed, agent exits, next start works)".
+/// "out of memory (a cgroup with memory.max …: workload unharmed, agent exits, next start works)". Its records find no reader, so that its
+/// queue fills: 32 MiB, which it may hold and its control group does not have.
 #[test]
 fn an_agent_that_runs_out_of_memory_ends_alone_and_the_next_one_tells() {
     let load = Load::new();
     let data = load.folder().join("data");
+    let unread = load.folder().join("unread");
+    run_ok(Command::new("mkfifo").arg(&unread));
+    // Keeps it open for writing and for reading, and reads nothing.
+    let _reader = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&unread)
+        .unwrap();
     let cgroup = Cgroup::create(Controller::Memory);
-    let wrapper = cgroup.wrapper();
-    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let redirect = format!("exec \"$@\" >{}", unread.display());
+    let enter = cgroup.wrapper();
+    let wrapper: Vec<&str> = (enter.iter().map(String::as_str))
+        .chain(["/bin/sh", "-c", &redirect, "sh"])
+        .collect();
     let mut agent = Agent::start_by_in(&wrapper, &Config::default(), &data);
-    let _ = load.probe(&agent, "before");
-    let generators =
-        [load.plain, load.tls].map(|port| load.start(port, &["--h1", "-D", "6", "-c", "16", "--rps", "40"]));
-    std::thread::sleep(Duration::from_secs(1));
-    // As little as the kernel allows, which is what is in use; hundreds of connections need more.
     let mut limit = cgroup.usage();
     while limit > 1 << 20 && cgroup.limit(limit) {
         limit -= 1 << 20;
     }
-    let pressure = load.start(load.tls, &["--h1", "-D", "10", "-c", "400"]);
+    let generators =
+        [load.plain, load.tls].map(|port| load.start(port, &["--h1", "-D", "10", "-c", "32", "--rps", "40"]));
     let mut status = None;
     until(Duration::from_secs(30), "end of an agent without memory", || {
         status = agent.has_ended();
         status.is_some()
     });
-    let _ = pressure.finish();
     let status = status.expect("it has ended");
     assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
     for generator in generators {
