@@ -11,7 +11,7 @@ use qtap_protocol::Field;
 use qtap_protocol::detect::Protocol;
 
 use crate::agent::Agent;
-use crate::schema::HeaderMap;
+use crate::schema::{HeaderMap, Tags};
 
 /// Status that the compatible fields carry when none was seen.
 pub(crate) const UNKNOWN_STATUS: u16 = 422;
@@ -200,7 +200,7 @@ impl<'a> Exchange<'a> {
 #[derive(Debug)]
 pub struct Labels {
     /// [`tags`] as `key:value`.
-    pub tags: Arc<[String]>,
+    pub tags: Arc<Tags>,
     /// Domain, or address of the server end.
     pub endpoint_id: Arc<str>,
     process: Option<Arc<Process>>,
@@ -214,7 +214,9 @@ impl Labels {
     pub fn new(connection: &ConnectionFacts, agent: &Agent) -> Self {
         let pairs = tags(connection, agent).into_iter();
         Self {
-            tags: pairs.map(|(key, value)| format!("{key}:{value}")).collect(),
+            tags: Arc::new(Tags::new(
+                pairs.map(|(key, value)| format!("{key}:{value}")).collect(),
+            )),
             endpoint_id: connection.endpoint_id().into(),
             process: connection.process.clone(),
             protocol: connection.protocol,

@@ -22,7 +22,7 @@ pub(crate) fn of_event(event: &Event) -> serde_json::Result<Vec<u8>> {
 
 /// `artifact` as one line with its line end. JSON is embedded as it is under `data`, text in base64 under `dataBase64`.
 pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> Vec<u8> {
-    let (provenance, summary) = (artifact.provenance.members(), artifact.summary.members());
+    let (provenance, summary) = (artifact.provenance.members(), artifact.summary.bytes());
     let data = match &artifact.content {
         Content::Json(json) => Cow::Borrowed(json.bytes()),
         Content::Text(text) => Cow::Owned(format!("\"{}\"", STANDARD.encode(text)).into_bytes()),
@@ -31,8 +31,8 @@ pub(crate) fn of_artifact(artifact: &Artifact, digest: &str) -> Vec<u8> {
     line.members(provenance);
     line.plain("contentType", artifact.content.mime_type());
     line.plain("digest", digest);
-    if !artifact.summary.is_empty() {
-        line.object("summary", summary);
+    if !artifact.summary.is_empty_object() {
+        line.json("summary", summary);
     }
     let key = match &artifact.content {
         Content::Json(_) => "data",
@@ -54,13 +54,13 @@ pub(crate) fn record_of(artifact: Artifact, digest: String, url: String) -> Arti
 
 /// As the record serialises, from the parts that are JSON already.
 fn of_record(record: &ArtifactRecord) -> Vec<u8> {
-    let (provenance, summary) = (record.provenance.members(), record.summary.members());
+    let (provenance, summary) = (record.provenance.members(), record.summary.bytes());
     let mut line = ObjectLine::new("artifact_record", provenance.len() + summary.len() + FRAME);
     line.members(provenance);
     line.plain("digest", &record.digest);
     line.plain("url", &record.url);
-    if !record.summary.is_empty() {
-        line.object("summary", summary);
+    if !record.summary.is_empty_object() {
+        line.json("summary", summary);
     }
     line.end()
 }

@@ -53,7 +53,7 @@ impl HttpCapture {
                 CaptureFormat::Text => Content::Text(text::render(&transaction).into()),
                 CaptureFormat::Json => Content::Json(JsonLine::of(&transaction)?),
             },
-            summary: summary(&transaction),
+            summary: JsonLine::of(&summary(transaction))?,
             provenance: Rendered::new(provenance)?,
         })
     }
@@ -81,24 +81,24 @@ impl Plugin for HttpCapture {
 }
 
 /// The flat map of `surface.md` §7.6, and `request_path`.
-fn summary(transaction: &HttpTransaction<'_>) -> Summary {
-    let (metadata, request, response) = (&transaction.metadata, &transaction.request, &transaction.response);
+fn summary(transaction: HttpTransaction<'_>) -> Summary<'_> {
+    let (metadata, request, response) = (transaction.metadata, transaction.request, transaction.response);
     let mut summary = Summary::default();
     if let Some(duration) = transaction.duration_ms {
         summary.number("duration_ms", duration);
     }
     summary.text("direction", transaction.direction);
     summary.text("process_exe", metadata.process_exe);
-    summary.text("request_id", metadata.request_id);
-    summary.text("connection_id", metadata.connection_id);
-    summary.text("request_method", &request.method);
-    summary.text("request_scheme", &request.scheme);
-    summary.text("request_host", &request.authority);
-    summary.text("request_path", &request.path);
+    summary.text("request_id", &**metadata.request_id);
+    summary.text("connection_id", &**metadata.connection_id);
+    summary.text("request_method", request.method);
+    summary.text("request_scheme", request.scheme);
+    summary.text("request_host", request.authority);
+    summary.text("request_path", request.path);
     summary.text("request_protocol", request.protocol);
-    summary.text("request_content_type", &request.content_type);
+    summary.text("request_content_type", request.content_type);
     summary.number("response_status", u64::from(response.status));
-    summary.text("response_content_type", &response.content_type);
+    summary.text("response_content_type", response.content_type);
     summary
 }
 

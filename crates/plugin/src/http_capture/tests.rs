@@ -112,12 +112,12 @@ fn artifact_carries_what_it_is_found_by() {
         ))
     );
     assert_eq!(
-        std::str::from_utf8(artifact.summary.members()).unwrap(),
+        serde_json::to_string(&artifact.summary).unwrap(),
         concat!(
-            r#""duration_ms":87,"direction":"egress-external","process_exe":"/usr/bin/curl","#,
+            r#"{"duration_ms":87,"direction":"egress-external","process_exe":"/usr/bin/curl","#,
             r#""request_id":"d3tsmvg7p3qggmf8pdj0","connection_id":"d3tsmvg7p3qggmf8pdi0","request_method":"GET","#,
             r#""request_scheme":"https","request_host":"httpbin.org","request_path":"/get?a=1","request_protocol":"http1","#,
-            r#""response_status":200,"response_content_type":"application/json""#,
+            r#""response_status":200,"response_content_type":"application/json"}"#,
         )
     );
 }

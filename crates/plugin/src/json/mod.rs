@@ -4,7 +4,8 @@ mod writer;
 
 use std::cell::RefCell;
 
-use serde::Serialize;
+use serde::ser::{Error as _, SerializeStruct};
+use serde::{Serialize, Serializer};
 
 use writer::Writer;
 
@@ -26,11 +27,6 @@ pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     })
 }
 
-/// Adds `text` to `json` as [`to_vec`] writes it, with its quotes.
-pub(crate) fn append_text(json: &mut Vec<u8>, text: &str) {
-    Writer::new(json).text(text);
-}
-
 /// One JSON value on one line: what [`to_vec`] makes, and nothing else, so that it can be put into other JSON as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonLine(Vec<u8>);
@@ -44,10 +40,43 @@ impl JsonLine {
         to_vec(value).map(Self)
     }
 
+    /// An array of texts.
+    #[must_use]
+    pub fn of_texts(texts: &[String]) -> Self {
+        let mut json = vec![b'['];
+        for (index, text) in texts.iter().enumerate() {
+            if index > 0 {
+                json.push(b',');
+            }
+            Writer::new(&mut json).text(text);
+        }
+        json.push(b']');
+        Self(json)
+    }
+
     /// The JSON.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether it is an object without members.
+    #[must_use]
+    pub fn is_empty_object(&self) -> bool {
+        self.0 == b"{}"
+    }
+}
+
+/// How `serde_json` (with its feature `raw_value`) names a struct whose only field is JSON already.
+const VERBATIM: &str = "$serde_json::private::RawValue";
+
+impl Serialize for JsonLine {
+    /// As it is, with [`to_vec`] and with `serde_json`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = std::str::from_utf8(&self.0).map_err(S::Error::custom)?;
+        let mut verbatim = serializer.serialize_struct(VERBATIM, 1)?;
+        verbatim.serialize_field(VERBATIM, json)?;
+        verbatim.end()
     }
 }
 
@@ -86,13 +115,6 @@ impl ObjectLine {
         self.0.extend_from_slice(key.as_bytes());
         self.0.extend_from_slice(b"\":");
         self.0.extend_from_slice(value);
-    }
-
-    /// Adds a member whose value is an object, given without its braces. The key needs no escapes.
-    pub fn object(&mut self, key: &'static str, members: &[u8]) {
-        self.json(key, b"{");
-        self.0.extend_from_slice(members);
-        self.0.push(b'}');
     }
 
     /// Adds a text that needs no escapes: a word of the schema, hexadecimal or base64 digits, a URL of those.
@@ -136,6 +158,20 @@ mod tests {
             to_vec(&text).unwrap(),
             r#""a\u007fb\u009b31m\u202ec\u001b[2Jé☃\"\\\n""#.as_bytes()
         );
+    }
+
+    #[test]
+    fn what_is_json_already_is_written_as_it_is() {
+        let texts = ["a".to_owned(), "\u{9b}\"".to_owned()];
+        let line = JsonLine::of_texts(&texts);
+        assert_eq!(line, JsonLine::of(&texts).unwrap());
+        let both = [line.clone(), JsonLine::of(&1).unwrap()];
+        let expected = r#"[["a","\u009b\""],1]"#;
+        assert_eq!(String::from_utf8(to_vec(&both).unwrap()).unwrap(), expected);
+        assert_eq!(serde_json::to_string(&both).unwrap(), expected);
+        // What follows is text again.
+        assert_eq!(to_vec(&(line, "\"")).unwrap(), br#"[["a","\u009b\""],"\""]"#);
+        assert_eq!(JsonLine::of_texts(&[]).bytes(), b"[]");
     }
 
     proptest! {

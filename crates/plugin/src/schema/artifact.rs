@@ -1,14 +1,16 @@
 //! Artifacts and their records (`surface.md` §7.6).
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde::ser::{Error as _, Serializer};
+use serde::ser::{SerializeMap, Serializer};
 
 use super::Timestamp;
-use crate::json::{self, JsonLine, members};
+use super::tags::{Tags, no_tags};
+use crate::json::{JsonLine, members};
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -18,64 +20,49 @@ pub enum ArtifactKind {
     HttpTransaction,
 }
 
-/// Flat map of what is to be found by: key to text or number, in order, empty texts left out. Written as JSON as it grows, since that
-/// is all that becomes of it.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// The members, without braces.
-    members: Vec<u8>,
+/// Flat map of what is to be found by: key to text or number, in order, empty texts left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary<'a>(Vec<(&'static str, SummaryValue<'a>)>);
+
+/// Entries that there is room for from the first.
+const SUMMARY_ENTRIES: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum SummaryValue<'a> {
+    Text(Cow<'a, str>),
+    Number(u64),
 }
 
-/// Bytes that there is room for from the first: more than most take.
-const SUMMARY_BYTES: usize = 512;
-
-impl Summary {
-    /// Adds a text unless it is empty. The key needs no escapes.
-    pub fn text(&mut self, key: &'static str, value: &str) {
+impl<'a> Summary<'a> {
+    /// Adds a text unless it is empty.
+    pub fn text(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+        let value = value.into();
         if !value.is_empty() {
-            self.key(key);
-            json::append_text(&mut self.members, value);
+            self.push(key, SummaryValue::Text(value));
         }
     }
 
-    /// Adds a number. The key needs no escapes.
+    /// Adds a number.
     pub fn number(&mut self, key: &'static str, value: u64) {
-        self.key(key);
-        self.members
-            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.push(key, SummaryValue::Number(value));
     }
 
-    fn key(&mut self, key: &'static str) {
-        if self.members.is_empty() {
-            self.members.reserve(SUMMARY_BYTES);
-        } else {
-            self.members.push(b',');
+    fn push(&mut self, key: &'static str, value: SummaryValue<'a>) {
+        if self.0.capacity() == 0 {
+            self.0.reserve(SUMMARY_ENTRIES);
         }
-        self.members.push(b'"');
-        self.members.extend_from_slice(key.as_bytes());
-        self.members.extend_from_slice(b"\":");
-    }
-
-    /// Whether it says nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// The JSON of its members, without braces.
-    #[must_use]
-    pub fn members(&self) -> &[u8] {
-        &self.members
+        self.0.push((key, value));
     }
 }
 
-/// For stores that do not write JSON; costs a parse.
-impl Serialize for Summary {
+impl Serialize for Summary<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let object = [b"{", &self.members[..], b"}"].concat();
-        let values: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&object).map_err(S::Error::custom)?;
-        values.serialize(serializer)
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
     }
 }
 
@@ -165,8 +152,8 @@ pub struct Provenance {
     /// The transaction it comes from.
     pub request_id: Arc<str>,
     /// `key:value`.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    pub tags: Arc<[String]>,
+    #[serde(skip_serializing_if = "no_tags")]
+    pub tags: Arc<Tags>,
     /// Time of completion.
     pub timestamp: Timestamp,
 }
@@ -179,7 +166,7 @@ pub struct Artifact {
     /// What is stored.
     pub content: Content,
     /// What to find it by.
-    pub summary: Summary,
+    pub summary: JsonLine,
 }
 
 impl Artifact {
@@ -207,6 +194,6 @@ pub struct ArtifactRecord {
     /// Where it is.
     pub url: String,
     /// What to find it by.
-    #[serde(skip_serializing_if = "Summary::is_empty")]
-    pub summary: Summary,
+    #[serde(skip_serializing_if = "JsonLine::is_empty_object")]
+    pub summary: JsonLine,
 }

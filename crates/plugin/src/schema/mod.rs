@@ -9,6 +9,7 @@ mod headers;
 mod health;
 mod notes;
 mod request;
+mod tags;
 mod time;
 mod transaction;
 
@@ -21,6 +22,7 @@ pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
 pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
 pub use request::RequestEvent;
+pub use tags::Tags;
 pub use time::Timestamp;
 pub use transaction::{HttpTransaction, Metadata, RequestPart, ResponsePart};
 

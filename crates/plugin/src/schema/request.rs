@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::tags::{Tags, no_tags};
 use super::{HeaderMap, Notes, Timestamp, is_false, is_zero};
 
 /// One HTTP transaction without headers and bodies.
@@ -23,8 +24,8 @@ pub struct RequestEvent {
     #[serde(skip_serializing_if = "is_false")]
     pub tls_probe_introspected: bool,
     /// `key:value`.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    pub tags: Arc<[String]>,
+    #[serde(skip_serializing_if = "no_tags")]
+    pub tags: Arc<Tags>,
     /// Time of completion.
     pub timestamp: Timestamp,
     /// Direction label.

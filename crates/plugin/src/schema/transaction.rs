@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
+use super::tags::{Tags, no_tags};
 use super::{BodyNotes, HeaderMap, Notes, Timestamp, is_zero};
 
 /// A whole transaction.
@@ -51,8 +52,8 @@ pub struct Metadata<'a> {
     /// Domain, or address of the server end.
     pub endpoint_id: &'a Arc<str>,
     /// `key:value`.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    pub tags: &'a Arc<[String]>,
+    #[serde(skip_serializing_if = "no_tags")]
+    pub tags: &'a Tags,
 }
 
 /// `request`.

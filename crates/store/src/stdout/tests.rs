@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use qtap_config::{EventStore as EventSettings, ObjectStore as ObjectSettings, Services, StoreKind};
 use qtap_plugin::json::JsonLine;
-use qtap_plugin::schema::{ArtifactKind, Content, Provenance, Rendered, Summary, Timestamp};
+use qtap_plugin::schema::{ArtifactKind, Content, Provenance, Rendered, Summary, Tags, Timestamp};
 
 use super::*;
 use crate::{OutputLimits, build};
@@ -31,13 +31,13 @@ fn artifact_of(request_id: &str, content: Content) -> Artifact {
         connection_id: "c1".into(),
         endpoint_id: "example.com".into(),
         request_id: request_id.into(),
-        tags: ["bin:curl".to_owned()].into(),
+        tags: Tags::new(vec!["bin:curl".to_owned()]).into(),
         timestamp: Timestamp(UNIX_EPOCH + Duration::from_secs(1)),
     };
     Artifact {
         provenance: Rendered::new(provenance).unwrap(),
         content,
-        summary,
+        summary: JsonLine::of(&summary).unwrap(),
     }
 }
 

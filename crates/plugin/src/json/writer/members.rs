@@ -3,7 +3,7 @@
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeTuple};
 use serde_json::{Error, Result};
 
-use super::Writer;
+use super::{VERBATIM, Writer};
 
 /// What stands between the members of an array or object.
 pub(in crate::json) struct Members<'w, 'a> {
@@ -69,6 +69,10 @@ members! {
 members! {
     SerializeStruct,
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+        if key == VERBATIM {
+            self.writer.verbatim = true;
+            return value.serialize(&mut *self.writer);
+        }
         self.comma();
         self.writer.word(key);
         value.serialize(&mut *self.writer)

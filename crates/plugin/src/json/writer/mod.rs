@@ -12,16 +12,19 @@ use serde::ser::{Error as _, Impossible, Serialize, Serializer};
 use serde_json::{Error, Result};
 
 use self::members::Members;
+use super::VERBATIM;
 use crate::unsafe_text::is_unsafe;
 
 /// Writes JSON at the end of `out`.
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
+    /// The next text is JSON already.
+    verbatim: bool,
 }
 
 impl<'a> Writer<'a> {
     pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out }
+        Self { out, verbatim: false }
     }
 
     fn raw(&mut self, text: &str) {
@@ -156,7 +159,11 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<()> {
-        self.text(value);
+        if std::mem::take(&mut self.verbatim) {
+            self.raw(value);
+        } else {
+            self.text(value);
+        }
         Ok(())
     }
 
@@ -234,7 +241,10 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         Ok(Members::of(self, "{", "}"))
     }
 
-    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Self::SerializeStruct> {
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Self::SerializeStruct> {
+        if name == VERBATIM {
+            return Ok(Members::of(self, "", ""));
+        }
         Ok(Members::of(self, "{", "}"))
     }
 
