@@ -405,7 +405,14 @@ fn nss_client_is_captured() {
         let versions = format!("tls{version}:tls{version}");
         let client = run_ok(
             Command::new("tstclnt")
-                .args(["-h", "127.0.0.1", "-p", &server.port.to_string(), "-a", "nss.qtap.test"])
+                .args([
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    &server.port.to_string(),
+                    "-a",
+                    "nss.qtap.test",
+                ])
                 .args(["-d", &database, "-V", &versions, "-A"])
                 .arg(&request),
         );
