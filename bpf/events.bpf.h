@@ -16,6 +16,7 @@ enum event_kind {
 	EVENT_MAPPED = 7,
 	EVENT_SECRET = 8,
 	EVENT_TRACE = 9,
+	EVENT_MISFIT = 10,
 };
 
 enum direction {
@@ -166,6 +167,8 @@ enum secret_label {
 	SECRET_CLIENT_TRAFFIC = 4,
 	SECRET_SERVER_TRAFFIC = 5,
 	SECRET_MASTER = 6,
+	/* Of TLS 1.3; what opens under it tells which. */
+	SECRET_UNNAMED = 7,
 };
 
 struct event_secret_head {
@@ -184,6 +187,20 @@ struct event_secret_head {
 struct event_secret {
 	struct event_secret_head head;
 	u8 secret[SECRET_BYTES];
+};
+
+/* A function that was found by inference, and is not what it was taken for. */
+enum misfit {
+	MISFIT_LOG_SECRET = 1,
+	MISFIT_RUSTLS_DERIVE = 2,
+};
+
+struct event_misfit {
+	u32 kind;
+	u32 pid;
+	u64 time;
+	u32 function;
+	u32 reserved;
 };
 
 /* Modules of --bpf-trace, as bits of settings.trace_modules. */

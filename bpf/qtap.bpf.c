@@ -19,6 +19,10 @@
 #include "socket.bpf.h"
 #include "iter.bpf.h"
 #include "secrets.bpf.h"
+#include "rustls.bpf.h"
+#include "wolfssl.bpf.h"
+#include "mbedtls.bpf.h"
+#include "nss.bpf.h"
 #include "calls.bpf.h"
 #include "process.bpf.h"
 #include "uring.bpf.h"
@@ -32,6 +36,7 @@ union event_types {
 	enum role role;
 	enum loss loss;
 	enum secret_label label;
+	enum misfit misfit;
 	enum trace_module trace_module;
 	enum trace_message trace_message;
 	enum counter counter;
@@ -45,6 +50,7 @@ union event_types {
 	struct event_exited exited;
 	struct event_mapped mapped;
 	struct event_secret secret;
+	struct event_misfit misfit_event;
 	struct event_trace trace;
 };
 

@@ -92,6 +92,38 @@ static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 c
 		count(COUNT_SECRETS_LOST, 1);
 }
 
+/*
+ * Key: tgid and enum misfit; value: when it was last told. Inserted by misfit(), never removed.
+ * Full: the least recently used goes, and is told again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, u64);
+	__type(value, u64);
+	__uint(max_entries, 256);
+} misfits SEC(".maps");
+
+/* What was hit looks otherwise than the function that it should be: tells user space, which takes
+ * the probe off; at most once a second, as it may be hit often until then. */
+static __always_inline void misfit(u32 function)
+{
+	struct event_misfit event = {
+		.kind = EVENT_MISFIT,
+		.pid = bpf_get_current_pid_tgid() >> 32,
+		.time = bpf_ktime_get_ns(),
+		.function = function,
+	};
+	u64 key = (u64)event.pid << 32 | function;
+	u64 *told = bpf_map_lookup_elem(&misfits, &key);
+
+	if (told && event.time - *told < 1000000000ULL)
+		return;
+	/* Without it the next hit tells again. */
+	bpf_map_update_elem(&misfits, &key, &event.time, BPF_ANY);
+	if (emit_control(&event, sizeof(event)))
+		count(COUNT_SECRETS_LOST, 1);
+}
+
 /* RFC 8446 7.1 names, without "tls13 ": "c hs traffic", "s ap traffic", "c e traffic" ...; 0 for
  * others. */
 static __always_inline u32 traffic_label(const char *text)
@@ -184,8 +216,16 @@ int secret_log(struct pt_regs *ctx)
 	char text[LABEL_BYTES] = {};
 	u32 label = 0;
 
-	if (bpf_probe_read_user_str(text, sizeof(text), (void *)PT_REGS_PARM2(ctx)) < 14)
+	/* A text that is not in memory yet says nothing. */
+	if (bpf_probe_read_user_str(text, sizeof(text), (void *)PT_REGS_PARM2(ctx)) < 0)
 		return 0;
+	/* CLIENT_..., SERVER_..., EXPORTER_SECRET, EARLY_EXPORTER_SECRET, ECH_SECRET, ECH_CONFIG.
+	 */
+	if ((text[0] != 'C' && text[0] != 'S' && text[0] != 'E') || text[1] < 'A' ||
+	    text[1] > 'Z') {
+		misfit(MISFIT_LOG_SECRET);
+		return 0;
+	}
 	if (IS(text, "CLIENT_RANDOM"))
 		label = SECRET_MASTER;
 	else if (IS(text, "CLIENT_TRAFFIC_SECRET_0"))

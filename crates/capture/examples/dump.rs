@@ -103,6 +103,7 @@ fn pid_of(event: &Event) -> Option<Pid> {
         Event::Secret(event) => Some(event.pid),
         Event::Unattributed(event) => Some(event.pid),
         Event::Mapped(event) => Some(event.pid),
+        Event::Misfit(event) => Some(event.pid),
         Event::Trace(event) => Some(event.pid),
         Event::Process(ProcessEvent::Forked { pid, .. } | ProcessEvent::Exited { pid, .. }) => Some(*pid),
         Event::Process(ProcessEvent::Exec(event)) => Some(event.pid),

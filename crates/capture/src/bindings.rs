@@ -19,8 +19,9 @@ mod skeleton {
 
 pub(crate) use skeleton::types::{
     call, connection, counter, direction, direction_setting, event_closed, event_data, event_exec,
-    event_exited, event_forked, event_kind, event_mapped, event_opened, event_secret_head, event_trace,
-    layer, loss, role, secret_label, settings, shed_setting, trace_message, trace_module, verdict,
+    event_exited, event_forked, event_kind, event_mapped, event_misfit, event_opened, event_secret_head,
+    event_trace, layer, loss, misfit, role, secret_label, settings, shed_setting, trace_message,
+    trace_module, verdict,
 };
 
 /// For Linux 5.12 and newer.
@@ -51,6 +52,8 @@ unsafe impl Plain for event_exited {}
 unsafe impl Plain for event_mapped {}
 // SAFETY: as above.
 unsafe impl Plain for event_secret_head {}
+// SAFETY: as above.
+unsafe impl Plain for event_misfit {}
 // SAFETY: as above.
 unsafe impl Plain for event_trace {}
 

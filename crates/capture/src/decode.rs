@@ -9,8 +9,8 @@ use crate::arena::Arena;
 use crate::bindings::{self as kernel, split};
 use crate::trace::decode_trace;
 use crate::{
-    Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, KernelTime, Layer, Loss, Opened, Pid,
-    ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed,
+    Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, Hook, KernelTime, Layer, Loss, Misfit,
+    Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed,
 };
 
 /// The event of a record; `None` if we do not know its kind or it is too short, which is a fault of ours.
@@ -24,6 +24,7 @@ pub(crate) fn decode(record: &[u8], arena: &mut Arena) -> Option<Event> {
         kernel::event_kind::EVENT_EXITED => exited(record),
         kernel::event_kind::EVENT_MAPPED => mapped(record),
         kernel::event_kind::EVENT_SECRET => secret(record),
+        kernel::event_kind::EVENT_MISFIT => misfit(record),
         kernel::event_kind::EVENT_TRACE => {
             decode_trace(&split::<kernel::event_trace>(record)?.0).map(Event::Trace)
         }
@@ -188,6 +189,20 @@ fn mapped(record: &[u8]) -> Option<Event> {
     }))
 }
 
+fn misfit(record: &[u8]) -> Option<Event> {
+    let (event, _) = split::<kernel::event_misfit>(record)?;
+    let hook = match kernel::misfit(event.function) {
+        kernel::misfit::MISFIT_LOG_SECRET => Hook::LogSecret,
+        kernel::misfit::MISFIT_RUSTLS_DERIVE => Hook::RustlsDerive,
+        _ => return None,
+    };
+    Some(Event::Misfit(Misfit {
+        pid: Pid(event.pid),
+        time: KernelTime(event.time),
+        hook,
+    }))
+}
+
 /// The kernel's `dev_t` as `stat(2)` has it.
 pub(crate) fn device_to_user(device: u64) -> u64 {
     let (major, minor) = (device >> 20, device & 0xf_ffff);
@@ -210,6 +225,7 @@ fn secret(record: &[u8]) -> Option<Event> {
         kernel::secret_label::SECRET_CLIENT_TRAFFIC => "CLIENT_TRAFFIC_SECRET_0",
         kernel::secret_label::SECRET_SERVER_TRAFFIC => "SERVER_TRAFFIC_SECRET_0",
         kernel::secret_label::SECRET_MASTER => "CLIENT_RANDOM",
+        kernel::secret_label::SECRET_UNNAMED => "UNNAMED_TRAFFIC_SECRET",
         _ => return None,
     };
     // Straight from the ring, which only the kernel may overwrite; `head` must not leave a copy on the stack.

@@ -224,7 +224,8 @@ pub struct TlsSecret {
     /// The connection on which the thread last moved a handshake record: most likely its own, but only a record that
     /// opens under the secret proves it.
     pub connection: Option<ConnectionId>,
-    /// Name in the NSS key log (`CLIENT_TRAFFIC_SECRET_0` …), whatever the hook called it.
+    /// Name in the NSS key log (`CLIENT_TRAFFIC_SECRET_0` …), whatever the hook called it; `UNNAMED_TRAFFIC_SECRET` for one of TLS
+    /// 1.3 of which the hook cannot tell the name.
     pub label: &'static str,
     /// The secret: 32 or 48 bytes.
     pub secret: Zeroizing<Vec<u8>>,
@@ -322,6 +323,17 @@ pub struct ExecutableMapped {
     pub address: u64,
 }
 
+/// A function that was found by inference was called with something else than what it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Process.
+    pub pid: Pid,
+    /// When.
+    pub time: KernelTime,
+    /// What it was taken for.
+    pub hook: crate::Hook,
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -339,6 +351,8 @@ pub enum Event {
     Process(ProcessEvent),
     /// A mapping.
     Mapped(ExecutableMapped),
+    /// A probe at the wrong place.
+    Misfit(Misfit),
     /// A decision, while [`crate::Control::trace`] asks for them.
     Trace(crate::Trace),
     /// Which connections there are, from [`crate::Control::living`].

@@ -13,6 +13,24 @@ pub enum Hook {
     NettleHkdfExpand,
     /// GnuTLS `_gnutls_prf_raw`; entry only.
     GnutlsPrfRaw,
+    /// rustls `KeySchedule::derive_logged_secret`; entry and return.
+    RustlsDerive,
+    /// rustls `ConnectionSecrets::make_key_block`; entry only.
+    RustlsKeyBlock,
+    /// wolfSSL `wc_Tls13_HKDF_Expand_Label`; entry and return.
+    WolfsslExpandLabel,
+    /// wolfSSL `wc_PRF_TLS`; entry only.
+    WolfsslPrf,
+    /// Mbed TLS `mbedtls_md_hmac_starts`; entry only.
+    MbedtlsHmacStarts,
+    /// Mbed TLS `mbedtls_md_hmac_update`; entry only.
+    MbedtlsHmacUpdate,
+    /// NSS `PK11_DeriveWithFlags`; entry only.
+    NssDerive,
+    /// `HMAC_Finish` of NSS's freebl; entry and return.
+    NssHmacFinish,
+    /// `TLS_P_hash` of NSS's freebl; entry only.
+    NssTlsPrf,
     /// `SSL_read`; entry and return.
     SslRead,
     /// `SSL_read_ex`; entry and return.

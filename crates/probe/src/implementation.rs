@@ -57,6 +57,8 @@ impl Implementation {
         match self {
             Self::OpenSsl => Some(Crypto::OpenSsl),
             Self::GnuTls => Some(Crypto::Nettle),
+            Self::MbedTls => Some(Crypto::MbedTls),
+            Self::Nss => Some(Crypto::Nss),
             _ => None,
         }
     }
@@ -75,4 +77,8 @@ pub enum Crypto {
     OpenSsl,
     /// libnettle.
     Nettle,
+    /// libmbedcrypto.
+    MbedTls,
+    /// libnss3 and libfreeblpriv3 together.
+    Nss,
 }

@@ -20,6 +20,7 @@
 //! }
 //! ```
 
+mod backend;
 mod classify;
 mod elf;
 mod identity;

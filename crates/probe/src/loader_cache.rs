@@ -26,12 +26,18 @@ const DIRECTORIES: [&str; 8] = [
 const MAX_ENTRIES: usize = 100_000;
 
 /// Libraries that [`crate::classify`] finds points in.
-const OF_INTEREST: [&[u8]; 5] = [
+const OF_INTEREST: [&[u8]; 11] = [
     b"libssl.so",
     b"libcrypto.so",
     b"libgnutls.so",
     b"libnettle.so",
     b"libhogweed.so",
+    b"libwolfssl.so",
+    b"libmbedtls.so",
+    b"libmbedcrypto.so",
+    b"libssl3.so",
+    b"libnss3.so",
+    b"libfreeblpriv3.so",
 ];
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";

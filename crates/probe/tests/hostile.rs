@@ -163,7 +163,7 @@ fn rust_labels_without_terminator_are_reported_as_rustls() {
     assert_eq!(found.implementations[0].name(), "rustls");
     assert_eq!(
         found.unsupported().unwrap(),
-        "rustls is recognised but not supported yet"
+        "rustls without a place to probe: the table of key-log labels is not in the file"
     );
 }
 

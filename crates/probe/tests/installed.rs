@@ -118,3 +118,50 @@ fn programs_without_tls_code_are_irrelevant() {
     }
     assert!(!classified(Path::new("/bin/sleep")).is_relevant());
 }
+
+#[test]
+fn wolfssl_has_both_derivations_itself() {
+    let wolfssl = classified(&library("/libwolfssl.so"));
+
+    assert_eq!(wolfssl.implementations, [Implementation::WolfSsl]);
+    assert_eq!(
+        hooks(&wolfssl.secrets),
+        [Hook::WolfsslExpandLabel, Hook::WolfsslPrf]
+    );
+}
+
+#[test]
+fn mbedtls_needs_its_crypto_library() {
+    let tls = classified(&library("/libmbedtls.so"));
+    let crypto = classified(&library("/libmbedcrypto.so"));
+
+    assert_eq!(tls.implementations, [Implementation::MbedTls]);
+    assert_eq!(
+        (tls.needs_crypto(), tls.unsupported()),
+        (Some(Crypto::MbedTls), None)
+    );
+    assert_eq!(crypto.crypto, Some(Crypto::MbedTls));
+    assert_eq!(
+        hooks(&crypto.fallback),
+        [Hook::MbedtlsHmacStarts, Hook::MbedtlsHmacUpdate]
+    );
+}
+
+/// freebl's functions have no names outside: they are found in the table that its one export returns.
+#[test]
+fn nss_needs_libnss3_and_the_table_of_freebl() {
+    let tls = classified(&library("/libssl3.so"));
+    let labels = classified(&library("/libnss3.so"));
+    let freebl = classified(&library("/libfreeblpriv3.so"));
+
+    assert_eq!(tls.implementations, [Implementation::Nss]);
+    assert_eq!((tls.needs_crypto(), tls.unsupported()), (Some(Crypto::Nss), None));
+    assert_eq!(hooks(&labels.fallback), [Hook::NssDerive]);
+    assert_eq!(hooks(&freebl.fallback), [Hook::NssHmacFinish, Hook::NssTlsPrf]);
+    assert!(
+        freebl
+            .fallback
+            .iter()
+            .all(|point| point.found == Found::CrossReference)
+    );
+}

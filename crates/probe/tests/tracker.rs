@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use qtap_capture::{ExecutableMapped, Hook, KernelTime, Pid};
+use qtap_capture::{ExecutableMapped, Hook, KernelTime, Misfit, Pid};
 use qtap_probe::{Attacher, Input, Source, Tracker, read_maps, tls_libraries};
 
 /// One attachment: the inode it went to, for whom, which hooks.
@@ -592,4 +592,41 @@ fn a_tracker_thread_ends_with_its_senders() {
     drop(sender);
     thread.join().unwrap();
     assert_eq!(implementations.of(program.pid()).unwrap().names(), ["gnutls"]);
+}
+
+/// "A point found by inference proves itself … otherwise it is detached and reported": for everybody, and for good.
+#[test]
+fn an_inferred_function_that_is_another_one_is_let_go_and_reported() {
+    let copied = Copied::of("libssl.so", "misfit");
+    let process = python(&[&copied.0]);
+    let (mut tracker, recorder) = tracker(Source::Secrets);
+    tracker.handle(Input::Mapped(mapped(&process, &copied.0)));
+    let before = recorder.on(inode(&copied.0));
+    assert_eq!(before[0].hooks, [Hook::LogSecret]);
+    let misfit = |hook| {
+        Input::Misfit(Misfit {
+            pid: process.pid(),
+            time: KernelTime(2),
+            hook,
+        })
+    };
+    tracker.handle(misfit(Hook::RustlsDerive));
+    assert_eq!(
+        recorder.on(inode(&copied.0)),
+        before,
+        "another function is not concerned"
+    );
+    tracker.handle(misfit(Hook::LogSecret));
+    assert_eq!(recorder.on(inode(&copied.0)), []);
+    tracker.tick(Instant::now() + Duration::from_secs(3600));
+    tracker.handle(Input::Exec(process.pid()));
+    assert_eq!(recorder.on(inode(&copied.0)), []);
+    let found = tracker.implementations().of(process.pid()).unwrap();
+    let library = (found.libraries.iter())
+        .find(|library| library.path.contains("misfit"))
+        .unwrap();
+    assert!(
+        library.reason.as_ref().unwrap().contains("ssl_log_secret"),
+        "{library:?}"
+    );
 }

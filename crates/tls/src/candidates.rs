@@ -89,12 +89,12 @@ impl Candidates {
         })
     }
 
-    /// The candidates for `label`, own ones first, with a mutable hand on each for its cached keys.
+    /// The candidates for `label`, unnamed ones among them, own ones first, with a mutable hand on each for its cached keys.
     pub(crate) fn of(&mut self, label: Label) -> impl Iterator<Item = &mut Candidate> {
         let mut found: Vec<&mut Candidate> = self
             .list
             .iter_mut()
-            .filter(|candidate| candidate.secret.label == label)
+            .filter(|candidate| candidate.secret.label.may_be(label))
             .collect();
         found.sort_by_key(|candidate| !candidate.own);
         found.into_iter()

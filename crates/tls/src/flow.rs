@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::candidates::Candidates;
+use crate::candidates::{Candidate, Candidates};
 use crate::event::push_gap;
 use crate::framer::Framer;
 use crate::handshake::Handshake;
@@ -16,7 +16,7 @@ use crate::queue::{Item, Queue};
 use crate::record::{Header, Record, content};
 use crate::resync::Lost;
 use crate::suite::{Protocol, Suite};
-use crate::{Event, GapReason, Limits, Side, Time, Unreadable};
+use crate::{Event, GapReason, Label, Limits, Side, Time, Unreadable};
 
 /// What both directions work on.
 pub(crate) struct Shared {
@@ -44,8 +44,22 @@ pub(crate) enum Epoch {
 pub(crate) struct Current {
     pub(crate) key: Arc<RecordKey>,
     pub(crate) epoch: Epoch,
+    /// The secret did not say so: the first record that opens may tell otherwise.
+    pub(crate) epoch_guessed: bool,
     /// The traffic secret of TLS 1.3, for the next key update.
     pub(crate) secret: Option<(Suite, Zeroizing<Vec<u8>>)>,
+}
+
+impl Current {
+    /// The key of a TLS 1.3 secret that opened, or may open, a record of `epoch`.
+    pub(crate) fn tls13(key: Arc<RecordKey>, epoch: Epoch, suite: Suite, candidate: &Candidate) -> Self {
+        Self {
+            key,
+            epoch,
+            epoch_guessed: candidate.secret.label == Label::Unnamed,
+            secret: Some((suite, candidate.secret.bytes.clone())),
+        }
+    }
 }
 
 /// Whether ChangeCipherSpec protects what follows.
@@ -289,6 +303,12 @@ impl Flow {
             });
         }
         let plaintext = Bytes::from(std::mem::take(&mut shared.scratch));
+        if let Some(current) = self.current.as_mut().filter(|current| current.epoch_guessed) {
+            current.epoch_guessed = false;
+            if let Some(epoch) = epoch_told(current.epoch, content, sequence, &plaintext) {
+                current.epoch = epoch;
+            }
+        }
         self.contents(content, &plaintext, record.time, shared, out);
     }
 
@@ -389,7 +409,22 @@ impl Flow {
         Some(Current {
             key: Arc::new(RecordKey::tls13(*suite, &secret)?),
             epoch: Epoch::Application,
+            epoch_guessed: false,
             secret: Some((*suite, secret)),
         })
+    }
+}
+
+/// What the first record that opened under a key says of the key's epoch; `None` if nothing (RFC 8446 §4, §5.1).
+fn epoch_told(guessed: Epoch, content: u8, sequence: u64, plaintext: &[u8]) -> Option<Epoch> {
+    match content {
+        content::APPLICATION_DATA if guessed == Epoch::Handshake => Some(Epoch::Application),
+        content::HANDSHAKE if guessed != Epoch::Application => match plaintext.first() {
+            Some(&(kind::NEW_SESSION_TICKET | kind::KEY_UPDATE)) => Some(Epoch::Application),
+            // A record further on may begin anywhere in a message.
+            Some(_) if sequence == 0 => Some(Epoch::Handshake),
+            _ => None,
+        },
+        _ => None,
     }
 }

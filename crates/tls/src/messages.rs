@@ -4,17 +4,18 @@
 pub(crate) mod kind {
     pub(crate) const CLIENT_HELLO: u8 = 1;
     pub(crate) const SERVER_HELLO: u8 = 2;
+    pub(crate) const NEW_SESSION_TICKET: u8 = 4;
     pub(crate) const ENCRYPTED_EXTENSIONS: u8 = 8;
     pub(crate) const KEY_UPDATE: u8 = 24;
 }
 
-/// A whole message of one of the types of [`kind`].
+/// A whole message of a type that is wanted.
 pub(crate) struct Message {
     pub(crate) kind: u8,
     pub(crate) body: Vec<u8>,
 }
 
-/// Joins the handshake messages of one direction over records. Only messages of the types of [`kind`] are kept,
+/// Joins the handshake messages of one direction over records. Only hellos, EncryptedExtensions and KeyUpdate are kept,
 /// up to a limit; the others are passed over without keeping them.
 #[derive(Debug)]
 pub(crate) struct MessageReader {

@@ -89,6 +89,7 @@ impl Flow {
         self.current = Some(Current {
             key,
             epoch: Epoch::Application,
+            epoch_guessed: false,
             secret: None,
         });
         self.opened(content, sequence, record, shared, out);
@@ -174,8 +175,7 @@ impl Flow {
             if let Some((content, sequence)) = try_open(&key, record, sequences.clone(), &mut shared.scratch)
             {
                 candidate.own = true;
-                let secret = Some((suite, candidate.secret.bytes.clone()));
-                return Some((Current { key, epoch, secret }, content, sequence));
+                return Some((Current::tls13(key, epoch, suite, candidate), content, sequence));
             }
         }
         None
@@ -319,6 +319,7 @@ impl Flow {
             let same = Current {
                 key: Arc::clone(&current.key),
                 epoch: current.epoch,
+                epoch_guessed: current.epoch_guessed,
                 secret: current.secret.clone(),
             };
             keys.push((same, self.next.saturating_add(self.unsure), true));
@@ -337,8 +338,7 @@ impl Flow {
                         let Some(key) = candidate.ensure_tls13(suite) else {
                             continue;
                         };
-                        let secret = Some((suite, candidate.secret.bytes.clone()));
-                        keys.push((Current { key, epoch, secret }, 0, false));
+                        keys.push((Current::tls13(key, epoch, suite, candidate), 0, false));
                     }
                 }
             }
@@ -356,9 +356,13 @@ impl Flow {
                             Side::Client => client,
                             Side::Server => server,
                         };
-                        let epoch = Epoch::Application;
-                        let secret = None;
-                        keys.push((Current { key, epoch, secret }, 0, false));
+                        let current = Current {
+                            key,
+                            epoch: Epoch::Application,
+                            epoch_guessed: false,
+                            secret: None,
+                        };
+                        keys.push((current, 0, false));
                     }
                 }
             }

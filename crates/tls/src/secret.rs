@@ -19,20 +19,23 @@ pub enum Label {
     ServerApplication,
     /// `CLIENT_RANDOM`: the 48-byte master secret of TLS 1.2 and older.
     Master,
+    /// A traffic secret of TLS 1.3 whose hook could not tell which: what opens under it tells. No name of the key log.
+    Unnamed,
 }
 
 impl Label {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ClientEarly,
         Self::ClientHandshake,
         Self::ServerHandshake,
         Self::ClientApplication,
         Self::ServerApplication,
         Self::Master,
+        Self::Unnamed,
     ];
 
-    /// Its name in the NSS key log format.
+    /// Its name in the NSS key log format, or `UNNAMED_TRAFFIC_SECRET`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,6 +45,7 @@ impl Label {
             Self::ClientApplication => "CLIENT_TRAFFIC_SECRET_0",
             Self::ServerApplication => "SERVER_TRAFFIC_SECRET_0",
             Self::Master => "CLIENT_RANDOM",
+            Self::Unnamed => "UNNAMED_TRAFFIC_SECRET",
         }
     }
 
@@ -49,6 +53,11 @@ impl Label {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|label| label.name() == name)
+    }
+
+    /// Whether a secret of this label may be the one that `wanted` asks for.
+    pub(crate) fn may_be(self, wanted: Self) -> bool {
+        self == wanted || (self == Self::Unnamed && wanted != Self::Master)
     }
 }
 

@@ -111,7 +111,9 @@ impl Classification {
     #[must_use]
     pub fn unsupported(&self) -> Option<String> {
         let implementation = self.implementations.first()?;
-        if !self.secrets.is_empty() || !self.calls.is_empty() {
+        // What libraries of its own make the keys for is not decided here.
+        let elsewhere = matches!(implementation, Implementation::Nss | Implementation::MbedTls);
+        if !self.secrets.is_empty() || !self.calls.is_empty() || elsewhere {
             return None;
         }
         let why = match implementation {
@@ -121,7 +123,9 @@ impl Classification {
             Implementation::OpenSsl
             | Implementation::BoringSsl
             | Implementation::GnuTls
-            | Implementation::LibreSsl => {
+            | Implementation::LibreSsl
+            | Implementation::Rustls
+            | Implementation::WolfSsl => {
                 let reason = self
                     .missing
                     .first()

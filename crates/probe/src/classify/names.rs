@@ -26,10 +26,19 @@ const NAMES: &[&str] = &[
     "_gnutls_prf_raw",
     "_gnutls_call_keylog_func",
     "nettle_hkdf_expand",
-    // Recognised by name.
+    // NSS: libssl3, libnss3, libfreeblpriv3.
     "SSL_ImportFD",
+    "PK11_DeriveWithFlags",
+    "FREEBL_GetVector",
+    // wolfSSL.
     "wolfSSL_read",
+    "wc_Tls13_HKDF_Expand_Label",
+    "wc_PRF_TLS",
+    // Mbed TLS: libmbedtls, libmbedcrypto.
     "mbedtls_ssl_read",
+    "mbedtls_md_hmac_starts",
+    "mbedtls_md_hmac_update",
+    // Recognised by name.
     "s2n_recv",
     "JNI_CreateJavaVM",
 ];
@@ -41,7 +50,7 @@ pub(super) fn wanted(name: &[u8]) -> Option<&'static str> {
         return Some("ssl_log_secret");
     }
     let first = name.first()?;
-    if !b"SsOERg_nwmJ".contains(first) {
+    if !b"SsOERg_nwmJPF".contains(first) {
         return None;
     }
     NAMES.iter().copied().find(|wanted| wanted.as_bytes() == name)

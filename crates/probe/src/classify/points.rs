@@ -3,6 +3,7 @@
 use qtap_capture::Hook;
 
 use super::{Classification, Found, Missing, Point};
+use crate::backend;
 use crate::elf::{Elf, Symbols};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::{self, LabelTexts};
@@ -53,15 +54,21 @@ pub(super) fn find(
                     .extend(finder.named(Hook::GnutlsPrfRaw, "_gnutls_prf_raw"));
                 classification.calls.extend(finder.calls(&GNUTLS_CALLS));
             }
-            _ => {}
+            other => classification
+                .secrets
+                .extend(finder.backend(backend::of(other), texts)),
         }
     }
     let fallback = match classification.crypto {
         Some(Crypto::OpenSsl) => finder.evp_derive(),
         Some(Crypto::Nettle) => finder.named(Hook::NettleHkdfExpand, "nettle_hkdf_expand"),
-        None => None,
+        Some(_) | None => None,
     };
     classification.fallback.extend(fallback);
+    if let Some(backend) = classification.crypto.and_then(backend::of_crypto) {
+        let points = finder.backend(Some(backend), texts);
+        classification.fallback.extend(points);
+    }
     classification.missing = finder.missing;
     if classification
         .needs_crypto()
@@ -81,11 +88,7 @@ struct Finder<'e, 'f> {
 impl Finder<'_, '_> {
     fn named(&mut self, hook: Hook, symbol: &'static str) -> Option<Point> {
         let Some(address) = self.symbols.get(symbol) else {
-            let reason = match &self.symbols.fault {
-                Some(fault) => fault.to_string(),
-                None if self.symbols.any_table => "not in the symbol tables".to_owned(),
-                None => "the file has no symbol table".to_owned(),
-            };
+            let reason = self.symbols.why_missing();
             self.missing.push(Missing { symbol, reason });
             return None;
         };
@@ -127,6 +130,23 @@ impl Finder<'_, '_> {
             reason: "libcrypto is neither OpenSSL 1.1.1 nor 3".to_owned(),
         });
         None
+    }
+
+    fn backend(&mut self, backend: Option<&backend::Backend>, texts: &LabelTexts) -> Vec<Point> {
+        let Some(backend) = backend else {
+            return Vec::new();
+        };
+        let source = backend::Source {
+            elf: self.elf,
+            symbols: self.symbols,
+            texts,
+        };
+        let mut findings = backend::Findings::default();
+        (backend.find)(&source, &mut findings);
+        self.missing.append(&mut findings.missing);
+        let points = (findings.functions.into_iter())
+            .filter_map(|(hook, address, symbol, found)| self.point(hook, symbol, address, found));
+        points.collect()
     }
 
     fn point(&mut self, hook: Hook, symbol: &'static str, address: u64, found: Found) -> Option<Point> {

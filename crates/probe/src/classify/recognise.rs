@@ -62,7 +62,15 @@ fn crypto(symbols: &Symbols) -> Option<Crypto> {
     if symbols.has("OPENSSL_init_crypto") && symbols.has("EVP_PKEY_derive") {
         return Some(Crypto::OpenSsl);
     }
-    symbols.has("nettle_hkdf_expand").then_some(Crypto::Nettle)
+    let by_name = [
+        ("nettle_hkdf_expand", Crypto::Nettle),
+        ("mbedtls_md_hmac_starts", Crypto::MbedTls),
+        ("PK11_DeriveWithFlags", Crypto::Nss),
+        ("FREEBL_GetVector", Crypto::Nss),
+    ];
+    (by_name.iter())
+        .find(|(name, _)| symbols.has(name))
+        .map(|(_, crypto)| *crypto)
 }
 
 /// Stripped programs: texts that the compiler leaves in, mostly source paths of error messages. BoringSSL names

@@ -70,6 +70,8 @@ pub(crate) struct Elf<'f> {
     /// Linked to fixed addresses (`ET_EXEC`).
     pub(crate) fixed_address: bool,
     pub(crate) segments: Vec<Segment>,
+    /// Where the dynamic section is: address and size.
+    dynamic: Option<(u64, u64)>,
     pub(crate) sections: Vec<Section>,
     pub(crate) build_id: Option<BuildId>,
 }
@@ -84,6 +86,7 @@ impl<'f> Elf<'f> {
             machine: Machine::X86_64,
             fixed_address: false,
             segments: Vec::new(),
+            dynamic: None,
             sections: Vec::new(),
             build_id: None,
         };
@@ -146,6 +149,7 @@ impl<'f> Elf<'f> {
                     let notes = self.read("notes", offset, size, MAX_NOTES)?;
                     self.build_id = build_id(&notes, align);
                 }
+                elf::PT_DYNAMIC => self.dynamic = Some((address, size)),
                 _ => {}
             }
         }
@@ -222,6 +226,37 @@ impl<'f> Elf<'f> {
         (self.segments.iter()).filter(move |segment| !segment.writable && segment.executable != separate)
     }
 
+    /// The values of the dynamic section for these tags (`DT_…`), 0 where it has none.
+    pub(crate) fn dynamic_values<const N: usize>(&self, tags: [u64; N]) -> Result<[u64; N], ElfError> {
+        const MAX_DYNAMIC: u64 = 64 * 1024;
+        let mut values = [0; N];
+        let Some((address, size)) = self.dynamic else {
+            return Ok(values);
+        };
+        let Some(offset) = self.data_offset(address) else {
+            return Err(ElfError::Malformed("address of the dynamic section"));
+        };
+        let table = self.read("dynamic section", offset, size, MAX_DYNAMIC)?;
+        for entry in table.chunks_exact(16) {
+            for (value, _) in (values.iter_mut().zip(tags)).filter(|(_, tag)| *tag == u64_at(entry, 0)) {
+                *value = u64_at(entry, 8);
+            }
+        }
+        Ok(values)
+    }
+
+    /// The file offset of what is loaded at `address`.
+    pub(crate) fn data_offset(&self, address: u64) -> Option<u64> {
+        let inside = |segment: &Segment| {
+            address
+                .checked_sub(segment.address)
+                .filter(|at| *at < segment.size)
+        };
+        self.segments
+            .iter()
+            .find_map(|segment| segment.offset.checked_add(inside(segment)?))
+    }
+
     /// The file offset of executable code at `address`.
     pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
         let holds = |segment: &&Segment| {
@@ -252,7 +287,7 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     array_at(bytes, at).map_or(0, u32::from_le_bytes)
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     array_at(bytes, at).map_or(0, u64::from_le_bytes)
 }
 

@@ -81,6 +81,15 @@ impl Symbols {
         self.addresses.get(name).copied()
     }
 
+    /// Why a name that was asked for has no address.
+    pub(crate) fn why_missing(&self) -> String {
+        match &self.fault {
+            Some(fault) => fault.to_string(),
+            None if self.any_table => "not in the symbol tables".to_owned(),
+            None => "the file has no symbol table".to_owned(),
+        }
+    }
+
     /// Whether `name` is defined.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.addresses.contains_key(name)

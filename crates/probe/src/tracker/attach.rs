@@ -1,13 +1,14 @@
 //! Attaching what a process needs, and saying what it got.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-use qtap_capture::{Hook, Pid};
+use qtap_capture::{Hook, Misfit, Pid};
 
 use super::files::{Attachment, Content, Entry, RETRY};
 use super::{Attacher, Source, Tracker};
-use crate::classify::Point;
+use crate::classify::{Found, Point};
 use crate::identity::Inode;
 use crate::implementation::{Crypto, Implementation};
 use crate::report::{Implementations, LibraryTls, ProcessTls};
@@ -125,6 +126,34 @@ impl<A: Attacher> Tracker<A> {
                 points,
                 slot,
             );
+        }
+    }
+
+    /// Takes the probes off the files of a process in which a function was inferred wrongly.
+    pub(super) fn refute(&mut self, misfit: &Misfit) {
+        let Some(process) = self.processes.get(&misfit.pid) else {
+            return;
+        };
+        let files: Vec<Inode> = process.files.iter().copied().collect();
+        let mut users = BTreeSet::new();
+        for file in files {
+            let Some(entry) = self.files.get_mut(file) else {
+                continue;
+            };
+            let is_wrong = |point: &&Point| point.hook == misfit.hook && point.found == Found::CrossReference;
+            let wrong = (entry.classification()).and_then(|found| found.secrets.iter().find(is_wrong));
+            let Some(symbol) = wrong.map(|point| point.symbol) else {
+                continue;
+            };
+            let path = &entry.path;
+            tracing::warn!(%path, symbol, "a function that was inferred is another one: its probes are removed");
+            let reason = format!("what was taken for {symbol} in {path} is another function");
+            entry.secrets = Attachment::Refuted { reason };
+            users.extend(entry.users.iter().copied());
+            self.report.count(|counters| counters.attach_failures += 1);
+        }
+        for user in users {
+            self.publish(user);
         }
     }
 

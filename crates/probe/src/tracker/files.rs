@@ -38,6 +38,8 @@ pub(super) enum Attachment<L> {
     None,
     /// They are on.
     Attached { _links: L, since: KernelTime },
+    /// They were on, and proved to be at the wrong place: not tried again for this content.
+    Refuted { reason: String },
     /// They were refused.
     Refused { reason: String, retry_at: Instant },
 }
@@ -52,7 +54,7 @@ impl<L> Attachment<L> {
 
     pub(super) fn refusal(&self) -> Option<&str> {
         match self {
-            Self::Refused { reason, .. } => Some(reason),
+            Self::Refused { reason, .. } | Self::Refuted { reason } => Some(reason),
             _ => None,
         }
     }

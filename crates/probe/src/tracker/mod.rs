@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use qtap_capture::{ExecutableMapped, Pid};
+use qtap_capture::{ExecutableMapped, Misfit, Pid};
 
 pub use attacher::Attacher;
 use files::{Attachment, Files, Meaning};
@@ -55,6 +55,8 @@ pub enum Input {
     Exec(Pid),
     /// A file was mapped executable.
     Mapped(ExecutableMapped),
+    /// A function that was found by inference is not what it was taken for.
+    Misfit(Misfit),
     /// A process is gone.
     Exited(Pid),
     /// A connection of the process cannot be served by secrets.
@@ -173,6 +175,7 @@ impl<A: Attacher> Tracker<A> {
             Input::Forked { parent, child } => self.forked(parent, child),
             Input::Exec(pid) => self.exec(pid),
             Input::Mapped(event) => self.mapped(&event),
+            Input::Misfit(misfit) => self.refute(&misfit),
             Input::Exited(pid) => self.exited(pid),
             Input::NeedCalls(pid) => self.need_calls(pid),
             Input::CallsDone(pid) => self.calls_done(pid),

@@ -1,12 +1,12 @@
-//! x86-64 code that refers to texts and calls functions.
+//! Code that refers to data and calls functions: x86-64 here, arm64 in [`arm64`].
 
 use std::collections::HashMap;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use memchr::memmem::Finder;
 
-use super::labels::{Label, LabelTexts};
-use crate::elf::{Elf, ElfError};
+use super::arm64;
+use crate::elf::{Elf, ElfError, Machine};
 
 /// Bytes of code between a reference and the call that takes it.
 const REACH: usize = 80;
@@ -15,48 +15,61 @@ const MAX_INSTRUCTION: usize = 15;
 /// References followed per file; the largest met had 9.
 const MAX_REFERENCES: usize = 256;
 
-/// An instruction that loads the address of a label.
+/// An instruction that loads an address that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Reference {
-    pub(super) label: Label,
-    /// Address behind it.
-    pub(super) next_instruction: u64,
+pub(crate) struct Reference<T> {
+    /// What is at that address.
+    pub(crate) target: T,
+    /// Address behind the instruction.
+    pub(crate) next_instruction: u64,
 }
 
-/// Finds `lea reg, [rip + disp32]`, and in files of fixed address `mov reg, imm32`, whose target is a label.
-pub(super) fn references(elf: &Elf<'_>, texts: &LabelTexts) -> Result<Vec<Reference>, ElfError> {
-    let labels: HashMap<u64, Label> = texts
-        .found
+/// Finds the instructions that load one of the addresses of `targets`: on x86-64 `lea reg, [rip + disp32]`, and in files of fixed
+/// address `mov reg, imm32`; on arm64 `adrp` with the `add` behind it. One pass over the code.
+pub(crate) fn references<T: Copy + Ord>(
+    elf: &Elf<'_>,
+    targets: &[(T, u64)],
+) -> Result<Vec<Reference<T>>, ElfError> {
+    let by_address: HashMap<u64, T> = targets
         .iter()
-        .map(|(label, address)| (*address, *label))
+        .map(|(target, address)| (*address, *target))
         .collect();
-    let immediates: Vec<(Label, [u8; 4])> = (texts.found.iter())
+    let immediates: Vec<(T, [u8; 4])> = (targets.iter())
         .filter(|_| elf.fixed_address)
-        .filter_map(|(label, address)| Some((*label, u32::try_from(*address).ok()?.to_le_bytes())))
+        .filter_map(|(target, address)| Some((*target, u32::try_from(*address).ok()?.to_le_bytes())))
         .collect();
     let mut found = Vec::new();
     for segment in elf.segments.iter().filter(|segment| segment.executable) {
-        elf.windows(segment, MAX_INSTRUCTION, |base, bytes, fresh| {
+        let overlap = match elf.machine {
+            Machine::X86_64 => MAX_INSTRUCTION,
+            Machine::Aarch64 => arm64::OVERLAP,
+        };
+        elf.windows(segment, overlap, |base, bytes, fresh| {
+            if elf.machine == Machine::Aarch64 {
+                arm64::references(base, bytes, fresh, &by_address, &mut found);
+                return;
+            }
             // `fresh` counts where the opcode byte is; its prefix may be in the overlap of the window before.
             for opcode in memchr::memchr_iter(0x8d, bytes).take_while(|at| *at <= fresh) {
                 let Some(displacement) = lea_displacement(bytes, opcode) else {
                     continue;
                 };
-                let next = base.wrapping_add(opcode as u64 + 6);
-                if let Some(label) = labels.get(&next.wrapping_add_signed(i64::from(displacement))) {
+                let next_instruction = base.wrapping_add(opcode as u64 + 6);
+                let address = next_instruction.wrapping_add_signed(i64::from(displacement));
+                if let Some(target) = by_address.get(&address) {
                     found.push(Reference {
-                        label: *label,
-                        next_instruction: next,
+                        target: *target,
+                        next_instruction,
                     });
                 }
             }
-            for (label, immediate) in &immediates {
+            for (target, immediate) in &immediates {
                 for at in Finder::new(immediate).find_iter(bytes) {
                     // `mov r32, imm32`.
                     let opcode = at.checked_sub(1).and_then(|before| bytes.get(before));
                     if opcode.is_some_and(|opcode| opcode & 0xf8 == 0xb8) {
                         found.push(Reference {
-                            label: *label,
+                            target: *target,
                             next_instruction: base + at as u64 + 4,
                         });
                     }
@@ -85,6 +98,9 @@ fn lea_displacement(bytes: &[u8], opcode: usize) -> Option<i32> {
 /// something else.
 pub(super) fn next_direct_target(elf: &Elf<'_>, address: u64) -> Result<Option<u64>, ElfError> {
     let bytes = elf.code_at(address, REACH + MAX_INSTRUCTION)?;
+    if elf.machine == Machine::Aarch64 {
+        return Ok(arm64::next_direct_target(address, &bytes));
+    }
     let mut decoder = Decoder::with_ip(64, &bytes, address, DecoderOptions::NONE);
     while decoder.can_decode() && decoder.position() < REACH {
         let instruction = decoder.decode();
@@ -108,20 +124,31 @@ pub(super) fn count_callers(elf: &Elf<'_>, functions: &[u64]) -> Result<HashMap<
     if counts.is_empty() {
         return Ok(counts);
     }
+    direct_targets(elf, |target| {
+        if let Some(count) = counts.get_mut(&target) {
+            *count += 1;
+        }
+    })?;
+    Ok(counts)
+}
+
+/// Tells where each direct call and jump goes. What only looks like one in the middle of an instruction is among them.
+pub(super) fn direct_targets(elf: &Elf<'_>, mut visit: impl FnMut(u64)) -> Result<(), ElfError> {
     for segment in elf.segments.iter().filter(|segment| segment.executable) {
         elf.windows(segment, MAX_INSTRUCTION, |base, bytes, fresh| {
+            if elf.machine == Machine::Aarch64 {
+                arm64::direct_targets(base, bytes.get(..fresh).unwrap_or(bytes), &mut visit);
+                return;
+            }
             for at in memchr::memchr2_iter(0xe8, 0xe9, bytes).take_while(|at| *at < fresh) {
                 let Some(displacement) = bytes.get(at + 1..at + 5).and_then(|bytes| bytes.try_into().ok())
                 else {
                     continue;
                 };
                 let displacement = i64::from(i32::from_le_bytes(displacement));
-                let target = (base + at as u64 + 5).wrapping_add_signed(displacement);
-                if let Some(count) = counts.get_mut(&target) {
-                    *count += 1;
-                }
+                visit((base + at as u64 + 5).wrapping_add_signed(displacement));
             }
         })?;
     }
-    Ok(counts)
+    Ok(())
 }

@@ -51,6 +51,8 @@ pub(crate) struct LabelTexts {
     pub(crate) found: Vec<(Label, u64)>,
     /// Labels that are not NUL-terminated were seen, as Rust programs have them.
     pub(crate) unterminated: bool,
+    /// Addresses of the unterminated `CLIENT_EARLY_TRAFFIC_SECRET`.
+    pub(crate) unterminated_early: Vec<u64>,
 }
 
 impl LabelTexts {
@@ -82,6 +84,8 @@ impl LabelTexts {
         }
         texts.found.sort_unstable();
         texts.found.dedup();
+        texts.unterminated_early.sort_unstable();
+        texts.unterminated_early.dedup();
         Ok(texts)
     }
 
@@ -94,7 +98,12 @@ impl LabelTexts {
                     Some(0) if self.count(label) < MAX_TEXTS => self.found.push((label, address + at as u64)),
                     Some(0) | None => {}
                     // `CLIENT_RANDOM` alone is too common a word to say anything without its end.
-                    Some(_) => self.unterminated |= label != Label::ClientRandom,
+                    Some(_) => {
+                        self.unterminated |= label != Label::ClientRandom;
+                        if label == Label::ClientEarly && self.unterminated_early.len() < MAX_TEXTS {
+                            self.unterminated_early.push(address + at as u64);
+                        }
+                    }
                 }
             }
         }

@@ -8,21 +8,25 @@
 //! 3.7.1 and 3.7.9: 5 hits a TLS 1.3 handshake, 1 a full TLS 1.2 one. OpenSSL calls it for resumed TLS 1.2 sessions too, GnuTLS
 //! does not. By the same method, elsewhere: BoringSSL in Bun, Chromium and gRPC, OpenSSL 3.5 and 4.0, Node 20.
 
+mod arm64;
 mod code;
+mod function;
 mod labels;
+mod pointers;
 mod vote;
 
+pub(crate) use code::references;
+pub(crate) use function::function_start;
 pub(crate) use labels::LabelTexts;
+pub(crate) use pointers::{pointer_at, slots_of};
 
-use crate::elf::{Elf, ElfError, Machine};
+use crate::elf::{Elf, ElfError};
 
 /// Why no function was found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoFunction {
     #[error("no key-log label texts")]
     NoLabels,
-    #[error("the cross-reference search is not available for arm64 code yet")]
-    Arm64,
     #[error("no code refers to the key-log label texts")]
     NoReferences,
     #[error("the references to the key-log label texts do not agree on a function ({references} references)")]
@@ -36,10 +40,7 @@ pub(crate) fn find_log_function(elf: &Elf<'_>, texts: &LabelTexts) -> Result<u64
     if texts.is_empty() {
         return Err(NoFunction::NoLabels);
     }
-    if elf.machine == Machine::Aarch64 {
-        return Err(NoFunction::Arm64);
-    }
-    let references = code::references(elf, texts)?;
+    let references = code::references(elf, &texts.found)?;
     if references.is_empty() {
         return Err(NoFunction::NoReferences);
     }
@@ -47,7 +48,7 @@ pub(crate) fn find_log_function(elf: &Elf<'_>, texts: &LabelTexts) -> Result<u64
     for reference in &references {
         let target = code::next_direct_target(elf, reference.next_instruction)?;
         votes.push(vote::Vote {
-            label: reference.label,
+            label: reference.target,
             target: target.filter(|target| elf.code_offset(*target).is_some()),
         });
     }

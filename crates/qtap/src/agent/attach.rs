@@ -26,6 +26,10 @@ impl KernelAttacher {
             | Hook::GnutlsRecv
             | Hook::GnutlsSend
             | Hook::GnutlsDeinit => TlsProbe::GnuTls,
+            Hook::RustlsDerive | Hook::RustlsKeyBlock => TlsProbe::Rustls,
+            Hook::WolfsslExpandLabel | Hook::WolfsslPrf => TlsProbe::WolfSsl,
+            Hook::MbedtlsHmacStarts | Hook::MbedtlsHmacUpdate => TlsProbe::MbedTls,
+            Hook::NssDerive | Hook::NssHmacFinish | Hook::NssTlsPrf => TlsProbe::Nss,
             _ => TlsProbe::OpenSsl,
         };
         // The key-log function looks the same in both families.

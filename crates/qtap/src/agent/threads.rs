@@ -171,6 +171,11 @@ impl ReaderLoop {
                     lost.tracker.add(1);
                 }
             }
+            Event::Misfit(misfit) => {
+                if tracker.try_send(Input::Misfit(misfit)).is_err() {
+                    lost.tracker.add(1);
+                }
+            }
             Event::Trace(trace) => {
                 if traces
                     .as_ref()

@@ -10,6 +10,14 @@ pub(crate) enum TlsProbe {
     OpenSsl,
     /// GnuTLS.
     GnuTls,
+    /// rustls.
+    Rustls,
+    /// wolfSSL.
+    WolfSsl,
+    /// Mbed TLS.
+    MbedTls,
+    /// NSS.
+    Nss,
 }
 
 /// Name, and the probe if it is there yet.
@@ -17,13 +25,13 @@ const NAMES: [(&str, Option<TlsProbe>); 11] = [
     ("openssl", Some(TlsProbe::OpenSsl)),
     ("gnutls", Some(TlsProbe::GnuTls)),
     ("boringssl", None),
-    ("nss", None),
+    ("nss", Some(TlsProbe::Nss)),
     ("gotls", None),
-    ("rustls", None),
+    ("rustls", Some(TlsProbe::Rustls)),
     ("nodetls", None),
     ("javassl", None),
-    ("wolfssl", None),
-    ("mbedtls", None),
+    ("wolfssl", Some(TlsProbe::WolfSsl)),
+    ("mbedtls", Some(TlsProbe::MbedTls)),
     ("s2n", None),
 ];
 
