@@ -19,6 +19,7 @@
 #include "socket.bpf.h"
 #include "iter.bpf.h"
 #include "secrets.bpf.h"
+#include "go.bpf.h"
 #include "calls.bpf.h"
 #include "process.bpf.h"
 #include "uring.bpf.h"

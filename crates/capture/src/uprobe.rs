@@ -28,6 +28,8 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::EvpPkeyDerive => ("secret_evp_pkey", Some("secret_evp_pkey_return")),
         Hook::NettleHkdfExpand => ("secret_nettle", Some("secret_nettle_return")),
         Hook::GnutlsPrfRaw => ("secret_gnutls_prf", None),
+        Hook::GoKeyLog => ("secret_go_key_log", None),
+        Hook::GoMasterKeys => ("secret_go_master_keys", None),
         Hook::SslRead => ("call_ssl_read", Some("call_ssl_read_return")),
         Hook::SslReadEx => ("call_ssl_read_ex", Some("call_ssl_read_ex_return")),
         Hook::SslWrite => ("call_ssl_write", Some("call_ssl_write_return")),

@@ -22,6 +22,7 @@
 
 mod classify;
 mod elf;
+mod go;
 mod identity;
 mod implementation;
 mod loader_cache;
