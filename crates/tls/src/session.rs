@@ -109,10 +109,15 @@ impl Session {
             return false;
         }
         let is_tls13 = self.shared.handshake.protocol() == Some(Protocol::Tls13);
+        let mut is_anothers = false;
         let own = match (self.shared.handshake.client_random(), &secret.client_random) {
             (Some(ours), Some(its)) if ours == its => true,
             // TLS 1.2 may renegotiate under another random; TLS 1.3 never does.
             (Some(_), Some(_)) if is_tls13 => return false,
+            (Some(_), Some(_)) => {
+                is_anothers = true;
+                false
+            }
             _ => false,
         };
         if self.is_settled() {
@@ -123,6 +128,9 @@ impl Session {
             self.shared.last_resort = false;
             self.given_up = false;
             self.advance(secret.time, out);
+        } else if is_anothers {
+            // A session of TLS 1.2 that resumes this one has the same secret.
+            return false;
         }
         let is_own = self.shared.candidates.is_own(secret);
         self.forget_secrets();
