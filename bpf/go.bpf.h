@@ -28,11 +28,10 @@
 #define GO_ARG7(regs) ((regs)->regs[7])
 #endif
 
-/* A key-log label, filled up with NULs; 0 for labels of no traffic. */
+/* A key-log label of TLS 1.3, filled up with NULs; 0 for others. CLIENT_RANDOM, of TLS 1.2, comes
+ * from where its keys are derived, also when a session is resumed. */
 static __always_inline u32 go_label(const char *text)
 {
-	if (IS(text, "CLIENT_RANDOM"))
-		return SECRET_MASTER;
 	if (IS(text, "CLIENT_TRAFFIC_SECRET_0"))
 		return SECRET_CLIENT_TRAFFIC;
 	if (IS(text, "SERVER_TRAFFIC_SECRET_0"))

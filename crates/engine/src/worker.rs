@@ -236,7 +236,6 @@ impl Worker {
         self.shared.stats.secrets.add(1);
         let Some(secret) = from_event(event) else { return };
         let mut cx = context(&self.shared, self.consumer.as_mut(), now);
-        let is_exact = secret.client_random.is_some();
         let (mut claimed, mut given) = (false, false);
         if let Some(hint) = event.connection {
             if let Some(connection) = self.connections.get_mut(&hint)
@@ -251,10 +250,7 @@ impl Worker {
                 let Some(connection) = connections.get_mut(id) else {
                     return false;
                 };
-                // Both ends of a connection may be this process': one that carries a client random is offered to all.
-                if (!claimed || is_exact) && connection.wants_secrets() {
-                    claimed |= connection.offer(&secret, &mut cx);
-                }
+                claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, &mut cx));
                 connection.wants_secrets() || connection.wants_calls()
             });
         }

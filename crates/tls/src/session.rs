@@ -40,6 +40,8 @@ pub struct Session {
     limits: Limits,
     midstream: bool,
     given_up: bool,
+    /// Labels of which it has taken a secret that carries its client random, as bits.
+    taken: u8,
     shared: Shared,
     client: Flow,
     server: Flow,
@@ -64,6 +66,7 @@ impl Session {
             limits,
             midstream,
             given_up: false,
+            taken: 0,
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
@@ -104,6 +107,9 @@ impl Session {
 
     /// A secret that the process of this connection derived. Returns whether it now is this session's own: it
     /// authenticated one of its records, or carries its client random. One that did not fit yet is kept as a candidate.
+    ///
+    /// Of each label it takes one secret that carries its client random: where both ends of a connection are in one process,
+    /// the next is the other end's.
     pub fn offer(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
         if self.shared.unreadable.is_some() {
             return false;
@@ -120,6 +126,11 @@ impl Session {
             }
             _ => false,
         };
+        let label = 1 << secret.label as u8;
+        if own && self.taken & label != 0 {
+            return false;
+        }
+        self.taken |= if own { label } else { 0 };
         if self.is_settled() {
             return own;
         }

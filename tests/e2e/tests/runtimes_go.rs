@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Program, Side, Transport, assert_complete,
-    assert_healthy, one, scratch, wait_for_both_ends,
+    Agent, Capture, Certificates, Config, Program, PythonServer, Side, Transport, assert_complete,
+    assert_healthy, assert_truth, one, run_ok, scratch, wait_for_both_ends,
 };
 use serde_json::{Value, json};
 
@@ -82,11 +82,7 @@ fn assert_read(capture: &Capture, version: &str, said: &[Value]) {
     assert_healthy(capture, Transport::Tls);
     let connection = &capture.connection;
     let meta = &connection["meta"];
-    assert_eq!(
-        meta["tlsProbeTypesDetected"],
-        json!(["gotls"]),
-        "{connection:#}"
-    );
+    assert_eq!(meta["tlsProbeTypesDetected"], json!(["gotls"]), "{connection:#}");
     assert_eq!(meta["tlsSource"], "secrets", "{connection:#}");
     assert_eq!(
         connection["tlsVersion"],
@@ -263,4 +259,109 @@ fn a_program_that_talks_to_itself_is_read_at_both_ends() {
         }
     }
     let _ = agent.stop();
+}
+
+/// "1.17": turbo 1.1.10, built by its authors with Go 1.17.8, asks a cache for a build and gives it the result.
+#[test]
+fn a_program_of_go_117_is_read() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = PythonServer::https(folder.path(), &certificates, &[]);
+    let project = folder.path().join("project");
+    let package = project.join("packages/one");
+    std::fs::create_dir_all(&package).expect("create a folder");
+    let workspace = r#"{"name":"root","private":true,"packageManager":"npm@8.0.0","workspaces":["packages/*"],
+        "turbo":{"pipeline":{"build":{"outputs":["dist/**"]}}}}"#;
+    let build = r#"{"name":"one","version":"1.0.0","scripts":{"build":"mkdir -p dist && date >dist/out"}}"#;
+    for (path, content) in [
+        (project.join("package.json"), workspace),
+        (project.join("package-lock.json"), "{}"),
+        (package.join("package.json"), build),
+    ] {
+        std::fs::write(path, content).expect("write a file");
+    }
+    run_ok(Command::new("git").args(["init", "-q"]).arg(&project));
+    let turbo = || {
+        let mut command = Command::new(built("1.17.8", "turbo"));
+        command.args(["run", "build", "--token=token", "--team=team_qtap"]);
+        command.arg(format!("--api=https://127.0.0.1:{}", server.port));
+        command
+            .env("SSL_CERT_FILE", &certificates.authority)
+            .current_dir(&project);
+        run_ok(&mut command)
+    };
+    let agent = Agent::start(&Config::default());
+    // The agent may meet the program after its first connection.
+    turbo();
+    std::thread::sleep(PROBED);
+    let before = server.truths("transaction", 1).len();
+    std::fs::write(package.join("changed"), "").expect("write a file");
+    let pid = turbo().pid;
+    let truths = server.truths("transaction", before + 2);
+    agent.wait_for("the transactions of turbo", LINE, |events| {
+        let captures = events.of_pid(pid);
+        captures
+            .iter()
+            .map(|capture| capture.transactions.len())
+            .sum::<usize>()
+            >= truths.len() - before
+    });
+    let captures = agent.stop().of_pid(pid);
+    let mut seen = 0;
+    for capture in &captures {
+        assert_healthy(capture, Transport::Tls);
+        assert_eq!(
+            capture.connection["meta"]["tlsProbeTypesDetected"],
+            json!(["gotls"])
+        );
+        assert_eq!(capture.connection["meta"]["tlsSource"], "secrets");
+        for transaction in &capture.transactions {
+            let path = &transaction["request"]["path"];
+            let truth = (truths[before..].iter())
+                .find(|truth| {
+                    truth.0["target"] == *path && truth.0["method"] == transaction["request"]["method"]
+                })
+                .unwrap_or_else(|| panic!("the server saw no {path}"));
+            assert_truth(transaction, truth, Side::Client);
+            let agent = truth.0["request_headers"].to_string();
+            assert!(agent.contains("go1.17.8"), "{agent}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, truths.len() - before);
+}
+
+/// A connection that is older than the agent: nothing of Go's calls is probed, and that is not hidden.
+#[test]
+fn a_connection_older_than_the_agent_is_blind_and_the_next_is_read() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let program = built("1.27.3", "stripped");
+    let server = Server::start(&program, "server", &certificates, &[]);
+    let mut old = client(&program, &certificates, server.port, &["-count", "2"]);
+    request(&mut old);
+    let agent = Agent::start(&Config::default());
+    std::thread::sleep(PROBED);
+    request(&mut old);
+    let old_pid = old.pid();
+    assert!(old.finish(LINE).status.success());
+    let mut new = client(&program, &certificates, server.port, &[]);
+    let said = request(&mut new);
+    let new_pid = new.pid();
+    assert!(new.finish(LINE).status.success());
+    wait_for_both_ends(&agent, server.port, 2);
+    let events = agent.stop();
+    let joined = events.of_pid(old_pid);
+    let joined = one(&joined);
+    assert_eq!(joined.status(), "blind", "{:#}", joined.connection);
+    assert!(
+        joined.reasons().contains(&"joined_midstream"),
+        "{:#}",
+        joined.connection
+    );
+    assert_eq!(
+        joined.connection["meta"]["tlsProbeTypesDetected"],
+        json!(["gotls"])
+    );
+    assert_read(one(&events.of_pid(new_pid)), "1.3", &[said]);
 }

@@ -52,15 +52,14 @@ fn from_module_data(reader: &Reader<'_, '_>, table: &Table) -> Result<Option<u64
             candidates.extend(hits.map(|at| base + at as u64).take(MAX_CANDIDATES));
         })?;
     }
+    candidates.truncate(MAX_CANDIDATES);
     // Or as a relocation alone.
-    if candidates.is_empty() {
-        reader.relocations(|at, addend| {
-            if addend == table.address && candidates.len() < MAX_CANDIDATES {
-                candidates.push(at);
-            }
-        })?;
-    }
-    for module in candidates.into_iter().take(MAX_CANDIDATES) {
+    reader.relocations(|at, addend| {
+        if addend == table.address && candidates.len() < 2 * MAX_CANDIDATES && !candidates.contains(&at) {
+            candidates.push(at);
+        }
+    })?;
+    for module in candidates {
         let field = |offset: u64| match module.checked_add(offset) {
             Some(address) => reader.pointer_at(address),
             None => Ok(None),

@@ -26,6 +26,7 @@ impl KernelAttacher {
             | Hook::GnutlsRecv
             | Hook::GnutlsSend
             | Hook::GnutlsDeinit => TlsProbe::GnuTls,
+            Hook::GoKeyLog | Hook::GoMasterKeys => TlsProbe::Go,
             _ => TlsProbe::OpenSsl,
         };
         // The key-log function looks the same in both families.

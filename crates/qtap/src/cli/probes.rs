@@ -10,6 +10,8 @@ pub(crate) enum TlsProbe {
     OpenSsl,
     /// GnuTLS.
     GnuTls,
+    /// Go's `crypto/tls`.
+    Go,
 }
 
 /// Name, and the probe if it is there yet.
@@ -18,7 +20,7 @@ const NAMES: [(&str, Option<TlsProbe>); 11] = [
     ("gnutls", Some(TlsProbe::GnuTls)),
     ("boringssl", None),
     ("nss", None),
-    ("gotls", None),
+    ("gotls", Some(TlsProbe::Go)),
     ("rustls", None),
     ("nodetls", None),
     ("javassl", None),
