@@ -18,7 +18,7 @@ pub(super) fn is_117_or_newer(reader: &Reader<'_, '_>) -> Result<bool, ElfError>
             for at in finder.find_iter(bytes).filter(|at| *at < fresh) {
                 let flags = bytes.get(at + 15).copied();
                 let address = address + at as u64;
-                if address % 16 == 0 {
+                if address.is_multiple_of(16) {
                     found = found.or(flags.map(|flags| (address, flags)));
                 }
             }

@@ -60,7 +60,7 @@ pub(super) fn headers(elf: &Elf<'_>) -> Result<Vec<Header>, ElfError> {
                 };
                 let inside = address - segment.address + start as u64;
                 // It is aligned to 8 at least.
-                if (segment.address + inside) % 8 == 0 && found.len() < MAX_HEADERS {
+                if (segment.address + inside).is_multiple_of(8) && found.len() < MAX_HEADERS {
                     found.push(Header {
                         layout,
                         address: segment.address + inside,
