@@ -5,9 +5,10 @@
 //! functions of those names, and, where the table counts from the start of the code, that start.
 //!
 //! `crypto/tls` hands every secret with its label and the client random to `(*Config).writeKeyLog`, whether or not the program
-//! asked for a key log: 4 hits a TLS 1.3 handshake. A resumed TLS 1.2 session does not, but like every TLS 1.2 handshake derives
+//! asked for a key log: 4 calls a TLS 1.3 handshake. A resumed TLS 1.2 session does not, but like every TLS 1.2 handshake derives
 //! its keys in `keysFromMasterSecret`. Both have taken the same arguments since 1.17, the first Go that passes them in registers.
-//! *Measured* with Go 1.17.8, 1.19.8 and 1.21.13 to 1.27.3: neither function is inlined.
+//! *Measured*: both are there, not inlined, in programs of Go 1.17.8, 1.18, 1.21.13, 1.24.11, 1.25.5 and 1.27.3, and their secrets
+//! open the records of 1.17.8, 1.21.13, 1.24.11 and 1.27.3.
 //!
 //! Sources: `debug/gosym/pclntab.go`, `runtime/symtab.go` and `internal/abi/symtab.go` of those versions.
 
