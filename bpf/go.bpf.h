@@ -10,22 +10,22 @@
 /* The n-th word of arguments. A string is two words, a slice three. */
 #if defined(__TARGET_ARCH_x86)
 /* ABIInternal of Go 1.17 and newer. */
-#define GO_ARG1(regs) ((regs)->bx)
-#define GO_ARG2(regs) ((regs)->cx)
-#define GO_ARG3(regs) ((regs)->di)
-#define GO_ARG4(regs) ((regs)->si)
-#define GO_ARG5(regs) ((regs)->r8)
-#define GO_ARG6(regs) ((regs)->r9)
-#define GO_ARG7(regs) ((regs)->r10)
+#define GO_ARG1(context) ((context)->bx)
+#define GO_ARG2(context) ((context)->cx)
+#define GO_ARG3(context) ((context)->di)
+#define GO_ARG4(context) ((context)->si)
+#define GO_ARG5(context) ((context)->r8)
+#define GO_ARG6(context) ((context)->r9)
+#define GO_ARG7(context) ((context)->r10)
 #else
 /* Of Go 1.18 and newer. */
-#define GO_ARG1(regs) ((regs)->regs[1])
-#define GO_ARG2(regs) ((regs)->regs[2])
-#define GO_ARG3(regs) ((regs)->regs[3])
-#define GO_ARG4(regs) ((regs)->regs[4])
-#define GO_ARG5(regs) ((regs)->regs[5])
-#define GO_ARG6(regs) ((regs)->regs[6])
-#define GO_ARG7(regs) ((regs)->regs[7])
+#define GO_ARG1(context) ((context)->regs[1])
+#define GO_ARG2(context) ((context)->regs[2])
+#define GO_ARG3(context) ((context)->regs[3])
+#define GO_ARG4(context) ((context)->regs[4])
+#define GO_ARG5(context) ((context)->regs[5])
+#define GO_ARG6(context) ((context)->regs[6])
+#define GO_ARG7(context) ((context)->regs[7])
 #endif
 
 /* A key-log label of TLS 1.3, filled up with NULs; 0 for others. CLIENT_RANDOM, of TLS 1.2, comes
