@@ -129,6 +129,7 @@ struct pt_regs {
 	unsigned long r9;
 	unsigned long r8;
 	unsigned long bp;
+	unsigned long bx;
 	unsigned long ax;
 	unsigned long cx;
 	unsigned long dx;

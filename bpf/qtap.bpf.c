@@ -23,6 +23,7 @@
 #include "wolfssl.bpf.h"
 #include "mbedtls.bpf.h"
 #include "nss.bpf.h"
+#include "go.bpf.h"
 #include "calls.bpf.h"
 #include "process.bpf.h"
 #include "uring.bpf.h"

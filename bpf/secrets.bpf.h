@@ -61,11 +61,12 @@ enum {
 	PARAMETERS = 16,
 };
 
-static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 client_random)
+/* `connection`: whose it most likely is, 0 when not known. */
+static __always_inline void emit_secret_of(u64 connection, u32 label, u64 secret, u64 length,
+					   u64 client_random)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct event_secret event = {};
-	u64 *connection;
 
 	if (length < 32 || length > SECRET_BYTES)
 		return;
@@ -77,9 +78,7 @@ static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 c
 	event.head.pid = pid_tgid >> 32;
 	event.head.tid = pid_tgid;
 	event.head.length = length;
-	connection = bpf_map_lookup_elem(&handshakes, &pid_tgid);
-	if (connection)
-		event.head.connection = *connection;
+	event.head.connection = connection;
 	if (bpf_probe_read_user(event.secret, length & 0x7f, (void *)secret)) {
 		count(COUNT_SECRETS_UNREADABLE, 1);
 		return;
@@ -122,6 +121,14 @@ static __always_inline void misfit(u32 function)
 	bpf_map_update_elem(&misfits, &key, &event.time, BPF_ANY);
 	if (emit_control(&event, sizeof(event)))
 		count(COUNT_SECRETS_LOST, 1);
+}
+
+static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 client_random)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	u64 *connection = bpf_map_lookup_elem(&handshakes, &pid_tgid);
+
+	emit_secret_of(connection ? *connection : 0, label, secret, length, client_random);
 }
 
 /* RFC 8446 7.1 names, without "tls13 ": "c hs traffic", "s ap traffic", "c e traffic" ...; 0 for

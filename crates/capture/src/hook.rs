@@ -31,6 +31,10 @@ pub enum Hook {
     NssHmacFinish,
     /// `TLS_P_hash` of NSS's freebl; entry only.
     NssTlsPrf,
+    /// Go's `crypto/tls.(*Config).writeKeyLog`, since 1.17; entry only, as are all of Go: its stacks move.
+    GoKeyLog,
+    /// Go's `crypto/tls.keysFromMasterSecret`, since 1.17; entry only.
+    GoMasterKeys,
     /// `SSL_read`; entry and return.
     SslRead,
     /// `SSL_read_ex`; entry and return.

@@ -37,6 +37,8 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::NssDerive => ("secret_nss_derive", None),
         Hook::NssHmacFinish => ("secret_nss_hmac", Some("secret_nss_hmac_return")),
         Hook::NssTlsPrf => ("secret_nss_prf", None),
+        Hook::GoKeyLog => ("secret_go_key_log", None),
+        Hook::GoMasterKeys => ("secret_go_master_keys", None),
         Hook::SslRead => ("call_ssl_read", Some("call_ssl_read_return")),
         Hook::SslReadEx => ("call_ssl_read_ex", Some("call_ssl_read_ex_return")),
         Hook::SslWrite => ("call_ssl_write", Some("call_ssl_write_return")),

@@ -23,6 +23,7 @@
 mod backend;
 mod classify;
 mod elf;
+mod go;
 mod identity;
 mod implementation;
 mod loader_cache;

@@ -168,22 +168,6 @@ fn rust_labels_without_terminator_are_reported_as_rustls() {
 }
 
 #[test]
-fn go_programs_with_crypto_tls_are_reported_as_gotls() {
-    let mut builder = Builder::new();
-    builder.texts = b"crypto/tls.(*Conn).Read\0".to_vec();
-    let mut elf = builder.build();
-    // A third, writable segment that begins with the build info.
-    elf[56] = 3;
-    elf[176..180].copy_from_slice(&1u32.to_le_bytes());
-    elf[180..184].copy_from_slice(&6u32.to_le_bytes());
-    elf[184..192].copy_from_slice(&0x3000u64.to_le_bytes());
-    elf[208..216].copy_from_slice(&0x100u64.to_le_bytes());
-    elf[0x3000..0x300e].copy_from_slice(b"\xff Go buildinf:");
-
-    assert_eq!(classified(&elf).unwrap().implementations[0].name(), "gotls");
-}
-
-#[test]
 fn what_is_not_elf_of_this_machine_says_so() {
     let mut elf = stripped_boringssl().build();
     elf[18] = 40;

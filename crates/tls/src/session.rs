@@ -40,6 +40,8 @@ pub struct Session {
     limits: Limits,
     midstream: bool,
     given_up: bool,
+    /// Labels of which it has taken a secret that carries its client random, as bits.
+    taken: u8,
     shared: Shared,
     client: Flow,
     server: Flow,
@@ -64,6 +66,7 @@ impl Session {
             limits,
             midstream,
             given_up: false,
+            taken: 0,
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
@@ -104,17 +107,30 @@ impl Session {
 
     /// A secret that the process of this connection derived. Returns whether it now is this session's own: it
     /// authenticated one of its records, or carries its client random. One that did not fit yet is kept as a candidate.
+    ///
+    /// Of each label it takes one secret that carries its client random: where both ends of a connection are in one process,
+    /// the next is the other end's.
     pub fn offer(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
         if self.shared.unreadable.is_some() {
             return false;
         }
         let is_tls13 = self.shared.handshake.protocol() == Some(Protocol::Tls13);
+        let mut is_anothers = false;
         let own = match (self.shared.handshake.client_random(), &secret.client_random) {
             (Some(ours), Some(its)) if ours == its => true,
             // TLS 1.2 may renegotiate under another random; TLS 1.3 never does.
             (Some(_), Some(_)) if is_tls13 => return false,
+            (Some(_), Some(_)) => {
+                is_anothers = true;
+                false
+            }
             _ => false,
         };
+        let label = 1 << secret.label as u8;
+        if own && self.taken & label != 0 {
+            return false;
+        }
+        self.taken |= if own { label } else { 0 };
         if self.is_settled() {
             return own;
         }
@@ -123,6 +139,9 @@ impl Session {
             self.shared.last_resort = false;
             self.given_up = false;
             self.advance(secret.time, out);
+        } else if is_anothers {
+            // A session of TLS 1.2 that resumes this one has the same secret.
+            return false;
         }
         let is_own = self.shared.candidates.is_own(secret);
         self.forget_secrets();

@@ -10,6 +10,7 @@ use std::io;
 use qtap_capture::Hook;
 
 use crate::elf::{Elf, ElfError, Machine, Symbols};
+use crate::go;
 use crate::identity::{BuildId, FileIdentity};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::LabelTexts;
@@ -45,6 +46,8 @@ pub enum Found {
     Symbol,
     /// By the code that refers to the key-log label texts.
     CrossReference,
+    /// By name in the function table of a Go program.
+    FunctionTable,
 }
 
 /// A function that is not there, with the reason in words.
@@ -124,6 +127,7 @@ impl Classification {
             | Implementation::BoringSsl
             | Implementation::GnuTls
             | Implementation::LibreSsl
+            | Implementation::GoTls
             | Implementation::Rustls
             | Implementation::WolfSsl => {
                 let reason = self
@@ -158,7 +162,8 @@ pub fn classify(file: &File) -> Result<Classification, ClassifyError> {
         // TLS code linked into a program: its functions are in the full table, if anywhere.
         symbols.add_full(&elf, &names::wanted);
     }
-    let recognised = recognise::recognise(&elf, &symbols, &texts)?;
+    let go = go::find(&elf)?;
+    let recognised = recognise::recognise(&elf, &symbols, &texts, go.as_ref())?;
     let mut classification = Classification {
         identity,
         build_id: elf.build_id.clone(),
@@ -169,6 +174,6 @@ pub fn classify(file: &File) -> Result<Classification, ClassifyError> {
         calls: Vec::new(),
         missing: Vec::new(),
     };
-    points::find(&elf, &symbols, &texts, &mut classification);
+    points::find(&elf, &symbols, &texts, go.as_ref(), &mut classification);
     Ok(classification)
 }

@@ -5,6 +5,7 @@ use qtap_capture::Hook;
 use super::{Classification, Found, Missing, Point};
 use crate::backend;
 use crate::elf::{Elf, Symbols};
+use crate::go::{self, GoTls};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::{self, LabelTexts};
 
@@ -28,6 +29,7 @@ pub(super) fn find(
     elf: &Elf<'_>,
     symbols: &Symbols,
     texts: &LabelTexts,
+    go: Option<&GoTls>,
     classification: &mut Classification,
 ) {
     let mut finder = Finder {
@@ -54,6 +56,9 @@ pub(super) fn find(
                     .extend(finder.named(Hook::GnutlsPrfRaw, "_gnutls_prf_raw"));
                 classification.calls.extend(finder.calls(&GNUTLS_CALLS));
             }
+            Implementation::GoTls => classification
+                .secrets
+                .extend(go.map(|go| finder.go(go)).unwrap_or_default()),
             other => classification
                 .secrets
                 .extend(finder.backend(backend::of(other), texts)),
@@ -147,6 +152,20 @@ impl Finder<'_, '_> {
         let points = (findings.functions.into_iter())
             .filter_map(|(hook, address, symbol, found)| self.point(hook, symbol, address, found));
         points.collect()
+    }
+
+    fn go(&mut self, go: &GoTls) -> Vec<Point> {
+        if let Some(reason) = &go.reason {
+            self.missing.push(Missing {
+                symbol: go::KEY_LOG,
+                reason: reason.clone(),
+            });
+        }
+        let logs = (go.key_logs.iter()).map(|address| (Hook::GoKeyLog, go::KEY_LOG, *address));
+        let keys = (go.master_keys.iter()).map(|address| (Hook::GoMasterKeys, go::MASTER_KEYS, *address));
+        logs.chain(keys)
+            .filter_map(|(hook, symbol, address)| self.point(hook, symbol, address, Found::FunctionTable))
+            .collect()
     }
 
     fn point(&mut self, hook: Hook, symbol: &'static str, address: u64, found: Found) -> Option<Point> {

@@ -3,6 +3,7 @@
 use memchr::memmem::Finder;
 
 use crate::elf::{Elf, ElfError, Symbols};
+use crate::go::GoTls;
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::LabelTexts;
 
@@ -17,6 +18,7 @@ pub(super) fn recognise(
     elf: &Elf<'_>,
     symbols: &Symbols,
     texts: &LabelTexts,
+    go: Option<&GoTls>,
 ) -> Result<Recognised, ElfError> {
     let mut implementations: Vec<Implementation> = openssl_family(symbols).into_iter().collect();
     let by_name = [
@@ -33,9 +35,7 @@ pub(super) fn recognise(
             .filter(|(name, _)| symbols.has(name))
             .map(|(_, found)| *found),
     );
-    if has_go_build_info(elf)? && contains(elf, &[b"crypto/tls.(*Conn)"])?.is_some() {
-        implementations.push(Implementation::GoTls);
-    }
+    implementations.extend(go.map(|_| Implementation::GoTls));
     if implementations.is_empty() && (!texts.is_empty() || texts.unterminated) {
         implementations.extend(by_text(elf, texts)?);
     }
@@ -90,24 +90,6 @@ fn by_text(elf: &Elf<'_>, texts: &LabelTexts) -> Result<Option<Implementation>, 
         Some(3) => Implementation::OpenSsl,
         _ => Implementation::Unknown,
     }))
-}
-
-/// The Go linker puts this magic at the start of a segment or a section, 16-aligned, in every program since 1.13.
-fn has_go_build_info(elf: &Elf<'_>) -> Result<bool, ElfError> {
-    const MAGIC: &[u8] = b"\xff Go buildinf:";
-    // It is at the start of the data segment: within its first 64 KiB, as the Go tools themselves look for it.
-    for segment in elf.segments.iter().filter(|segment| segment.writable) {
-        let head = elf.read(
-            "data segment",
-            segment.offset,
-            segment.size.min(64 * 1024),
-            64 * 1024,
-        )?;
-        if memchr::memmem::find(&head, MAGIC).is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The least index of the `needles` that occur in the segments of constant texts.

@@ -8,7 +8,7 @@ mod scan;
 mod symbols;
 
 use parser::Section;
-pub(crate) use parser::{Elf, Machine, u64_at};
+pub(crate) use parser::{Elf, Machine, Segment, u32_at, u64_at};
 pub(crate) use symbols::Symbols;
 
 /// Why a file could not be read as ELF.

@@ -185,6 +185,11 @@ impl<'f> Elf<'f> {
         Ok(())
     }
 
+    /// Bytes of the file.
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Reads `size` bytes at `offset`; refuses what is over `limit` or not in the file before allocating.
     pub(crate) fn read(
         &self,
@@ -283,7 +288,7 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     array_at(bytes, at).map_or(0, u16::from_le_bytes)
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     array_at(bytes, at).map_or(0, u32::from_le_bytes)
 }
 

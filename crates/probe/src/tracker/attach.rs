@@ -274,6 +274,7 @@ fn log_shared(library: Option<Implementation>, path: &str) {
     match library {
         Some(Implementation::OpenSsl) => tracing::debug!(path, "attached OpenSSL probes (shared)"),
         Some(Implementation::GnuTls) => tracing::debug!(path, "attached GnuTLS probes (shared)"),
+        Some(Implementation::GoTls) => tracing::debug!(path, "attached Go probes (shared)"),
         other => tracing::debug!(
             path,
             library = other.map(Implementation::name),

@@ -30,6 +30,7 @@ impl KernelAttacher {
             Hook::WolfsslExpandLabel | Hook::WolfsslPrf => TlsProbe::WolfSsl,
             Hook::MbedtlsHmacStarts | Hook::MbedtlsHmacUpdate => TlsProbe::MbedTls,
             Hook::NssDerive | Hook::NssHmacFinish | Hook::NssTlsPrf => TlsProbe::Nss,
+            Hook::GoKeyLog | Hook::GoMasterKeys => TlsProbe::Go,
             _ => TlsProbe::OpenSsl,
         };
         // The key-log function looks the same in both families.

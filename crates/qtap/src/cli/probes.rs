@@ -18,6 +18,8 @@ pub(crate) enum TlsProbe {
     MbedTls,
     /// NSS.
     Nss,
+    /// Go's `crypto/tls`.
+    Go,
 }
 
 /// Name, and the probe if it is there yet.
@@ -26,7 +28,7 @@ const NAMES: [(&str, Option<TlsProbe>); 11] = [
     ("gnutls", Some(TlsProbe::GnuTls)),
     ("boringssl", None),
     ("nss", Some(TlsProbe::Nss)),
-    ("gotls", None),
+    ("gotls", Some(TlsProbe::Go)),
     ("rustls", Some(TlsProbe::Rustls)),
     ("nodetls", None),
     ("javassl", None),

@@ -249,7 +249,7 @@ fn what_does_not_stop_the_start_is_warned_about() {
         ("--tags a", "--tags: `a` is not key:value"),
         (
             "--tls-probes nodetls,openssl,gotls,javassl",
-            "--tls-probes: not available yet: nodetls, gotls, javassl",
+            "--tls-probes: not available yet: nodetls, javassl",
         ),
         ("--status-listen 127.0.0.1:2", "--status-listen is deprecated"),
         (
@@ -277,6 +277,8 @@ fn no_probes_can_be_asked_for() {
     for line in ["--tls-probes none", "--tls-probes="] {
         assert!(parsed(line).settings.tls_probes.is_none(), "{line}");
     }
+    let go = parsed("--tls-probes gotls").settings.tls_probes;
+    assert!(go.includes(TlsProbe::Go) && !go.includes(TlsProbe::OpenSsl));
     let both = parsed("--tls-probes GnuTLS,OpenSSL,openssl").settings.tls_probes;
     assert!(both.includes(TlsProbe::OpenSsl) && both.includes(TlsProbe::GnuTls) && !both.is_none());
 }

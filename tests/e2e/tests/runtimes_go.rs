@@ -1,0 +1,367 @@
+//! Go programs, whose TLS is Go's own.
+//!
+//! Issue: "Go | 1.17 to newest: normal, `-ldflags "-s -w"`, `-buildmode=pie`, cgo; client, server, reverse proxy. Function
+//! addresses from pclntab of every header version."
+//!
+//! The programs are built by `scripts/go-programs` (`programs/go`). Header versions: 1.16 in what Go 1.17.8 built, 1.20 in the
+//! others, of which 1.27 no longer says where the code starts; 1.18 is in a unit test of `qtap-probe`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use qtap_e2e::{
+    Agent, Capture, Certificates, Config, Program, PythonServer, Side, Transport, assert_complete,
+    assert_healthy, assert_truth, one, run_ok, scratch, wait_for_both_ends,
+};
+use serde_json::{Value, json};
+
+const LINE: Duration = Duration::from_secs(20);
+const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+const KINDS: [&str; 5] = ["normal", "stripped", "pie", "cgo", "cgo-pie"];
+/// What a new program is given to be found and probed.
+const PROBED: Duration = Duration::from_secs(1);
+/// Bytes of a response: some records.
+const SIZE: &str = "/bytes/50001";
+
+fn built(version: &str, kind: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../target/e2e-go/{version}/{kind}"));
+    path.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup tests", path.display()))
+}
+
+/// A Go program in one of its modes, waiting for its standard input.
+fn start(program: &Path, mode: &str, certificates: &Certificates, arguments: &[&str]) -> Program {
+    let mut command = Command::new(program);
+    command.arg(mode);
+    if mode != "client" {
+        command.arg("-cert").arg(&certificates.certificate);
+        command.arg("-key").arg(&certificates.key);
+    }
+    if mode != "server" {
+        command.arg("-ca").arg(&certificates.authority);
+    }
+    command.args(arguments).stdin(Stdio::piped());
+    Program::start(&mut command)
+}
+
+/// A server and the port that it said.
+struct Server {
+    program: Program,
+    port: u16,
+}
+
+impl Server {
+    fn start(program: &Path, mode: &str, certificates: &Certificates, arguments: &[&str]) -> Self {
+        let mut program = start(program, mode, certificates, arguments);
+        let port = program.line(LINE).parse().expect("a server says its port");
+        Self { program, port }
+    }
+
+    fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+}
+
+fn client(program: &Path, certificates: &Certificates, port: u16, arguments: &[&str]) -> Program {
+    let url = format!("https://go.qtap.test:{port}{SIZE}");
+    let mut arguments = arguments.to_vec();
+    arguments.push(&url);
+    start(program, "client", certificates, &arguments)
+}
+
+/// One request, and what the program says of it.
+fn request(client: &mut Program) -> Value {
+    client.say("go");
+    let line = client.line(LINE);
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+}
+
+/// One end of a connection was read by secrets, whole, and has what the client says.
+fn assert_read(capture: &Capture, version: &str, said: &[Value]) {
+    assert_healthy(capture, Transport::Tls);
+    let connection = &capture.connection;
+    let meta = &connection["meta"];
+    assert_eq!(meta["tlsProbeTypesDetected"], json!(["gotls"]), "{connection:#}");
+    assert_eq!(meta["tlsSource"], "secrets", "{connection:#}");
+    assert_eq!(
+        connection["tlsVersion"],
+        format!("TLS {version}"),
+        "{connection:#}"
+    );
+    assert_eq!(capture.transactions.len(), said.len(), "{connection:#}");
+    for (transaction, said) in capture.transactions.iter().zip(said) {
+        assert_complete(transaction, said["sent"].as_str(), said["received"].as_str());
+        assert_eq!(transaction["request"]["method"], "POST");
+        assert_eq!(transaction["request"]["path"], SIZE);
+        assert_eq!(transaction["response"]["status"], said["status"]);
+        let protocol = match said["protocol"].as_str() {
+            Some("HTTP/2.0") => "http2",
+            _ => "http1",
+        };
+        assert_eq!(connection["l7Protocol"], protocol, "{connection:#}");
+    }
+}
+
+/// Client and server of every version and build, HTTP/1.1 over TLS 1.2 and HTTP/2 over TLS 1.3, all under one agent.
+#[test]
+fn every_version_and_build_is_read_at_both_ends() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let agent = Agent::start(&Config::default());
+    let mut servers = Vec::new();
+    let mut clients = Vec::new();
+    for version in VERSIONS {
+        for kind in KINDS {
+            let program = built(version, kind);
+            let server = Server::start(&program, "server", &certificates, &[]);
+            for (tls, arguments) in [
+                ("1.2", &["-count", "2", "-tls", "1.2", "-http1"][..]),
+                ("1.3", &["-count", "2", "-tls", "1.3"][..]),
+            ] {
+                let client = client(&program, &certificates, server.port, arguments);
+                clients.push((client, tls, server.pid(), server.port));
+            }
+            servers.push(server);
+        }
+    }
+    std::thread::sleep(PROBED);
+    let mut ends = Vec::new();
+    for (mut client, tls, server, port) in clients {
+        let said = [request(&mut client), request(&mut client)];
+        let protocol = if tls == "1.2" { "HTTP/1.1" } else { "HTTP/2.0" };
+        assert_eq!(said[0]["protocol"], protocol);
+        let pid = client.pid();
+        let finished = client.finish(LINE);
+        assert!(finished.status.success(), "{}", finished.errors());
+        ends.push((pid, server, port, tls, said));
+    }
+    for server in &servers {
+        wait_for_both_ends(&agent, server.port, 2);
+    }
+    let events = agent.stop();
+    for (client, server, port, tls, said) in ends {
+        let at_client = events.of_pid(client);
+        assert_read(one(&at_client), tls, &said);
+        let source_port = &one(&at_client).connection["source"]["address"]["port"];
+        let at_server: Vec<Capture> = (events.of_pid(server).into_iter())
+            .filter(|capture| capture.connection["source"]["address"]["port"] == *source_port)
+            .collect();
+        let at_server = one(&at_server);
+        assert_read(at_server, tls, &said);
+        assert_eq!(at_server.connection["destination"]["address"]["port"], port);
+        assert_eq!(at_server.connection["direction"], "ingress");
+    }
+}
+
+/// "reverse proxy": `httputil.ReverseProxy`, one process that is server and client, on connections of different protocols.
+#[test]
+fn a_reverse_proxy_is_read_on_both_sides() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let agent = Agent::start(&Config::default());
+    let mut chains = Vec::new();
+    for (version, kind) in [("1.21.13", "stripped"), ("1.27.3", "pie")] {
+        let program = built(version, kind);
+        let server = Server::start(&program, "server", &certificates, &["-http1"]);
+        let target = format!("https://origin.qtap.test:{}", server.port);
+        let proxy = Server::start(&program, "proxy", &certificates, &["-target", &target]);
+        let client = client(&program, &certificates, proxy.port, &["-count", "3"]);
+        chains.push((server, proxy, client));
+    }
+    std::thread::sleep(PROBED);
+    let mut ends = Vec::new();
+    for (server, proxy, mut client) in chains {
+        let said: Vec<Value> = (0..3).map(|_| request(&mut client)).collect();
+        assert_eq!(said[0]["protocol"], "HTTP/2.0");
+        assert!(client.finish(LINE).status.success());
+        let pids = [server.pid(), proxy.pid()];
+        let ports = [server.port, proxy.port];
+        // The proxy keeps its connection until it ends.
+        drop(proxy);
+        drop(server);
+        for port in ports {
+            wait_for_both_ends(&agent, port, 1);
+        }
+        ends.push((pids, ports, said));
+    }
+    let events = agent.stop();
+    for ([server, proxy], [server_port, proxy_port], said) in ends {
+        let http1: Vec<Value> = (said.iter().cloned())
+            .map(|mut said| {
+                said["protocol"] = json!("HTTP/1.1");
+                said
+            })
+            .collect();
+        let both = events.of_pid(proxy);
+        assert_eq!(both.len(), 2, "{both:#?}");
+        for capture in &both {
+            if capture.connection["direction"] == "ingress" {
+                assert_eq!(capture.connection["destination"]["address"]["port"], proxy_port);
+                assert_read(capture, "1.3", &said);
+            } else {
+                assert_eq!(capture.connection["destination"]["address"]["port"], server_port);
+                assert_read(capture, "1.3", &http1);
+            }
+        }
+        assert_read(one(&events.of_pid(server)), "1.3", &http1);
+        assert_read(one(&events.of_port(proxy_port, Side::Client)), "1.3", &said);
+    }
+}
+
+/// A resumed session of TLS 1.2 derives its keys from the secret of the first, which Go does not hand out again.
+#[test]
+fn resumed_sessions_are_read() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let agent = Agent::start(&Config::default());
+    let program = built("1.24.11", "stripped");
+    for tls in ["1.2", "1.3"] {
+        let server = Server::start(&program, "server", &certificates, &["-tls", tls]);
+        let mut client = client(&program, &certificates, server.port, &["-fresh", "-count", "3"]);
+        std::thread::sleep(PROBED);
+        let said: Vec<Value> = (0..3).map(|_| request(&mut client)).collect();
+        let resumed: Vec<&Value> = said.iter().map(|said| &said["resumed"]).collect();
+        assert_eq!(resumed, [false, true, true]);
+        assert!(client.finish(LINE).status.success());
+        wait_for_both_ends(&agent, server.port, 3);
+        for side in [Side::Client, Side::Server] {
+            let captures = agent.events().of_port(server.port, side);
+            assert_eq!(captures.len(), 3);
+            for (capture, said) in captures.iter().zip(&said) {
+                assert_read(capture, tls, std::slice::from_ref(said));
+            }
+        }
+    }
+    let _ = agent.stop();
+}
+
+/// Both ends of each connection in one process: the secrets of one are those of the other, and goroutines of both share threads.
+#[test]
+fn a_program_that_talks_to_itself_is_read_at_both_ends() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let agent = Agent::start(&Config::default());
+    for (tls, count) in [("1.2", "10"), ("1.3", "10")] {
+        let arguments = ["-tls", tls, "-http1", "-fresh", "-count", count, SIZE];
+        let mut program = Server::start(&built("1.27.3", "normal"), "self", &certificates, &arguments);
+        std::thread::sleep(PROBED);
+        let said: Vec<Value> = (0..10).map(|_| request(&mut program.program)).collect();
+        let port = program.port;
+        assert!(program.program.finish(LINE).status.success());
+        wait_for_both_ends(&agent, port, 10);
+        for side in [Side::Client, Side::Server] {
+            let captures = agent.events().of_port(port, side);
+            assert_eq!(captures.len(), 10);
+            for (capture, said) in captures.iter().zip(&said) {
+                assert_read(capture, tls, std::slice::from_ref(said));
+            }
+        }
+    }
+    let _ = agent.stop();
+}
+
+/// "1.17": turbo 1.1.10, built by its authors with Go 1.17.8, asks a cache for a build and gives it the result.
+#[test]
+fn a_program_of_go_117_is_read() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = PythonServer::https(folder.path(), &certificates, &[]);
+    let project = folder.path().join("project");
+    let package = project.join("packages/one");
+    std::fs::create_dir_all(&package).expect("create a folder");
+    let workspace = r#"{"name":"root","private":true,"packageManager":"npm@8.0.0","workspaces":["packages/*"],
+        "turbo":{"pipeline":{"build":{"outputs":["dist/**"]}}}}"#;
+    let build = r#"{"name":"one","version":"1.0.0","scripts":{"build":"mkdir -p dist && date >dist/out"}}"#;
+    for (path, content) in [
+        (project.join("package.json"), workspace),
+        (project.join("package-lock.json"), "{}"),
+        (package.join("package.json"), build),
+    ] {
+        std::fs::write(path, content).expect("write a file");
+    }
+    run_ok(Command::new("git").args(["init", "-q"]).arg(&project));
+    let turbo = || {
+        let mut command = Command::new(built("1.17.8", "turbo"));
+        command.args(["run", "build", "--token=token", "--team=team_qtap"]);
+        command.arg(format!("--api=https://127.0.0.1:{}", server.port));
+        command
+            .env("SSL_CERT_FILE", &certificates.authority)
+            .current_dir(&project);
+        run_ok(&mut command)
+    };
+    let agent = Agent::start(&Config::default());
+    // The agent may meet the program after its first connection.
+    turbo();
+    std::thread::sleep(PROBED);
+    let before = server.truths("transaction", 1).len();
+    std::fs::write(package.join("changed"), "").expect("write a file");
+    let pid = turbo().pid;
+    let truths = server.truths("transaction", before + 2);
+    agent.wait_for("the transactions of turbo", LINE, |events| {
+        let captures = events.of_pid(pid);
+        captures
+            .iter()
+            .map(|capture| capture.transactions.len())
+            .sum::<usize>()
+            >= truths.len() - before
+    });
+    let captures = agent.stop().of_pid(pid);
+    let mut seen = 0;
+    for capture in &captures {
+        assert_healthy(capture, Transport::Tls);
+        assert_eq!(
+            capture.connection["meta"]["tlsProbeTypesDetected"],
+            json!(["gotls"])
+        );
+        assert_eq!(capture.connection["meta"]["tlsSource"], "secrets");
+        for transaction in &capture.transactions {
+            let path = &transaction["request"]["path"];
+            let truth = (truths[before..].iter())
+                .find(|truth| {
+                    truth.0["target"] == *path && truth.0["method"] == transaction["request"]["method"]
+                })
+                .unwrap_or_else(|| panic!("the server saw no {path}"));
+            assert_truth(transaction, truth, Side::Client);
+            let agent = truth.0["request_headers"].to_string();
+            assert!(agent.contains("go1.17.8"), "{agent}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, truths.len() - before);
+}
+
+/// A connection that is older than the agent: nothing of Go's calls is probed, and that is not hidden.
+#[test]
+fn a_connection_older_than_the_agent_is_blind_and_the_next_is_read() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let program = built("1.27.3", "stripped");
+    let server = Server::start(&program, "server", &certificates, &[]);
+    let mut old = client(&program, &certificates, server.port, &["-count", "2"]);
+    request(&mut old);
+    let agent = Agent::start(&Config::default());
+    std::thread::sleep(PROBED);
+    request(&mut old);
+    let old_pid = old.pid();
+    assert!(old.finish(LINE).status.success());
+    let mut new = client(&program, &certificates, server.port, &[]);
+    let said = request(&mut new);
+    let new_pid = new.pid();
+    assert!(new.finish(LINE).status.success());
+    wait_for_both_ends(&agent, server.port, 2);
+    let events = agent.stop();
+    let joined = events.of_pid(old_pid);
+    let joined = one(&joined);
+    assert_eq!(joined.status(), "blind", "{:#}", joined.connection);
+    assert!(
+        joined.reasons().contains(&"joined_midstream"),
+        "{:#}",
+        joined.connection
+    );
+    assert_eq!(
+        joined.connection["meta"]["tlsProbeTypesDetected"],
+        json!(["gotls"])
+    );
+    assert_read(one(&events.of_pid(new_pid)), "1.3", &[said]);
+}
