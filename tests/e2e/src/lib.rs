@@ -30,6 +30,7 @@ mod netns;
 mod nginx;
 mod program;
 mod python;
+mod runtimes;
 mod zoo;
 
 pub use account::{Account, Metrics, Rest};
@@ -56,4 +57,5 @@ pub use netns::Namespaces;
 pub use nginx::{Nginx, NginxRecord};
 pub use program::{Finished, Program, run, run_ok, until};
 pub use python::{PythonServer, Truth, client, python};
+pub use runtimes::{Bench, Late, Row, read_by_secrets, read_late, wheels_python};
 pub use zoo::{Column, Found, Runtime, Zoo};
