@@ -67,7 +67,7 @@ impl Matter {
 /// A server for every client: nginx with HTTP/1.1 and HTTP/2, in front of `programs/server.py`.
 pub struct Front {
     _nginx: Nginx,
-    _python: PythonServer,
+    python: PythonServer,
     /// Port of nginx, in both address families.
     pub port: u16,
 }
@@ -88,15 +88,15 @@ impl Front {
         let nginx = Nginx::start(folder, &server, &[port]);
         Self {
             _nginx: nginx,
-            _python: python,
+            python,
             port,
         }
     }
 
-    /// Its address as a URL without a path.
+    /// Port of the Python server behind, without TLS.
     #[must_use]
-    pub fn address(&self) -> String {
-        format!("https://localhost:{}", self.port)
+    pub fn origin(&self) -> u16 {
+        self.python.port
     }
 }
 
@@ -139,6 +139,12 @@ impl Guest {
             program: Program::start(command.stdin(Stdio::piped())),
             facts: Value::Null,
         }
+    }
+
+    /// A program that says nothing of itself, with what it would say.
+    #[must_use]
+    pub fn adopt(program: Program, facts: Value) -> Self {
+        Self { program, facts }
     }
 
     /// Waits until it is ready.

@@ -1,11 +1,10 @@
 //! Going through a list of runtimes with one agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::guest::{GRPC_PATHS, HTTP_PATHS};
@@ -147,6 +146,22 @@ impl Running<'_> {
         }
     }
 
+    /// Whether it has had a connection and has none any more.
+    fn is_over(&self, events: &Events) -> bool {
+        let pid = self.client.pid();
+        let open: BTreeSet<String> = events
+            .of_type("connection")
+            .filter(|event| event["finalized"] != true && event["source"]["pid"] == pid)
+            .map(|event| event["meta"]["connectionId"].to_string())
+            .collect();
+        let ended: BTreeSet<String> = events
+            .finished_connections(pid)
+            .iter()
+            .map(|event| event["meta"]["connectionId"].to_string())
+            .collect();
+        !ended.is_empty() && open.is_subset(&ended) && !self.captures(events).is_empty()
+    }
+
     /// The events name the process that has the connection.
     fn assert_process(&self, captures: &[Capture]) {
         let local = match self.row.side {
@@ -203,21 +218,16 @@ fn start<'a>(bench: &Bench, rows: &'a [Row]) -> Vec<Running<'a>> {
     running.collect()
 }
 
-/// Waits until each client that has left has nothing open any more, then ends the agent.
+/// Waits for the end of every connection that is looked at, then ends the agent. One that does not end is missed by the check.
 fn end(agent: Agent, running: &[Running<'_>]) -> Events {
-    agent.wait_for("end of every connection", Duration::from_secs(20), |events| {
-        running.iter().all(|one| {
-            let finished = one.captures(events);
-            let is_open = |event: &&Value| {
-                event["finalized"] != true
-                    && !finished.iter().any(|capture| {
-                        capture.connection["meta"]["connectionId"] == event["meta"]["connectionId"]
-                    })
-                    && (event["source"]["pid"] == one.client.pid())
-            };
-            !finished.is_empty() && !events.of_type("connection").any(|event| is_open(&event))
-        })
-    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let events = agent.events();
+        if running.iter().all(|one| one.is_over(&events)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
     agent.stop()
 }
 
