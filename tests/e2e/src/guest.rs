@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::{
@@ -274,19 +276,41 @@ pub fn assert_exchange(transaction: &Value, matter: &Matter, expected: &Expected
     let request = &transaction["request"];
     assert_eq!(request["protocol"], expected.protocol, "{}", outline(transaction));
     assert_eq!(transaction["response"]["status"], 200, "{}", outline(transaction));
-    let is_grpc = expected.paths == GRPC_PATHS;
-    let framed = |file: &Path| framed_sha256(file, is_grpc);
-    if request["path"] == expected.paths[0] {
+    let (is_grpc, is_get) = (expected.paths == GRPC_PATHS, request["path"] == expected.paths[0]);
+    let posted = framed_sha256(&matter.posted, is_grpc);
+    if is_get {
         let nothing = is_grpc.then(|| hex_sha256(&[0; 5]));
-        assert_complete(transaction, nothing.as_deref(), Some(&framed(&matter.document)));
+        let document = framed_sha256(&matter.document, is_grpc);
+        assert_complete(transaction, nothing.as_deref(), Some(&document));
     } else {
         assert_eq!(request["path"], expected.paths[1], "{}", outline(transaction));
         assert_eq!(request["method"], "POST", "{}", outline(transaction));
-        assert_complete(
-            transaction,
-            Some(&framed(&matter.posted)),
-            Some(&framed(&matter.posted)),
-        );
+        assert_complete(transaction, Some(&posted), Some(&posted));
+    }
+}
+
+impl Matter {
+    /// The bodies of one of the two requests of a round, whose head may be partial. Returns the path that they are of.
+    #[must_use]
+    pub fn assert_bodies<'a>(&self, transaction: &Value, expected: &Expected<'a>) -> &'a str {
+        let is_grpc = expected.paths == GRPC_PATHS;
+        let digest = |part: &str| {
+            let body = STANDARD.decode(transaction[part]["body"].as_str().unwrap_or_default());
+            hex_sha256(&body.expect("a body in base64"))
+        };
+        let nothing = if is_grpc {
+            hex_sha256(&[0; 5])
+        } else {
+            hex_sha256(&[])
+        };
+        let posted = framed_sha256(&self.posted, is_grpc);
+        let bodies = (digest("request"), digest("response"));
+        if bodies == (nothing, framed_sha256(&self.document, is_grpc)) {
+            expected.paths[0]
+        } else {
+            assert_eq!(bodies, (posted.clone(), posted), "{}", outline(transaction));
+            expected.paths[1]
+        }
     }
 }
 

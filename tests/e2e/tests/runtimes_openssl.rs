@@ -110,7 +110,7 @@ fn apache(bench: &Bench) -> Guest {
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("apache2");
     command
-        .args(["-D", "FOREGROUND", "-f"])
+        .args(["-X", "-f"])
         .arg(&config)
         .stdin(Stdio::null());
     daemon(&mut command, port, version("apache2", "-v", "Apache/"))
@@ -152,14 +152,14 @@ fn daemon(command: &mut Command, port: u16, version: String) -> Guest {
     )
 }
 
-/// The only file under `folder` whose name begins with `prefix`.
-fn library_in(folder: &Path, prefix: &str) -> PathBuf {
+/// The file in `folder` whose name begins with `prefix` and has `part` (`libssl3.so` is NSS, and has no version behind it).
+fn library_in(folder: &Path, prefix: &str, part: &str) -> PathBuf {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(prefix) && name.contains(part)
         })
         .unwrap_or_else(|| panic!("no {prefix} in {}", folder.display()))
 }
@@ -180,7 +180,7 @@ fn through_c(bench: &Bench, libraries: &Path, address: &str) -> Command {
     let port = address.rsplit(':').next().unwrap();
     let mut command = Command::new(program);
     command
-        .arg(library_in(libraries, "libssl"))
+        .arg(library_in(libraries, "libssl", ".so."))
         .arg(port)
         .arg(&bench.certificates.authority)
         .arg(&bench.matter.posted)
@@ -200,7 +200,7 @@ fn in_a_musl_root(bench: &Bench, address: &str) -> Command {
             .arg(root.join("zoo"))
             .arg(source),
     );
-    let loader = library_in(Path::new("/lib"), "ld-musl-");
+    let loader = library_in(Path::new("/lib"), "ld-musl-", ".so.1");
     let name = loader.file_name().unwrap().to_string_lossy().into_owned();
     std::fs::copy(&loader, libraries.join(&name)).unwrap();
     std::os::unix::fs::symlink(&name, libraries.join(name.replace("ld-musl-", "libc.musl-"))).unwrap();
@@ -211,7 +211,7 @@ fn in_a_musl_root(bench: &Bench, address: &str) -> Command {
     }
     std::fs::copy(&bench.certificates.authority, root.join("ca.pem")).unwrap();
     std::fs::copy(&bench.matter.posted, root.join("posted")).unwrap();
-    let library = library_in(&libraries, "libssl");
+    let library = library_in(&libraries, "libssl", ".so.");
     let mut command = Command::new("chroot");
     command
         .arg(&root)
