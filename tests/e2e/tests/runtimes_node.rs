@@ -6,6 +6,10 @@ use std::process::Command;
 
 use qtap_e2e::{Bench, Guest, Late, Row, Side, Zoo, read_by_secrets, read_late, runtime, wheels_python};
 
+/// A connection older than the agent of a client that encrypts in memory: the first request may be missed unnoticed, and its response is
+/// then taken for the next one's.
+const FAULT: Late = Late::Not("known fault: responses may be paired with the wrong requests");
+
 const BUILD: &str = "npm binary, OpenSSL linked in";
 
 fn node(bench: &Bench, version: &str, mode: &str, address: &str) -> Command {
@@ -17,7 +21,7 @@ fn node_server(bench: &Bench, version: &str, mode: &str) -> Guest {
 }
 
 macro_rules! node_client {
-    ($version:literal, $mode:literal, $protocol:literal) => {
+    ($version:literal, $mode:literal, $protocol:literal, $late:expr) => {
         Row {
             name: concat!("Node.js `", $mode, "`"),
             build: BUILD,
@@ -26,7 +30,7 @@ macro_rules! node_client {
             implementation: "openssl",
             client: |bench, address| node(bench, concat!("node-", $version), $mode, address),
             server: None,
-            late: Late::Calls,
+            late: $late,
         }
     };
 }
@@ -49,8 +53,8 @@ macro_rules! node_server {
 macro_rules! node_rows {
     ($version:literal) => {
         [
-            node_client!($version, "https", "http1"),
-            node_client!($version, "http2", "http2"),
+            node_client!($version, "https", "http1", FAULT),
+            node_client!($version, "http2", "http2", FAULT),
             node_server!($version, "https-server", "`https` server", "http1", "http.client"),
             node_server!($version, "http2-server", "`http2` server", "http2", "httpx-h2"),
             node_server!($version, "cluster", "`cluster`", "http1", "http.client"),
@@ -67,11 +71,11 @@ fn rows() -> Vec<Row> {
     rows.extend(node_rows!("24"));
     rows.extend(node_rows!("26"));
     rows.extend([
-        node_client!("18", "fetch", "http1"),
-        node_client!("20", "fetch", "http1"),
-        node_client!("22", "fetch", "http1"),
-        node_client!("24", "fetch", "http1"),
-        node_client!("26", "fetch", "http2"),
+        node_client!("18", "fetch", "http1", Late::Calls),
+        node_client!("20", "fetch", "http1", Late::Calls),
+        node_client!("22", "fetch", "http1", Late::Calls),
+        node_client!("24", "fetch", "http1", Late::Calls),
+        node_client!("26", "fetch", "http2", FAULT),
     ]);
     rows
 }
@@ -84,7 +88,7 @@ fn every_node_is_read_by_secrets() {
     zoo.finish();
 }
 
-/// Connections older than the agent are read by calls.
+/// Connections older than the agent are read by calls, but for the known fault.
 #[test]
 fn every_node_is_read_by_calls_when_the_agent_comes_late() {
     let mut zoo = Zoo::open("node-late");

@@ -109,10 +109,7 @@ fn apache(bench: &Bench) -> Guest {
     let config = folder.join("apache.conf");
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("apache2");
-    command
-        .args(["-X", "-f"])
-        .arg(&config)
-        .stdin(Stdio::null());
+    command.args(["-X", "-f"]).arg(&config).stdin(Stdio::null());
     daemon(&mut command, port, version("apache2", "-v", "Apache/"))
 }
 

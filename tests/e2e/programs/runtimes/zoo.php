@@ -11,8 +11,11 @@ function say(string $word, array $facts): void
 function with_curl(CurlHandle $curl, string $method, string $url, string $body): string
 {
     curl_setopt($curl, CURLOPT_URL, $url);
-    curl_setopt($curl, CURLOPT_CUSTOMREQUEST, $method);
-    curl_setopt($curl, CURLOPT_POSTFIELDS, $method === 'POST' ? $body : '');
+    if ($method === 'POST') {
+        curl_setopt($curl, CURLOPT_POSTFIELDS, $body);
+    } else {
+        curl_setopt($curl, CURLOPT_HTTPGET, true);
+    }
     $got = curl_exec($curl);
     if ($got === false) {
         fwrite(STDERR, curl_error($curl) . "\n");
