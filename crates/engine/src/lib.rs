@@ -11,6 +11,7 @@ mod body;
 mod connection;
 mod consumer;
 mod context;
+mod early;
 mod engine;
 mod facts;
 mod hash;

@@ -9,6 +9,7 @@ use qtap_capture::{
 
 use crate::connection::{Connection, Life};
 use crate::context::Context;
+use crate::early::EarlyCalls;
 use crate::hash::HashMap;
 use crate::id::IdSource;
 use crate::secrets::{Choice, SecretPool, from_event};
@@ -55,6 +56,7 @@ pub struct Worker {
     /// One wake-up a connection at most.
     timers: BTreeSet<(KernelTime, ConnectionId)>,
     secrets: SecretPool,
+    early: EarlyCalls,
     objects: HashMap<(Pid, u64), ConnectionId>,
     next_sweep: KernelTime,
     /// Bytes held for all connections, as of the last step of each: a walk over fifty thousand, four times a second, cost more than
@@ -75,6 +77,7 @@ impl Worker {
             seeking: HashMap::default(),
             timers: BTreeSet::new(),
             secrets: SecretPool::default(),
+            early: EarlyCalls::default(),
             objects: HashMap::default(),
             next_sweep: KernelTime(0),
             held: 0,
@@ -119,6 +122,7 @@ impl Worker {
         if now >= self.next_sweep {
             self.next_sweep = KernelTime(now.0 + SWEEP_NS);
             self.shared.stats.secrets_expired.add(self.secrets.expire(now));
+            self.shared.stats.lost_unattributed.add(self.early.expire(now));
             self.balance(now);
         }
         while let Some(&(deadline, id)) = self.timers.first() {
@@ -276,18 +280,24 @@ impl Worker {
             self.shared
                 .stats
                 .lost_unattributed
-                .add(call.data.bytes.len() as u64);
+                .add(self.early.keep(call, now));
             return;
+        };
+        let before = match known {
+            Some(_) => Vec::new(),
+            None => self.early.take(call.pid, call.object),
         };
         if self.objects.len() < OBJECTS || self.objects.contains_key(&key) {
             self.objects.insert(key, id);
         }
-        let data = Data {
-            id,
-            layer: Layer::Calls,
-            ..call.data
-        };
-        self.with(id, now, |connection, cx| connection.data(data, cx));
+        for call in before.into_iter().chain([call]) {
+            let data = Data {
+                id,
+                layer: Layer::Calls,
+                ..call.data
+            };
+            self.with(id, now, |connection, cx| connection.data(data, cx));
+        }
     }
 
     /// The connection of `pid` that is read by calls and has no object yet, if there is just one.

@@ -22,6 +22,7 @@ mod curl;
 mod events;
 mod expect;
 mod files;
+mod guest;
 mod load;
 mod maps;
 mod net;
@@ -29,6 +30,8 @@ mod netns;
 mod nginx;
 mod program;
 mod python;
+mod runtimes;
+mod zoo;
 
 pub use account::{Account, Metrics, Rest};
 pub use agent::{Agent, qtap_bin, qtap_command};
@@ -43,6 +46,10 @@ pub use expect::{
     is_flagged, one, outline, single, single_on_port, wait_for_both_ends,
 };
 pub use files::{deterministic_bytes, hex_sha256, programs, scratch, system_library, venv};
+pub use guest::{
+    Expected, Front, GRPC_PATHS, Guest, HTTP_PATHS, Matter, assert_exchange, assert_implementation,
+    assert_rounds, guest, runtime,
+};
 pub use load::Load;
 pub use maps::{KernelMaps, assert_nothing_in_flight};
 pub use net::{free_port, http_get, wait_for_listener};
@@ -50,3 +57,5 @@ pub use netns::Namespaces;
 pub use nginx::{Nginx, NginxRecord};
 pub use program::{Finished, Program, run, run_ok, until};
 pub use python::{PythonServer, Truth, client, python};
+pub use runtimes::{Bench, Late, Row, read_by_secrets, read_late, wheels_python};
+pub use zoo::{Column, Found, Runtime, Zoo};

@@ -159,6 +159,11 @@ impl Program {
             .expect("write to a running program");
     }
 
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid())

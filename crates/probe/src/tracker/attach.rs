@@ -239,7 +239,7 @@ fn ensure<A: Attacher>(
     match attacher.attach(Path::new(&by_descriptor), pid, &places) {
         Ok(links) => {
             *slot = Attachment::Attached {
-                _links: links,
+                links,
                 since: qtap_capture::now(),
             };
             true

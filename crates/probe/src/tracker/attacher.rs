@@ -7,7 +7,7 @@ use qtap_capture::{Hook, Pid};
 /// Attaches probes to files.
 pub trait Attacher {
     /// Keeps probes attached while it lives.
-    type Links: Send;
+    type Links: Send + 'static;
 
     /// Attaches `points` (what is there, offset in the file) of `file`, for `pid` alone or for everybody. `file` is
     /// a path that the agent can open now, of the form `/proc/self/fd/N`; it need not stay valid after the call.

@@ -37,7 +37,7 @@ pub(super) enum Attachment<L> {
     /// Not asked for.
     None,
     /// They are on.
-    Attached { _links: L, since: KernelTime },
+    Attached { links: L, since: KernelTime },
     /// They were on, and proved to be at the wrong place: not tried again for this content.
     Refuted { reason: String },
     /// They were refused.
@@ -161,6 +161,10 @@ impl<L> Files<L> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Inode, &Entry<L>)> {
         self.entries.iter().map(|(inode, entry)| (*inode, entry))
+    }
+
+    pub(super) fn into_entries(self) -> impl Iterator<Item = Entry<L>> {
+        self.entries.into_values()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Inode, &mut Entry<L>)> {

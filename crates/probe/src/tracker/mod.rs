@@ -13,7 +13,9 @@
 
 mod attach;
 mod attacher;
+mod detach;
 mod files;
+mod remover;
 mod upkeep;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -24,6 +26,7 @@ use qtap_capture::{ExecutableMapped, Misfit, Pid};
 
 pub use attacher::Attacher;
 use files::{Attachment, Files, Meaning};
+use remover::Remover;
 
 use crate::identity::{FileIdentity, Inode};
 use crate::maps::{self, Mapping};
@@ -117,6 +120,8 @@ pub struct Tracker<A: Attacher> {
     retries: Vec<(Instant, Pid)>,
     /// Processes that are gone but still reported, and until when.
     graves: VecDeque<(Instant, Pid)>,
+    /// Takes off the probes of processes that have ended.
+    remover: Remover<A::Links>,
     loader_cache: Option<SystemTime>,
     next_resync: Instant,
 }
@@ -132,6 +137,7 @@ impl<A: Attacher> Tracker<A> {
             processes: HashMap::new(),
             retries: Vec::new(),
             graves: VecDeque::new(),
+            remover: Remover::new(),
             loader_cache: None,
             next_resync: Instant::now() + upkeep::RESYNC,
         }
@@ -155,9 +161,10 @@ impl<A: Attacher> Tracker<A> {
     /// stays in the running programs ("failed to unregister, leaking uprobe"), a trap on each call for nothing.
     pub fn run(mut self, inbox: &Receiver<Input>) {
         let mut next_tick = Instant::now() + TICK;
+        self.remover.open();
         loop {
             match inbox.recv_deadline(next_tick) {
-                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(input) => self.handle(input),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -167,6 +174,7 @@ impl<A: Attacher> Tracker<A> {
                 next_tick = now + TICK;
             }
         }
+        self.detach();
     }
 
     /// Takes one input.
@@ -247,6 +255,11 @@ impl<A: Attacher> Tracker<A> {
         if let Some(process) = self.processes.remove(&pid) {
             self.leave_files(pid, &process.files);
             self.bury(pid);
+            for attachment in process.calls.into_values() {
+                if let Attachment::Attached { links, .. } = attachment {
+                    self.remover.remove(links);
+                }
+            }
         }
     }
 
