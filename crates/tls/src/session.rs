@@ -9,7 +9,7 @@ use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
 use crate::suite::Protocol;
-use crate::{Event, Secret, Side, Time, Unreadable};
+use crate::{Event, Label, OwnSecret, Secret, Side, Time, Unreadable};
 
 /// Bounds of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,11 @@ pub struct Session {
     limits: Limits,
     midstream: bool,
     given_up: bool,
+    export: bool,
+    /// Labels told as [`Event::Own`]: bits by their place in [`Label::ALL`].
+    told: u8,
+    /// Of flows that were given up, see [`Session::read_bytes`].
+    read_before: u64,
     shared: Shared,
     client: Flow,
     server: Flow,
@@ -64,6 +69,9 @@ impl Session {
             limits,
             midstream,
             given_up: false,
+            export: false,
+            told: 0,
+            read_before: 0,
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
@@ -77,6 +85,26 @@ impl Session {
         }
     }
 
+    /// Tells secrets from now on as soon as they prove to be this session's own ([`Event::Own`]): for a key log.
+    pub fn export_secrets(&mut self) {
+        self.export = true;
+    }
+
+    /// Whether a secret that protects application data was told.
+    #[must_use]
+    pub fn has_exported(&self) -> bool {
+        [Label::ClientApplication, Label::ServerApplication, Label::Master]
+            .iter()
+            .any(|&label| self.told & bit(label) != 0)
+    }
+
+    /// Bytes on the wire, headers included, of all records whose content was read so far, both directions together: those that
+    /// were opened, and those in the clear.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.read_before + self.client.read_wire + self.server.read_wire
+    }
+
     /// The next ciphertext bytes of `side`.
     pub fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) {
         if self.shared.unreadable.is_some() || data.is_empty() {
@@ -86,6 +114,7 @@ impl Session {
         flow.framer.bytes(data, time, &mut flow.queue);
         if self.looks_like_tls(side, time, out) {
             self.advance(time, out);
+            self.tell_secrets(out);
             self.forget_secrets();
         }
     }
@@ -100,6 +129,7 @@ impl Session {
         let flow = self.flow(side);
         flow.framer.gap(length, time, &mut flow.queue);
         self.advance(time, out);
+        self.tell_secrets(out);
     }
 
     /// A secret that the process of this connection derived. Returns whether it now is this session's own: it
@@ -116,6 +146,10 @@ impl Session {
             _ => false,
         };
         if self.is_settled() {
+            if let (true, Some(client_random)) = (own, secret.client_random) {
+                // The handshake's, which is of use to other readers of the same bytes.
+                self.tell(secret.clone(), client_random, out);
+            }
             return own;
         }
         if self.shared.candidates.add(secret, own) {
@@ -125,8 +159,31 @@ impl Session {
             self.advance(secret.time, out);
         }
         let is_own = self.shared.candidates.is_own(secret);
+        self.tell_secrets(out);
         self.forget_secrets();
         is_own
+    }
+
+    fn tell_secrets(&mut self, out: &mut Vec<Event>) {
+        if !self.export || self.shared.candidates.is_empty() {
+            return;
+        }
+        let random = self.shared.handshake.client_random();
+        for own in self.shared.candidates.take_own(random) {
+            self.told |= bit(own.secret.label);
+            out.push(Event::Own(Box::new(own)));
+        }
+    }
+
+    /// Tells one that is no candidate any more, unless its kind was told.
+    fn tell(&mut self, secret: Secret, client_random: [u8; 32], out: &mut Vec<Event>) {
+        if self.export && self.told & bit(secret.label) == 0 {
+            self.told |= bit(secret.label);
+            out.push(Event::Own(Box::new(OwnSecret {
+                secret,
+                client_random,
+            })));
+        }
     }
 
     /// Wipes secrets that can be of no use any more, and the keys made from them.
@@ -141,6 +198,7 @@ impl Session {
     pub fn give_up(&mut self, time: Time, out: &mut Vec<Event>) {
         self.given_up = true;
         self.advance(time, out);
+        self.tell_secrets(out);
     }
 
     /// The connection is over: gives up as [`Session::give_up`] does, and reports losses after which no record was
@@ -281,10 +339,18 @@ impl Session {
 
     /// Tells once that nothing can be read, and lets go of everything.
     fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
+        self.tell_secrets(out);
+        self.read_before = self.read_bytes();
         self.shared.unreadable = Some((reason, time));
         self.shared.candidates.clear();
         self.client = Flow::new(Side::Client, &self.limits);
         self.server = Flow::new(Side::Server, &self.limits);
         out.push(Event::Unreadable(reason, time));
     }
+}
+
+/// Place of `label` in a set of labels.
+fn bit(label: Label) -> u8 {
+    let place = Label::ALL.iter().position(|&other| other == label);
+    place.map_or(0, |place| 1 << place)
 }

@@ -27,7 +27,10 @@ impl Connection {
             TlsMode::Auto if midstream => Reading::Calls,
             TlsMode::Auto => Reading::Secrets,
         };
-        let session = Session::new(qtap_tls::Limits::default(), midstream);
+        let mut session = Session::new(qtap_tls::Limits::default(), midstream);
+        if cx.settings.export_secrets {
+            session.export_secrets();
+        }
         self.wire = Wire::Tls(Box::new(TlsWire::new(session, reading)));
         if midstream {
             self.app.restart(true, self.facts.as_deref_mut(), cx);
@@ -42,6 +45,9 @@ impl Connection {
             return;
         };
         let output = tls.digest(events, facts, cx.now);
+        for own in &output.own {
+            cx.host.own_secret(own);
+        }
         if output.hello {
             log::hello(facts);
         }
