@@ -8,6 +8,7 @@ pub(crate) mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qtap_capture::Pid;
 use qtap_process::Process;
@@ -117,6 +118,9 @@ pub struct Account {
 }
 
 impl Account {
+    /// Connections that ended longer ago are in no account; some of those that ended half as long ago neither.
+    pub const ENDED_WITHIN: Duration = Duration::from_secs(2 * accounts::PERIOD.as_secs());
+
     /// Adds a connection that is open, or one that ended.
     pub(crate) fn add(&mut self, entry: Entry, is_open: bool) {
         if is_open {
