@@ -25,13 +25,7 @@ fn account_with(bench: &mut Bench, positions: &Positions) -> Account {
     assert_eq!((survey.left_out, survey.silent_workers), (0, 0));
     let mut accounts = survey.accounts.into_iter();
     let (key, account) = accounts.next().expect("an account");
-    assert_eq!(
-        key,
-        ProcessKey {
-            pid: PID,
-            start_ns: 1
-        }
-    );
+    assert_eq!(key, ProcessKey::of(&support::process()));
     assert!(accounts.next().is_none(), "one process");
     account
 }
@@ -230,7 +224,7 @@ fn a_number_used_by_another_process_is_another_account() {
     bench.open(Role::Client, false);
     bench.close();
     let other = qtap_process::Process {
-        start_ns: 2,
+        start_ns: 20_000_000,
         ..(*support::process()).clone()
     };
     bench.host.0.lock().unwrap().process = Some(std::sync::Arc::new(other));
@@ -241,5 +235,5 @@ fn a_number_used_by_another_process_is_another_account() {
         .map(|(key, account)| (key.start_ns, account.open, account.ended))
         .collect();
     found.sort_unstable();
-    assert_eq!(found, [(1, 0, 1), (2, 1, 0)]);
+    assert_eq!(found, [(0, 0, 1), (20_000_000, 1, 0)]);
 }

@@ -17,6 +17,8 @@ use crate::{HealthStatus, Reason, ReasonCode};
 
 pub(crate) use accounts::Accounts;
 
+/// Resolution of the start in `/proc/PID/stat` (`USER_HZ` is 100 on x86-64 and arm64).
+const TICK_NS: u64 = 10_000_000;
 /// Characters kept of the particulars of a problem.
 const DETAIL: usize = 240;
 
@@ -25,8 +27,20 @@ const DETAIL: usize = 240;
 pub struct ProcessKey {
     /// Its number.
     pub pid: Pid,
-    /// Its start, nanoseconds since boot; 0 while its facts are not known.
+    /// Its start, nanoseconds since boot in whole clock ticks; 0 while its facts are not known.
     pub start_ns: u64,
+}
+
+impl ProcessKey {
+    /// The key of `process`, the same for all its images: of a process that is older than the agent only the tick of its start is
+    /// known, until an exec tells the nanosecond.
+    #[must_use]
+    pub const fn of(process: &Process) -> Self {
+        Self {
+            pid: process.pid,
+            start_ns: process.start_ns - process.start_ns % TICK_NS,
+        }
+    }
 }
 
 /// How the bytes of a connection come to be read.
@@ -295,6 +309,18 @@ mod tests {
         account.unread_bytes = 0;
         account.unwanted_bytes = 900_000;
         assert_eq!(account.coverage_permille(), Some(1000));
+    }
+
+    #[test]
+    fn a_start_told_by_an_event_and_by_proc_is_the_same_process() {
+        let started = |start_ns| {
+            ProcessKey::of(&Process {
+                start_ns,
+                ..Process::unknown(Pid(7))
+            })
+        };
+        assert_eq!(started(1_234_567_891), started(1_230_000_000));
+        assert_ne!(started(1_240_000_000), started(1_230_000_000));
     }
 
     #[test]

@@ -32,10 +32,7 @@ impl Connection {
                 pid: opened.pid,
                 start_ns: 0,
             },
-            |process| ProcessKey {
-                pid: process.pid,
-                start_ns: process.start_ns,
-            },
+            |process| ProcessKey::of(process),
         );
         let left_out = self.exclusion.whole || self.exclusion.data || self.exclusion.tls;
         let is_tls = facts.is_some_and(|facts| facts.tls.is_some());

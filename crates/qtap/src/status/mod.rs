@@ -144,9 +144,9 @@ impl StatusSource {
         // What is known of numbers is of the processes that have them now.
         let mut current: HashSet<ProcessKey> = HashSet::new();
         let tls: HashMap<Pid, Arc<ProcessTls>> = self.gauges.implementations.all().into_iter().collect();
-        let of_now = |pid: Pid| ProcessKey {
-            pid,
-            start_ns: running.get(&pid).map_or(0, |process| process.start_ns),
+        let of_now = |pid: Pid| match running.get(&pid) {
+            Some(process) => ProcessKey::of(process),
+            None => ProcessKey { pid, start_ns: 0 },
         };
         let found = tls.keys().filter(|pid| running.contains_key(pid));
         current.extend(found.chain(census.filtered.keys()).copied().map(of_now));
@@ -157,7 +157,7 @@ impl StatusSource {
             let account = accounts.get(key);
             let now = running
                 .get(&key.pid)
-                .filter(|process| process.start_ns == key.start_ns);
+                .filter(|process| ProcessKey::of(process) == *key);
             let process = now.or_else(|| account.and_then(|account| account.process.as_ref()));
             // Its successor's number, its own libraries: they are told for a while after its end.
             let is_latest = now.is_some() || !running.contains_key(&key.pid);
@@ -207,7 +207,7 @@ fn by_process(
         if key.start_ns == 0
             && let Some(process) = running.get(&key.pid)
         {
-            key.start_ns = process.start_ns;
+            key = ProcessKey::of(process);
         }
         merged.entry(key).or_default().merge(&account);
     }
@@ -272,17 +272,21 @@ mod tests {
         let running = HashMap::from([(
             Pid(7),
             Arc::new(Process {
-                start_ns: 5,
+                start_ns: 50_000_001,
                 ..Process::unknown(Pid(7))
             }),
         )]);
-        let accounts = HashMap::from([(key(0), account(1)), (key(5), account(2)), (key(4), account(4))]);
+        let accounts = HashMap::from([
+            (key(0), account(1)),
+            (key(50_000_000), account(2)),
+            (key(40_000_000), account(4)),
+        ]);
         let merged = by_process(accounts, &running);
         let mut open: Vec<_> = merged
             .iter()
             .map(|(key, account)| (key.start_ns, account.open))
             .collect();
         open.sort_unstable();
-        assert_eq!(open, [(4, 4), (5, 3)]);
+        assert_eq!(open, [(40_000_000, 4), (50_000_000, 3)]);
     }
 }
