@@ -62,6 +62,9 @@ pub enum KeyOutcome {
     Told,
     /// It is older than the capture, and so are its secrets.
     Midstream,
+    /// Its cipher suite cannot be opened here, so that no record could prove a secret, and its library does not tell the client
+    /// random with the secret.
+    Unproven,
     /// Its plaintext comes from calls, which show no secrets.
     Calls,
     /// No secret of it was seen.

@@ -98,6 +98,14 @@ impl Session {
             .any(|&label| self.told & bit(label) != 0)
     }
 
+    /// Whether a secret is still of use for others, though not here: the cipher suite cannot be opened, and nothing was told.
+    #[must_use]
+    pub fn seeks_export(&self) -> bool {
+        self.export
+            && self.told == 0
+            && matches!(self.shared.unreadable, Some((Unreadable::CipherSuite(_), _)))
+    }
+
     /// Bytes on the wire, headers included, of all records whose content was read so far, both directions together: those that
     /// were opened, and those in the clear.
     #[must_use]
@@ -136,7 +144,7 @@ impl Session {
     /// authenticated one of its records, or carries its client random. One that did not fit yet is kept as a candidate.
     pub fn offer(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
         if self.shared.unreadable.is_some() {
-            return false;
+            return self.offer_for_export(secret, out);
         }
         let is_tls13 = self.shared.handshake.protocol() == Some(Protocol::Tls13);
         let own = match (self.shared.handshake.client_random(), &secret.client_random) {
@@ -162,6 +170,18 @@ impl Session {
         self.tell_secrets(out);
         self.forget_secrets();
         is_own
+    }
+
+    /// No record can prove it: only the client random does.
+    fn offer_for_export(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
+        let random = self.shared.handshake.client_random().copied();
+        match (random, secret.client_random) {
+            (Some(ours), Some(its)) if ours == its && self.seeks_export() => {
+                self.tell(secret.clone(), ours, out);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn tell_secrets(&mut self, out: &mut Vec<Event>) {

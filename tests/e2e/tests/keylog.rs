@@ -81,7 +81,7 @@ fn status(agent: &Agent) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// HTTP/1.1 and HTTP/2, TLS 1.2 and 1.3, OpenSSL at both ends: each body can be read in the packets.
+/// HTTP/1.1 and HTTP/2, TLS 1.2 and 1.3, AEAD and CBC, OpenSSL at both ends: each body can be read in the packets.
 #[test]
 fn wireshark_reads_what_was_captured() {
     let folder = scratch();
@@ -112,26 +112,44 @@ fn wireshark_reads_what_was_captured() {
         nginx.put(name, format!("the body called {name}").as_bytes());
         let (curl, _) = Curl::new(folder.path(), &format!("https://keys.qtap.test:{port}/{name}"))
             .authority(&certificates.authority)
-            .args([http, "--tls-max", tls, &format!("--tlsv{tls}")].as_slice())
+            .args(&[http, "--tls-max", tls, &format!("--tlsv{tls}")])
             .run();
         assert_eq!(curl.text(), format!("the body called {name}"));
     }
-    wait_for_both_ends(&agent, port, cases.len());
+    // No AEAD: qtap itself cannot open it, and has its secret all the same, with the client random, from GnuTLS.
+    nginx.put("five", b"the body called five");
+    let mut wget = Command::new("wget");
+    wget.args([
+        "-q",
+        "-O",
+        "-",
+        "--no-proxy",
+        "--no-check-certificate",
+        "--ciphers",
+    ])
+    .arg("NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-CBC")
+    .arg(format!("https://localhost:{port}/five"));
+    assert_eq!(run_ok(&mut wget).text(), "the body called five");
+    wait_for_both_ends(&agent, port, cases.len() + 1);
     capture.stop();
     // TLS 1.2 one secret, TLS 1.3 four; the client and the server tell the same.
     until(PATIENCE, "all secrets in the status", || {
-        status(&agent)["keyLog"]["lines"] == 2 * (2 + 2 * 4)
+        status(&agent)["keyLog"]["lines"] == 2 * (2 + 2 * 4) + 1
     });
     let said = &status(&agent)["keyLog"];
     assert_eq!(said["file"], keys.to_str().unwrap());
-    assert_eq!(said["connections"], 8, "{said:#}");
-    assert_eq!(said["connectionsWithout"], serde_json::json!({}));
+    assert_eq!(said["connections"], 9, "{said:#}");
+    // OpenSSL, at the other end of it, does not tell the client random.
+    assert_eq!(
+        said["connectionsWithout"],
+        serde_json::json!({"cipher_suite_not_opened": 1})
+    );
     let _ = agent.stop();
 
     assert_eq!(std::fs::metadata(&keys).unwrap().mode() & 0o7777, 0o600);
     let text = std::fs::read_to_string(&keys).unwrap();
     for (label, count) in [
-        ("CLIENT_RANDOM", 2),
+        ("CLIENT_RANDOM", 3),
         ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", 2),
         ("SERVER_HANDSHAKE_TRAFFIC_SECRET", 2),
         ("CLIENT_TRAFFIC_SECRET_0", 2),
@@ -158,8 +176,9 @@ fn wireshark_reads_what_was_captured() {
         uris.sort_unstable();
         uris
     };
-    assert_eq!(uris(Some(&keys)), ["/four", "/one", "/three", "/two"]);
-    for (number, (name, http, _)) in cases.into_iter().enumerate() {
+    assert_eq!(uris(Some(&keys)), ["/five", "/four", "/one", "/three", "/two"]);
+    let all = cases.into_iter().chain([("five", "--http1.1", "1.2")]);
+    for (number, (name, http, _)) in all.enumerate() {
         let what = if http == "--http2" {
             format!("follow,http2,ascii,{number},1")
         } else {
@@ -225,6 +244,29 @@ fn a_connection_whose_secrets_went_by_before_the_agent_is_counted_as_missing() {
         !wget.text().is_empty() && read.contains(wget.text().trim()),
         "{read}"
     );
+}
+
+#[test]
+fn check_writes_the_keys_of_its_command() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = PythonServer::https(folder.path(), &certificates, &["--tls", "1.3"]);
+    let keys = folder.path().join("keys");
+    let url = format!("https://check.qtap.test:{}/text/10", server.port);
+    let client = Curl::new(folder.path(), &url).authority(&certificates.authority);
+    let client = client.command();
+    let mut check = qtap_command();
+    check
+        .args(["check", "--json", "--keylog"])
+        .arg(&keys)
+        .arg("--")
+        .arg(client.get_program())
+        .args(client.get_args());
+    let finished = run_ok(&mut check);
+    assert!(finished.errors().contains("can decrypt"), "{}", finished.errors());
+    let text = std::fs::read_to_string(&keys).unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert_eq!(std::fs::metadata(&keys).unwrap().mode() & 0o777, 0o600);
 }
 
 #[test]

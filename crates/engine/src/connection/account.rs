@@ -1,13 +1,14 @@
 //! A connection in the account of its process.
 
 use qtap_capture::{Closed, Direction, Loss, Verdict};
+use qtap_tls::Unreadable;
 
 use super::wire::{Reading as Source, TlsWire, Wire};
 use super::{Connection, index, side_of};
 use crate::account::{Entry, ProcessKey, Reading};
 use crate::context::Context;
 use crate::reassembly::Reassembler;
-use crate::{HealthStatus, TlsSource};
+use crate::{HealthStatus, KeyOutcome, TlsSource};
 
 /// Bytes of a record that are not the application's: header, nonce, content type, tag (at most).
 const RECORD_OVERHEAD: u64 = 5 + 24;
@@ -179,13 +180,15 @@ impl Connection {
             return;
         };
         let outcome = if tls.session.has_exported() {
-            crate::KeyOutcome::Told
+            KeyOutcome::Told
         } else if facts.joined_midstream {
-            crate::KeyOutcome::Midstream
-        } else if tls.reading == Source::Calls && tls.tally.unreadable.is_none() {
-            crate::KeyOutcome::Calls
+            KeyOutcome::Midstream
+        } else if matches!(tls.tally.unreadable, Some(Unreadable::CipherSuite(_))) {
+            KeyOutcome::Unproven
+        } else if tls.reading == Source::Calls {
+            KeyOutcome::Calls
         } else {
-            crate::KeyOutcome::NoSecret
+            KeyOutcome::NoSecret
         };
         cx.host.keys_of_connection(outcome);
     }

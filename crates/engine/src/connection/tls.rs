@@ -169,7 +169,7 @@ impl Connection {
         let Wire::Tls(tls) = &mut self.wire else {
             return false;
         };
-        if tls.reading != Reading::Secrets {
+        if tls.reading != Reading::Secrets && !tls.session.seeks_export() {
             return false;
         }
         let mut events = Vec::new();
@@ -189,7 +189,8 @@ impl Connection {
 
     /// Whether a secret may still be wanted.
     pub(crate) fn wants_secrets(&self) -> bool {
-        matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Secrets && tls.tally.unreadable.is_none())
+        let Wire::Tls(tls) = &self.wire else { return false };
+        (tls.reading == Reading::Secrets && tls.tally.unreadable.is_none()) || tls.session.seeks_export()
     }
 
     /// Whether the secrets that wait in the pool are worth a trial after bytes of it: until it has all it can ever need, and

@@ -38,6 +38,7 @@ pub(crate) struct KeyLogGauges {
     lost_error: Counter,
     told: Counter,
     midstream: Counter,
+    unproven: Counter,
     calls: Counter,
     no_secret: Counter,
     error: Mutex<Option<String>>,
@@ -52,8 +53,9 @@ impl KeyLogGauges {
         ]
     }
 
-    fn without(&self) -> [(&'static str, u64); 3] {
+    fn without(&self) -> [(&'static str, u64); 4] {
         [
+            ("cipher_suite_not_opened", self.unproven.get()),
             ("joined_midstream", self.midstream.get()),
             ("read_by_calls", self.calls.get()),
             ("no_secret_seen", self.no_secret.get()),
@@ -62,16 +64,18 @@ impl KeyLogGauges {
 
     /// For the status.
     pub(crate) fn report(&self) -> KeyLogReport {
-        let nonzero = |counts: [(&'static str, u64); 3]| -> BTreeMap<String, u64> {
-            let counts = counts.into_iter().filter(|(_, count)| *count > 0);
-            counts.map(|(reason, count)| (reason.to_owned(), count)).collect()
+        let nonzero = |counts: &[(&'static str, u64)]| -> BTreeMap<String, u64> {
+            let counts = counts.iter().filter(|(_, count)| *count > 0);
+            counts
+                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                .collect()
         };
         KeyLogReport {
             file: self.path.display().to_string(),
             lines: self.lines.get(),
             connections: self.told.get(),
-            connections_without: nonzero(self.without()),
-            lost: nonzero(self.lost()),
+            connections_without: nonzero(&self.without()),
+            lost: nonzero(&self.lost()),
             error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -131,6 +135,7 @@ impl KeyLogSink {
         let count = match outcome {
             KeyOutcome::Told => &self.gauges.told,
             KeyOutcome::Midstream => &self.gauges.midstream,
+            KeyOutcome::Unproven => &self.gauges.unproven,
             KeyOutcome::Calls => &self.gauges.calls,
             KeyOutcome::NoSecret => &self.gauges.no_secret,
         };
