@@ -7,6 +7,7 @@ mod judge;
 mod report;
 mod request;
 mod table;
+mod words;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

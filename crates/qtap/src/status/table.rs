@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::report::{KeyLogReport, ProcessReport, ReasonReport, Report, State};
+use super::words::{duration, percent, shorten, shorten_path, size};
 
 /// Columns of text that stay readable, on a wide terminal too.
 const WIDEST: usize = 132;
@@ -379,66 +380,6 @@ fn notes(text: &mut String, report: &Report, hidden: usize, look: Look) {
     }
     for note in notes {
         wrapped(text, "", "  ", &note, look);
-    }
-}
-
-fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
-}
-
-/// The end of a path tells more than its beginning.
-fn shorten_path(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().skip(length - width.saturating_sub(1)).collect();
-    format!("…{kept}")
-}
-
-/// In powers of 1024, three digits or four.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut units = UNITS.into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for next in units {
-        if value < 1023.5 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if value < 9.95 {
-        format!("{value:.1} {unit}")
-    } else {
-        format!("{value:.0} {unit}")
-    }
-}
-
-/// Rounded down to a tenth: 100 % is every byte.
-fn percent(coverage: f64) -> String {
-    let permille = (coverage * 1000.0).round().clamp(0.0, 1000.0);
-    if permille >= 1000.0 {
-        "100 %".to_owned()
-    } else {
-        format!("{:.1} %", permille / 10.0)
-    }
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -306,21 +306,3 @@ fn what_is_missing_from_the_report_is_said() {
         assert!(text.contains(said), "{said}: {text}");
     }
 }
-
-#[test]
-fn sizes_have_two_digits_or_more() {
-    for (bytes, expected) in [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 kB"),
-        (10_239, "10 kB"),
-        (1_048_575, "1.0 MB"),
-        (5 << 30, "5.0 GB"),
-        (u64::MAX, "16384 PB"),
-    ] {
-        assert_eq!(size(bytes), expected);
-    }
-    assert_eq!(percent(0.9999), "100 %");
-    assert_eq!(percent(0.999), "99.9 %");
-    assert_eq!(percent(0.0), "0.0 %");
-}
