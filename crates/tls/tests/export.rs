@@ -4,7 +4,8 @@
 mod common;
 
 use common::{Pair, Recording, SUITES, talk};
-use qtap_tls::{Event, Label, Limits, OwnSecret, Secret, Session, Time};
+use qtap_tls::{Event, Label, Limits, OwnSecret, Secret, Session, Side, Time};
+use rustls::crypto::ring::cipher_suite;
 
 /// Bytes first, then the secrets, then the bytes that are left; what was told as own.
 fn exported(recording: &Recording, secrets: &[Secret], first: usize) -> (Session, Vec<OwnSecret>) {
@@ -140,5 +141,27 @@ fn every_byte_of_a_connection_that_is_read_whole_counts_as_read() {
             unread.read_bytes() > 0 && unread.read_bytes() < on_the_wire as u64 / 2,
             "{suite:?}"
         );
+    }
+}
+
+/// No record can prove it, so only the client random does.
+#[test]
+fn a_suite_that_cannot_be_opened_is_told_by_the_client_random_alone() {
+    let mut recording = Pair::new(cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256).run(&talk());
+    let first = recording.wire.iter_mut().find(|(side, _)| *side == Side::Server);
+    let hello = &mut first.unwrap().1;
+    // Header 5, message 4, version 2, random 32, the session id behind its length.
+    let at = 44 + usize::from(hello[43]);
+    assert_eq!(hello[at..at + 2], [0xc0, 0x2b]);
+    // TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA.
+    hello[at..at + 2].copy_from_slice(&[0xc0, 0x09]);
+    let all = recording.wire.len();
+    for first in [0, all] {
+        let (session, own) = exported(&recording, &recording.secrets, first);
+        assert_eq!(labels(&own), ["CLIENT_RANDOM"], "{first}");
+        assert!(session.has_exported() && !session.seeks_export());
+        let (session, own) = exported(&recording, &without_randoms(&recording), first);
+        assert_eq!(own, [], "{first}");
+        assert!(!session.has_exported() && session.seeks_export());
     }
 }
