@@ -43,6 +43,7 @@ union event_types {
 	enum counter counter;
 	enum direction_setting direction_setting;
 	enum shed_setting shed_setting;
+	enum connection_state connection_state;
 	struct event_opened opened;
 	struct event_closed closed;
 	struct event_data data;

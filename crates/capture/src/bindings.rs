@@ -18,10 +18,10 @@ mod skeleton {
 }
 
 pub(crate) use skeleton::types::{
-    call, connection, counter, direction, direction_setting, event_closed, event_data, event_exec,
-    event_exited, event_forked, event_kind, event_mapped, event_misfit, event_opened, event_secret_head,
-    event_trace, layer, loss, misfit, role, secret_label, settings, shed_setting, trace_message,
-    trace_module, verdict,
+    call, connection, connection_state, counter, direction, direction_setting, event_closed, event_data,
+    event_exec, event_exited, event_forked, event_kind, event_mapped, event_misfit, event_opened,
+    event_secret_head, event_trace, layer, loss, misfit, role, secret_label, settings, shed_setting,
+    trace_message, trace_module, verdict,
 };
 
 /// For Linux 5.12 and newer.

@@ -14,7 +14,7 @@ use crate::programs::LoadedPrograms;
 use crate::ring::Positions;
 use crate::shared::SharedMemory;
 use crate::{
-    ConnectionId, DirectionFilter, Error, KernelTime, Living, Pid, ProcessVerdict, Settings, Shed,
+    Census, ConnectionId, DirectionFilter, Error, KernelTime, Living, Pid, ProcessVerdict, Settings, Shed,
     TraceModule, Verdict,
 };
 
@@ -206,6 +206,11 @@ impl Control {
             ids.extend(id.map(ConnectionId));
         }
         Ok(Living { time, ids })
+    }
+
+    /// How far each connection is, and how many are left out for which process. Two system calls for each.
+    pub fn census(&self) -> Result<Census, Error> {
+        crate::census::take(&self.inner.connections)
     }
 
     /// Everything the kernel side counted since it was loaded, and how many bytes of each ring wait to be read. One system call

@@ -35,6 +35,7 @@
 mod arena;
 mod bindings;
 mod capture;
+mod census;
 #[cfg(any(test, fuzzing))]
 mod checks;
 mod clock;
@@ -66,6 +67,7 @@ pub fn check_record(record: &[u8]) {
 }
 
 pub use capture::Capture;
+pub use census::Census;
 pub use clock::{cpu_time, now};
 pub use control::Control;
 pub use counters::Counters;

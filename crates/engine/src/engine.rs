@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use qtap_capture::{ConnectionId, Event, KernelTime, ThreadId, can_return_from_background};
 
+use crate::account::survey::{self, Question, Surveyor};
 use crate::lane::Lane;
 use crate::pace::{Pace, Reached};
 use crate::queue::{self, Outlet};
@@ -30,6 +31,7 @@ pub type Clock = Arc<dyn Fn() -> KernelTime + Send + Sync>;
 /// The running engine: hands events to the worker of their connection and never blocks.
 pub struct Engine {
     lanes: Vec<Lane>,
+    surveyor: Surveyor,
     stats: Arc<Stats>,
     queued_bytes: Arc<AtomicU64>,
     queue_limit: u64,
@@ -52,13 +54,17 @@ impl Engine {
             .inspect_err(|error| tracing::debug!(%error, "workers compete for the processors at all times"))
             .is_ok();
         let mut lanes = Vec::with_capacity(consumers.len());
+        let mut inboxes = Vec::with_capacity(consumers.len());
         for (number, consumer) in consumers.into_iter().enumerate() {
             let (queue, events) = queue::queue(&shared.stats);
+            let (inbox, questions) = survey::inbox();
+            inboxes.push(inbox);
             let name = format!("qtap-engine-{number}");
             let reached = Arc::new(Reached::default());
             let work = Loop {
                 worker: Worker::new(shared.clone(), consumer),
                 events,
+                questions,
                 clock: Arc::clone(clock),
                 stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
@@ -79,11 +85,18 @@ impl Engine {
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
             lanes,
+            surveyor: Surveyor::new(inboxes),
             stats: Arc::clone(&shared.stats),
             queued_bytes,
             queue_limit,
             stop,
         })
+    }
+
+    /// Asks its workers what they see of each process.
+    #[must_use]
+    pub fn surveyor(&self) -> Surveyor {
+        self.surveyor.clone()
     }
 
     /// Sees to it that workers which are behind get their share of the processors, and the others leave it to the programs that
@@ -195,6 +208,7 @@ fn lane_of(lanes: &mut [Lane], id: ConnectionId) -> Option<&mut Lane> {
 struct Loop {
     worker: Worker,
     events: Outlet,
+    questions: Receiver<Question>,
     clock: Clock,
     stop: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
@@ -211,11 +225,20 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.answer();
             if self.stop.load(Ordering::Acquire) && self.events.is_empty() {
                 break;
             }
         }
         self.worker.shut_down((self.clock)());
+    }
+
+    fn answer(&mut self) {
+        while let Ok(question) = self.questions.try_recv() {
+            let answer = self.worker.survey(&question.positions, self.now());
+            // Who asked may have lost patience.
+            let _ = question.answer.try_send(answer);
+        }
     }
 
     fn until(&self, next: KernelTime) -> Duration {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use qtap_capture::{ConnectionId, KernelTime, Pid, Verdict};
 use qtap_process::Process;
+use qtap_tls::OwnSecret;
 
 use crate::ReasonCode;
 
@@ -54,6 +55,22 @@ pub struct ProcessTls {
     pub problem: Option<(ReasonCode, String)>,
 }
 
+/// Whether a key log opens a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyOutcome {
+    /// Its secrets were told.
+    Told,
+    /// It is older than the capture, and so are its secrets.
+    Midstream,
+    /// Its cipher suite cannot be opened here, so that no record could prove a secret, and its library does not tell the client
+    /// random with the secret.
+    Unproven,
+    /// Its plaintext comes from calls, which show no secrets.
+    Calls,
+    /// No secret of it was seen.
+    NoSecret,
+}
+
 /// The agent around the engine. Every method returns at once; none may block a worker.
 pub trait Host: Send + Sync {
     /// How many process events were handed on so far.
@@ -79,4 +96,10 @@ pub trait Host: Send + Sync {
 
     /// That connection is over.
     fn calls_done(&self, pid: Pid);
+
+    /// A secret proved to be a connection's own; only with [`crate::Settings::export_secrets`].
+    fn own_secret(&self, _own: &OwnSecret) {}
+
+    /// What became of the secrets of a TLS connection that is over; only with [`crate::Settings::export_secrets`].
+    fn keys_of_connection(&self, _outcome: KeyOutcome) {}
 }

@@ -4,6 +4,7 @@
 //! their [`Health`]. Each connection lives on one worker, so nothing here takes a lock.
 #![forbid(unsafe_code)]
 
+mod account;
 mod address;
 mod application;
 mod assembler;
@@ -30,12 +31,14 @@ mod stats;
 mod transaction;
 mod worker;
 
+pub use account::survey::{Positions, Survey, Surveyor};
+pub use account::{Account, Problem, ProcessKey, Reading};
 pub use address::is_internal;
 pub use consumer::{Consumer, Interest};
 pub use engine::{Clock, Engine, StartError};
 pub use facts::{ConnectionFacts, DirectionLabel, TlsFacts, TlsSource};
 pub use health::{Check, CheckName, CheckState, Health, HealthStatus, Reason, ReasonCode};
-pub use host::{Exclusion, Host, ProcessLookup, ProcessTls};
+pub use host::{Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls};
 pub use id::IdSource;
 pub use load::{Breaker, Load, LoadLevel, Mean, Step, Usage};
 pub use settings::{Budget, Settings, TlsMode};

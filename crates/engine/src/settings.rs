@@ -20,6 +20,8 @@ pub enum TlsMode {
 pub struct Settings {
     /// `tap.tls.source`.
     pub tls: TlsMode,
+    /// Secrets are told to the host when they prove to be a connection's own: for a key log.
+    pub export_secrets: bool,
     /// `tap.limits.memory`: bytes of payload held at a time, all workers together.
     pub memory: u64,
     /// Unparsed bytes held for one connection (P-L4).
@@ -54,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             tls: TlsMode::Auto,
+            export_secrets: false,
             memory: 256 << 20,
             connection_bytes: 4 << 20,
             process_wait: Duration::from_secs(5),

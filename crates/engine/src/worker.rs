@@ -7,6 +7,8 @@ use qtap_capture::{
     ConnectionId, Data, Event, KernelTime, Layer, Living, Pid, TlsSecret, Unattributed, WallClock,
 };
 
+use crate::account::Accounts;
+use crate::account::survey::{Positions, Survey};
 use crate::connection::{Connection, Life};
 use crate::context::Context;
 use crate::early::EarlyCalls;
@@ -64,6 +66,8 @@ pub struct Worker {
     held: usize,
     /// The same, as charged to the budget.
     charged: usize,
+    /// Connections that ended lately, by process.
+    accounts: Accounts,
 }
 
 impl Worker {
@@ -82,6 +86,7 @@ impl Worker {
             next_sweep: KernelTime(0),
             held: 0,
             charged: 0,
+            accounts: Accounts::default(),
         }
     }
 
@@ -123,6 +128,7 @@ impl Worker {
             self.next_sweep = KernelTime(now.0 + SWEEP_NS);
             self.shared.stats.secrets_expired.add(self.secrets.expire(now));
             self.shared.stats.lost_unattributed.add(self.early.expire(now));
+            self.accounts.rotate(now);
             self.balance(now);
         }
         while let Some(&(deadline, id)) = self.timers.first() {
@@ -140,6 +146,24 @@ impl Worker {
             }
         }
         None
+    }
+
+    /// The processes of all its connections, with the kernel side's `positions` of those that are open. Some microseconds for
+    /// each open connection.
+    #[must_use]
+    pub fn survey(&mut self, positions: &Positions, now: KernelTime) -> Survey {
+        let mut accounts = self.accounts.sum();
+        let cx = context(&self.shared, self.consumer.as_mut(), now);
+        for (id, connection) in &self.connections {
+            if let Some(entry) = connection.entry(positions.get(id).copied(), &cx) {
+                accounts.entry(entry.key).or_default().add(entry, true);
+            }
+        }
+        Survey {
+            accounts,
+            left_out: self.accounts.left_out(),
+            silent_workers: 0,
+        }
     }
 
     /// Charges what is held to the budget of all workers. Beyond it, the connections that hold most give up what they hold
@@ -353,6 +377,10 @@ impl Worker {
         self.held = self.held + held - std::mem::replace(&mut connection.counted, held);
         if life == Life::Ended {
             connection.release(&cx);
+            connection.tell_of_keys(&cx);
+            if let Some(entry) = connection.entry(None, &cx) {
+                self.accounts.end(entry);
+            }
             self.forget(id);
             return false;
         }

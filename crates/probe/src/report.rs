@@ -129,6 +129,13 @@ impl Implementations {
         self.read(|shared| shared.processes.get(&pid).cloned())
     }
 
+    /// Every process that has TLS code, those that ended a moment ago included, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Pid, Arc<ProcessTls>)> {
+        let copy = |(pid, found): (&Pid, &Arc<ProcessTls>)| (*pid, Arc::clone(found));
+        self.read(|shared| shared.processes.iter().map(copy).collect())
+    }
+
     /// The figures now.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -76,7 +76,7 @@ fn render(connection: &ConnectionEvent, colour: bool) -> String {
 }
 
 /// Names come from the network: nothing in them may act on the terminal.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     text.chars()
         .flat_map(|char| {
             if char.is_control() {

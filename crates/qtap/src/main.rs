@@ -7,12 +7,14 @@ mod agent;
 mod check;
 mod cli;
 mod console;
+mod control;
 mod doctor;
+mod keylog;
 mod logging;
 mod privileges;
-mod reload;
 mod run;
 mod signals;
+mod status;
 
 use std::process::ExitCode;
 
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
     }
     let (outcome, could_not_run) = match invocation.action {
         Action::Run => (run::run(&settings), ExitCode::FAILURE),
-        Action::ReloadConfig { pid } => (reload::request(&settings.data_dir, pid), ExitCode::FAILURE),
+        Action::ReloadConfig { pid } => (control::reload(&settings.data_dir, pid), ExitCode::FAILURE),
+        Action::Status(request) => (status::run(&settings.data_dir, &request), ExitCode::from(2)),
         Action::Check(request) => (check::run(&settings, &request), ExitCode::from(2)),
         Action::Doctor { json } => (doctor::run(json, settings.keep_privileges), ExitCode::from(2)),
         Action::Validate(_) | Action::Man(_) | Action::Completions(_) => {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use qtap_config::{Config, ConfigFile, Diagnostics, Direction};
+use qtap_config::{Config, ConfigFile, Diagnostics, Direction, TlsSource};
 use qtap_engine::Consumer;
 use qtap_plugin::{Context, Deployment, Generation, LineSink, Metrics, Stacks, Terminal};
 use qtap_server::Server;
@@ -16,9 +16,11 @@ use qtap_store::{Output, OutputLimits};
 use crate::agent::{Agent, AgentOptions, AgentState, ReloadCounters, Scope, worker_count};
 use crate::cli::{ConfigSource, Settings};
 use crate::console::ConsoleVerdicts;
+use crate::control::{self, ControlSocket};
+use crate::keylog::{KeyLog, KeyLogFile};
 use crate::privileges::{Confinement, Role};
-use crate::reload::{self, ReloadSocket};
 use crate::signals::{Request, SignalInbox};
+use crate::status::StatusSource;
 
 /// How often the configuration file and the system's clock are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -88,7 +90,8 @@ impl ContextSource {
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let (file, config) = load(&settings.config)?;
     // Its parent may be a folder in which only a privileged process can make one.
-    let folder = reload::own_folder(&settings.data_dir);
+    let folder = control::own_folder(&settings.data_dir);
+    let key_file = settings.key_log.as_deref().map(KeyLogFile::open).transpose()?;
     let role = Role::Agent {
         port: settings.listen.port(),
     };
@@ -123,16 +126,33 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         (0..worker_count()).map(|_| Box::new(Stacks::new(Arc::clone(&deployment))) as Box<dyn Consumer>);
     let consumers = consumers.collect();
     let socket = folder
-        .and_then(|()| ReloadSocket::open(&settings.data_dir))
-        .map_err(|error| tracing::warn!("`qtap reload-config` will not work: {error:#}"))
+        .and_then(|()| ControlSocket::open(&settings.data_dir))
+        .map_err(|error| tracing::warn!("`qtap reload-config` and `qtap status` will not work: {error:#}"))
         .ok();
+    let key_log = (key_file.zip(settings.key_log.as_deref()))
+        .map(|(file, path)| KeyLog::start(file, path))
+        .transpose()?;
+    if key_log.is_some() && config.tap.tls_source == TlsSource::Calls {
+        tracing::warn!("--keylog: with tap.tls.source: calls no secrets are seen, and the file stays empty");
+    }
     let agent = Agent::start(AgentOptions {
         config: config.clone(),
         scope: Scope::Host,
         tls_probes: settings.tls_probes.clone(),
         trace: settings.trace.clone(),
         consumers,
+        key_log: key_log.as_ref().map(KeyLog::sink),
     })?;
+    let key_gauges = key_log.as_ref().map(KeyLog::gauges);
+    let status = Arc::new(StatusSource::new(
+        agent.gauges().clone(),
+        config.tap.tls_source,
+        key_gauges.clone(),
+    ));
+    if let Some(socket) = &socket {
+        let status = Arc::clone(&status);
+        socket.provide_status(Box::new(move || status.json()));
+    }
     let reloads = Arc::new(ReloadCounters::default());
     let stopping = Arc::new(AtomicBool::new(false));
     let state = AgentState {
@@ -141,6 +161,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         output: output.clone(),
         reloads: Arc::clone(&reloads),
         stopping: Arc::clone(&stopping),
+        key_log: key_gauges,
+        status,
     };
     let server = Server::start(settings.listen, Arc::new(state)).context("cannot start the status server")?;
     confinement.finish();
@@ -161,6 +183,9 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping");
     stopping.store(true, Ordering::Relaxed);
     running.agent.stop();
+    if let Some(key_log) = key_log {
+        key_log.stop();
+    }
     if !output.flush(FLUSH) {
         tracing::warn!(
             seconds = FLUSH.as_secs(),
@@ -172,7 +197,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ReloadSocket>) {
+fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ControlSocket>) {
     let started = Instant::now();
     let mut silence_told = false;
     loop {
@@ -183,7 +208,7 @@ fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ReloadSoc
             }
             None => {}
         }
-        if let Some(request) = socket.and_then(ReloadSocket::next) {
+        if let Some(request) = socket.and_then(ControlSocket::next) {
             request.answer(running.reload("reload-config"));
         }
         if running.look_is_due() {

@@ -1,7 +1,8 @@
 //! Health and metrics over HTTP.
 //!
 //! In: a [`State`] that the binary implements. Out: `/readyz`, `/healthz`, `/metrics` (what the traffic looks like)
-//! and `/system/metrics` (what the agent itself counts), both in the OpenMetrics text format. The server has one
+//! and `/system/metrics` (what the agent itself counts), both in the OpenMetrics text format, and `/status` (how each process is
+//! read), JSON. The server has one
 //! thread of its own; no client can hold it: one request a connection, a bound on connections, and time limits on
 //! the head and on the whole.
 //!

@@ -13,6 +13,7 @@ use crate::{Readiness, Samples, State};
 
 /// OpenMetrics 1.0, "Content Type".
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The agent and what the server counts of itself.
@@ -33,6 +34,7 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/readyz", get(ready))
         .route("/healthz", get(healthy))
+        .route("/status", get(status))
         .route("/metrics", get(product_metrics))
         .route("/system/metrics", get(system_metrics))
         .fallback(not_found)
@@ -56,6 +58,19 @@ fn answer(context: &Context, readiness: &Readiness, word: &str) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, [(header::CONTENT_TYPE, TEXT)], readiness.to_text(word)).into_response()
+}
+
+async fn status(Extract(context): Extract<Arc<Context>>) -> Response {
+    context.counters.requests.fetch_add(1, Ordering::Relaxed);
+    let state = Arc::clone(&context.state);
+    match tokio::task::spawn_blocking(move || state.status()).await {
+        Ok(Some(text)) => ([(header::CONTENT_TYPE, JSON)], text.to_string()).into_response(),
+        Ok(None) => not_found().await.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot make the status report");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 async fn product_metrics(Extract(context): Extract<Arc<Context>>) -> Response {
@@ -135,7 +150,7 @@ fn build_info(samples: &mut Samples) {
 async fn not_found() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,
-        "not found; there are /readyz, /healthz, /metrics and /system/metrics\n",
+        "not found; there are /readyz, /healthz, /status, /metrics and /system/metrics\n",
     )
 }
 

@@ -1,5 +1,7 @@
 //! What the server asks the agent.
 
+use std::sync::Arc;
+
 use crate::Samples;
 
 /// Source of everything the server tells. Called on the server's thread: must not block.
@@ -14,6 +16,11 @@ pub trait State: Send + Sync + 'static {
 
     /// Everything the rooms count, for `/system/metrics`.
     fn samples(&self, out: &mut Samples);
+
+    /// How each process is read, as JSON, for `/status`. May block: it is called on a thread of its own.
+    fn status(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// What was seen of the traffic, for `/metrics`.
     fn product_samples(&self, _out: &mut Samples) {}

@@ -23,6 +23,14 @@ impl State for Agent {
             .require(true, "never shown")
     }
 
+    fn status(&self) -> Option<Arc<str>> {
+        while self.stuck.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let is_known = self.attached.load(Ordering::Relaxed);
+        is_known.then(|| Arc::from("{\"processes\":[]}\n"))
+    }
+
     fn samples(&self, out: &mut Samples) {
         while self.stuck.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(10));
@@ -81,6 +89,25 @@ fn readiness_follows_the_agent_and_says_what_is_missing() {
     let (head, body) = get(server.address(), "/readyz");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert_eq!(body, "ready\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn the_status_is_json_and_holds_up_nobody() {
+    let (server, agent) = start();
+    let (head, body) = get(server.address(), "/status");
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    assert!(body.contains("/status"), "{body}");
+    agent.attached.store(true, Ordering::Relaxed);
+    agent.stuck.store(true, Ordering::Relaxed);
+    let address = server.address();
+    let asked = std::thread::spawn(move || get(address, "/status"));
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(get(address, "/readyz").1, "ready\n");
+    agent.stuck.store(false, Ordering::Relaxed);
+    let (head, body) = asked.join().unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert_eq!(body, "{\"processes\":[]}\n");
     server.stop().unwrap();
 }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use crate::keys::{Params, RecordKey};
 use crate::suite::Suite;
-use crate::{Label, Secret};
+use crate::{Label, OwnSecret, Secret};
 
 /// A secret and the keys made from it, derived once.
 pub(crate) struct Candidate {
     pub(crate) secret: Secret,
     /// A record authenticated under it, or it carries this connection's client random.
     pub(crate) own: bool,
+    /// It was told as own.
+    told: bool,
     tls13: Option<(Suite, Option<Arc<RecordKey>>)>,
     tls12: Option<(Params, Option<[Arc<RecordKey>; 2]>)>,
 }
@@ -72,6 +74,7 @@ impl Candidates {
         self.list.push_back(Candidate {
             secret: secret.clone(),
             own,
+            told: false,
             tls13: None,
             tls12: None,
         });
@@ -111,6 +114,24 @@ impl Candidates {
     pub(crate) fn drop_strangers(&mut self) {
         self.list
             .retain(|candidate| candidate.own || candidate.secret.client_random.is_none());
+    }
+
+    /// Own ones that were not told so far, each with the client random of its handshake. That is `random`, the session's: one that
+    /// opened a record may come from the handshake that a session of TLS 1.2 was resumed from, whose random is another.
+    pub(crate) fn take_own(&mut self, random: Option<&[u8; 32]>) -> Vec<OwnSecret> {
+        let fresh = self
+            .list
+            .iter_mut()
+            .filter(|candidate| candidate.own && !candidate.told);
+        let owned = fresh.filter_map(|candidate| {
+            let client_random = random.copied().or(candidate.secret.client_random)?;
+            candidate.told = true;
+            Some(OwnSecret {
+                secret: candidate.secret.clone(),
+                client_random,
+            })
+        });
+        owned.collect()
     }
 
     /// Wipes everything.

@@ -3,7 +3,16 @@
 use bytes::Bytes;
 
 use crate::hello::{ClientHello, ServerHello};
-use crate::{Side, Time};
+use crate::{Secret, Side, Time};
+
+/// A secret that is known to be a session's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// Client random of its handshake, by which a key log names it.
+    pub client_random: [u8; 32],
+}
 
 /// Why plaintext is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +75,8 @@ pub enum Event {
         /// When.
         time: Time,
     },
+    /// A secret proved to be this session's own, told once for each. Only after [`crate::Session::export_secrets`].
+    Own(Box<OwnSecret>),
     /// A close_notify alert was read.
     CloseNotify {
         /// Sender.

@@ -110,6 +110,8 @@ pub(crate) struct Flow {
     pub(crate) lost: Option<Lost>,
     /// Wire length of the last record that opened.
     pub(crate) last_wire: u64,
+    /// Wire bytes of all records whose content was read, those in the clear among them.
+    pub(crate) read_wire: u64,
     pub(crate) bound: bool,
 }
 
@@ -128,6 +130,7 @@ impl Flow {
             ahead_tried: (0, 0),
             lost: None,
             last_wire: 0,
+            read_wire: 0,
             bound: false,
         }
     }
@@ -228,6 +231,7 @@ impl Flow {
     fn record(&mut self, record: &Record, shared: &mut Shared, out: &mut Vec<Event>) -> Step {
         match self.protection(record.header, shared) {
             Protection::Clear => {
+                self.read_wire += record.header.wire_length() as u64;
                 self.contents(record.header.content, &record.body, record.time, shared, out);
                 Step::Done
             }
@@ -295,6 +299,7 @@ impl Flow {
         self.next = sequence.saturating_add(1);
         self.unsure = 0;
         self.last_wire = record.header.wire_length() as u64;
+        self.read_wire += self.last_wire;
         if !self.bound {
             self.bound = true;
             out.push(Event::Bound {

@@ -9,7 +9,7 @@ use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
 use crate::suite::Protocol;
-use crate::{Event, Secret, Side, Time, Unreadable};
+use crate::{Event, Label, OwnSecret, Secret, Side, Time, Unreadable};
 
 /// Bounds of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub struct Session {
     given_up: bool,
     /// Labels of which it has taken a secret that carries its client random, as bits.
     taken: u8,
+    export: bool,
+    /// Labels told as [`Event::Own`]: bits by their place in [`Label::ALL`].
+    told: u8,
+    /// Of flows that were given up, see [`Session::read_bytes`].
+    read_before: u64,
     shared: Shared,
     client: Flow,
     server: Flow,
@@ -67,6 +72,9 @@ impl Session {
             midstream,
             given_up: false,
             taken: 0,
+            export: false,
+            told: 0,
+            read_before: 0,
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
@@ -80,6 +88,34 @@ impl Session {
         }
     }
 
+    /// Tells secrets from now on as soon as they prove to be this session's own ([`Event::Own`]): for a key log.
+    pub fn export_secrets(&mut self) {
+        self.export = true;
+    }
+
+    /// Whether a secret that protects application data was told.
+    #[must_use]
+    pub fn has_exported(&self) -> bool {
+        [Label::ClientApplication, Label::ServerApplication, Label::Master]
+            .iter()
+            .any(|&label| self.told & bit(label) != 0)
+    }
+
+    /// Whether a secret is still of use for others, though not here: the cipher suite cannot be opened, and nothing was told.
+    #[must_use]
+    pub fn seeks_export(&self) -> bool {
+        self.export
+            && self.told == 0
+            && matches!(self.shared.unreadable, Some((Unreadable::CipherSuite(_), _)))
+    }
+
+    /// Bytes on the wire, headers included, of all records whose content was read so far, both directions together: those that
+    /// were opened, and those in the clear.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.read_before + self.client.read_wire + self.server.read_wire
+    }
+
     /// The next ciphertext bytes of `side`.
     pub fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) {
         if self.shared.unreadable.is_some() || data.is_empty() {
@@ -89,6 +125,7 @@ impl Session {
         flow.framer.bytes(data, time, &mut flow.queue);
         if self.looks_like_tls(side, time, out) {
             self.advance(time, out);
+            self.tell_secrets(out);
             self.forget_secrets();
         }
     }
@@ -103,6 +140,7 @@ impl Session {
         let flow = self.flow(side);
         flow.framer.gap(length, time, &mut flow.queue);
         self.advance(time, out);
+        self.tell_secrets(out);
     }
 
     /// A secret that the process of this connection derived. Returns whether it now is this session's own: it
@@ -112,7 +150,7 @@ impl Session {
     /// the next is the other end's.
     pub fn offer(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
         if self.shared.unreadable.is_some() {
-            return false;
+            return self.offer_for_export(secret, out);
         }
         let is_tls13 = self.shared.handshake.protocol() == Some(Protocol::Tls13);
         let mut is_anothers = false;
@@ -132,6 +170,10 @@ impl Session {
         }
         self.taken |= if own { label } else { 0 };
         if self.is_settled() {
+            if let (true, Some(client_random)) = (own, secret.client_random) {
+                // The handshake's, which is of use to other readers of the same bytes.
+                self.tell(secret.clone(), client_random, out);
+            }
             return own;
         }
         if self.shared.candidates.add(secret, own) {
@@ -144,8 +186,43 @@ impl Session {
             return false;
         }
         let is_own = self.shared.candidates.is_own(secret);
+        self.tell_secrets(out);
         self.forget_secrets();
         is_own
+    }
+
+    /// No record can prove it: only the client random does.
+    fn offer_for_export(&mut self, secret: &Secret, out: &mut Vec<Event>) -> bool {
+        let random = self.shared.handshake.client_random().copied();
+        match (random, secret.client_random) {
+            (Some(ours), Some(its)) if ours == its && self.seeks_export() => {
+                self.tell(secret.clone(), ours, out);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn tell_secrets(&mut self, out: &mut Vec<Event>) {
+        if !self.export || self.shared.candidates.is_empty() {
+            return;
+        }
+        let random = self.shared.handshake.client_random();
+        for own in self.shared.candidates.take_own(random) {
+            self.told |= bit(own.secret.label);
+            out.push(Event::Own(Box::new(own)));
+        }
+    }
+
+    /// Tells one that is no candidate any more, unless its kind was told.
+    fn tell(&mut self, secret: Secret, client_random: [u8; 32], out: &mut Vec<Event>) {
+        if self.export && self.told & bit(secret.label) == 0 {
+            self.told |= bit(secret.label);
+            out.push(Event::Own(Box::new(OwnSecret {
+                secret,
+                client_random,
+            })));
+        }
     }
 
     /// Wipes secrets that can be of no use any more, and the keys made from them.
@@ -160,6 +237,7 @@ impl Session {
     pub fn give_up(&mut self, time: Time, out: &mut Vec<Event>) {
         self.given_up = true;
         self.advance(time, out);
+        self.tell_secrets(out);
     }
 
     /// The connection is over: gives up as [`Session::give_up`] does, and reports losses after which no record was
@@ -300,10 +378,18 @@ impl Session {
 
     /// Tells once that nothing can be read, and lets go of everything.
     fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
+        self.tell_secrets(out);
+        self.read_before = self.read_bytes();
         self.shared.unreadable = Some((reason, time));
         self.shared.candidates.clear();
         self.client = Flow::new(Side::Client, &self.limits);
         self.server = Flow::new(Side::Server, &self.limits);
         out.push(Event::Unreadable(reason, time));
     }
+}
+
+/// Place of `label` in a set of labels.
+fn bit(label: Label) -> u8 {
+    let place = Label::ALL.iter().position(|&other| other == label);
+    place.map_or(0, |place| 1 << place)
 }

@@ -7,9 +7,10 @@ use qtap_protocol::{Side, Time};
 
 use super::wire::{Reading, Wire};
 use super::{Connection, Life, index, log, verdict};
-use crate::ConnectionReport;
 use crate::context::Context;
+use crate::host::ProcessTls;
 use crate::reassembly::Reassembler;
+use crate::{ConnectionReport, Health};
 
 impl Connection {
     /// After its end: finishes as soon as every record up to the last position was seen.
@@ -121,18 +122,9 @@ impl Connection {
         }
         let facts = (**facts).clone();
         let opened = self.opened.as_ref().map_or(cx.now, |opened| opened.time);
-        let health = verdict::Evidence {
-            facts: &facts,
-            tally: &self.tally,
-            wire: &self.wire,
-            app: &self.app,
-            exclusion: &self.exclusion,
-            opened,
-            closed,
-            process_tls: tls.as_ref(),
-            end_lost: self.end_lost,
-        }
-        .health();
+        let Some(health) = self.judge(closed, tls.as_ref(), cx) else {
+            return;
+        };
         let position = |streams: &[Reassembler; 2], direction| {
             streams.get(index(direction)).map_or(0, Reassembler::position)
         };
@@ -164,5 +156,29 @@ impl Connection {
         cx.stats.reports.add(1);
         log::report(&report, closed);
         cx.consumer.connection(&report);
+        if report.finalized {
+            self.judged = Some(Box::new(report.health));
+        }
+    }
+
+    /// The verdict as of now; `None` while its process is not known.
+    pub(super) fn judge(
+        &self,
+        closed: Option<&Closed>,
+        process_tls: Option<&ProcessTls>,
+        cx: &Context<'_>,
+    ) -> Option<Health> {
+        let evidence = verdict::Evidence {
+            facts: self.facts.as_deref()?,
+            tally: &self.tally,
+            wire: &self.wire,
+            app: &self.app,
+            exclusion: &self.exclusion,
+            opened: self.opened.as_ref().map_or(cx.now, |opened| opened.time),
+            closed,
+            process_tls,
+            end_lost: self.end_lost,
+        };
+        Some(evidence.health())
     }
 }

@@ -1,5 +1,6 @@
 //! One connection: from its records to plaintext, transactions and reports.
 
+mod account;
 mod end;
 mod gate;
 mod log;
@@ -14,11 +15,11 @@ use std::time::Duration;
 use qtap_capture::{Closed, ConnectionId, Data, Direction, KernelTime, Loss, Opened, Pid, Role, Verdict};
 use qtap_protocol::{Side, Time};
 
-use crate::ConnectionFacts;
 use crate::application::Application;
 use crate::context::Context;
 use crate::host::Exclusion;
 use crate::reassembly::Reassembler;
+use crate::{ConnectionFacts, Health};
 
 use gate::Backlog;
 use wire::{Sniffer, Wire};
@@ -37,6 +38,12 @@ pub(crate) struct Tally {
     backlog_dropped: u64,
     /// Bytes given up because all connections together held too much.
     given_up: u64,
+    /// Application bytes, by the side that sent them.
+    plaintext: [u64; 2],
+    /// Wire bytes that had passed unread when calls began to be read.
+    calls_base: u64,
+    /// Plaintext of calls that is missing.
+    calls_gap: u64,
 }
 
 impl Tally {
@@ -98,6 +105,8 @@ pub(crate) struct Connection {
     stopping: bool,
     /// The event of its end was lost.
     end_lost: bool,
+    /// The verdict of the last report.
+    judged: Option<Box<Health>>,
     /// Bytes held when the worker last counted them.
     pub(crate) counted: usize,
     /// The earliest wake-up that the worker has queued.
@@ -154,6 +163,7 @@ impl Connection {
             part: 0,
             stopping: false,
             end_lost: false,
+            judged: None,
             counted: 0,
             scheduled: None,
         }

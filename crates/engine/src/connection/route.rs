@@ -99,6 +99,10 @@ impl Connection {
         } else if !matches!(self.wire, Wire::Tls(_)) {
             return;
         }
+        match &piece {
+            Piece::Bytes { data, .. } => self.note_first_call(data.len() as u64),
+            Piece::Gap { length, .. } => self.tally.calls_gap += length,
+        }
         if let Some(tls) = self.facts.as_mut().and_then(|facts| facts.tls.as_mut()) {
             tls.source = Some(TlsSource::Calls);
         }
@@ -107,6 +111,9 @@ impl Connection {
     }
 
     pub(super) fn app_piece(&mut self, side: Side, piece: Plain, time: Time, cx: &mut Context<'_>) {
+        if let (Plain::Bytes(data), Some(count)) = (&piece, self.tally.plaintext.get_mut(side.index())) {
+            *count += data.len() as u64;
+        }
         if self.exclusion.http {
             return;
         }

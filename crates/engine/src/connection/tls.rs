@@ -27,7 +27,10 @@ impl Connection {
             TlsMode::Auto if midstream => Reading::Calls,
             TlsMode::Auto => Reading::Secrets,
         };
-        let session = Session::new(qtap_tls::Limits::default(), midstream);
+        let mut session = Session::new(qtap_tls::Limits::default(), midstream);
+        if cx.settings.export_secrets {
+            session.export_secrets();
+        }
         self.wire = Wire::Tls(Box::new(TlsWire::new(session, reading)));
         if midstream {
             self.app.restart(true, self.facts.as_deref_mut(), cx);
@@ -42,6 +45,9 @@ impl Connection {
             return;
         };
         let output = tls.digest(events, facts, cx.now);
+        for own in &output.own {
+            cx.host.own_secret(own);
+        }
         if output.hello {
             log::hello(facts);
         }
@@ -163,7 +169,7 @@ impl Connection {
         let Wire::Tls(tls) = &mut self.wire else {
             return false;
         };
-        if tls.reading != Reading::Secrets {
+        if tls.reading != Reading::Secrets && !tls.session.seeks_export() {
             return false;
         }
         let mut events = Vec::new();
@@ -183,7 +189,8 @@ impl Connection {
 
     /// Whether a secret may still be wanted.
     pub(crate) fn wants_secrets(&self) -> bool {
-        matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Secrets && tls.tally.unreadable.is_none())
+        let Wire::Tls(tls) = &self.wire else { return false };
+        (tls.reading == Reading::Secrets && tls.tally.unreadable.is_none()) || tls.session.seeks_export()
     }
 
     /// Whether the secrets that wait in the pool are worth a trial after bytes of it: until it has all it can ever need, and

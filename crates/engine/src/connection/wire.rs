@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use qtap_capture::KernelTime;
 use qtap_protocol::{Side, Time};
-use qtap_tls::{Event, GapReason, Session, Unreadable};
+use qtap_tls::{Event, GapReason, OwnSecret, Session, Unreadable};
 
 use crate::application::Plain;
 use crate::{ConnectionFacts, TlsFacts, TlsSource};
@@ -123,6 +123,8 @@ pub(super) struct TlsOutput {
     pub(super) hello: bool,
     pub(super) newly_bound: bool,
     pub(super) unreadable: Option<Unreadable>,
+    /// Secrets that proved to be its own, for the key log.
+    pub(super) own: Vec<OwnSecret>,
 }
 
 impl TlsWire {
@@ -218,6 +220,7 @@ impl TlsWire {
                 }
                 output.newly_bound = true;
             }
+            Event::Own(own) => output.own.push(*own),
             Event::CloseNotify { side, time } => output.ended.push((side, time)),
             Event::Unreadable(reason, _) => {
                 self.tally.unreadable = Some(reason);

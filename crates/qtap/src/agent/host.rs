@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use qtap_capture::{ConnectionId, Control, Pid, ProcessVerdict, Verdict};
 use qtap_config::{FilterLayer, Filters};
-use qtap_engine::{Counter, Exclusion, Host, ProcessLookup, ProcessTls, ReasonCode};
+use qtap_engine::{Counter, Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls, ReasonCode};
 use qtap_probe::{Implementations, Input};
 use qtap_process::{Decision, IgnoreReason, Layers, Process, Table, decide};
+use qtap_tls::OwnSecret;
 
 use super::queue::Inlet;
 use super::trace::Tracer;
+use crate::keylog::KeyLogSink;
 
 /// Which processes are looked at at all.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +76,7 @@ pub(crate) struct AgentHost {
     pub(crate) tracer: Tracer,
     /// Requests to the kernel or the tracker that could not be handed on.
     pub(crate) refused: Counter,
+    pub(crate) key_log: Option<KeyLogSink>,
 }
 
 impl AgentHost {
@@ -183,6 +186,18 @@ impl Host for AgentHost {
         *count += 1;
         if *count == 1 {
             self.ask(Input::NeedCalls(pid));
+        }
+    }
+
+    fn own_secret(&self, own: &OwnSecret) {
+        if let Some(key_log) = &self.key_log {
+            key_log.write(own);
+        }
+    }
+
+    fn keys_of_connection(&self, outcome: KeyOutcome) {
+        if let Some(key_log) = &self.key_log {
+            key_log.connection(outcome);
         }
     }
 

@@ -18,11 +18,14 @@ use anyhow::Context as _;
 use crossbeam_channel::bounded;
 use qtap_capture::{Capture, Control, DirectionFilter, GroupReport, KernelTime, Options, Pid, WallClock};
 use qtap_config::{Config, Direction, TlsSource};
-use qtap_engine::{Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, TlsMode};
+use qtap_engine::{
+    Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, Surveyor, TlsMode,
+};
 use qtap_probe::{Implementations, Input, Source, Tracker};
 use qtap_process::Table;
 
 use crate::cli::{TlsProbes, TraceQuery};
+use crate::keylog::KeyLogSink;
 use host::{AgentHost, Progress};
 use load::{LoadBreaker, LoadGauges};
 use queue::queue;
@@ -60,6 +63,8 @@ pub(crate) struct AgentOptions {
     pub(crate) trace: TraceQuery,
     /// One for each worker.
     pub(crate) consumers: Vec<Box<dyn Consumer>>,
+    /// Where secrets of connections go, if they are written at all.
+    pub(crate) key_log: Option<KeyLogSink>,
 }
 
 /// Counters and handles that outlive the start.
@@ -74,6 +79,7 @@ pub(crate) struct Gauges {
     pub(crate) host: Arc<AgentHost>,
     pub(crate) groups: Arc<Vec<GroupReport>>,
     pub(crate) load: Arc<LoadGauges>,
+    pub(crate) surveyor: Surveyor,
 }
 
 /// A running agent. Stop it with [`Agent::stop`]; when it is dropped instead, everything detaches but nothing is drained.
@@ -107,8 +113,10 @@ impl Agent {
             tls_probes,
             trace,
             consumers,
+            key_log,
         } = options;
         let own_pid = Pid(std::process::id());
+        let export_secrets = key_log.is_some();
         let mut capture = Capture::load(&kernel_options(&config, own_pid, !trace.is_empty()))
             .context("cannot load the kernel side")?;
         let control = capture.control();
@@ -156,12 +164,16 @@ impl Agent {
             callers: Mutex::new(HashMap::new()),
             tracer: Tracer::new(trace, control.clone(), table.clone()),
             refused: Counter::default(),
+            key_log,
         });
         for process in table.running() {
             host.judge(&process);
         }
 
-        let settings = engine_settings(&config);
+        let settings = Settings {
+            export_secrets,
+            ..engine_settings(&config)
+        };
         let wall_clock = WallClock::new(boot_time());
         let load = Arc::new(LoadGauges::new(config.tap.limits.cpu_percent));
         let shared = Shared {
@@ -175,6 +187,7 @@ impl Agent {
         };
         let clock: Clock = Arc::new(qtap_capture::now);
         let engine = Engine::start(&shared, &clock, consumers)?;
+        let surveyor = engine.surveyor();
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, probed) = bounded::<()>(1);
         let tracker = spawn("qtap-tracker", move || {
@@ -225,6 +238,7 @@ impl Agent {
             host,
             groups: Arc::new(groups),
             load,
+            surveyor,
         };
         Ok(Self {
             gauges,

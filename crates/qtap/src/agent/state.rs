@@ -9,6 +9,8 @@ use qtap_server::{Readiness, Samples, State};
 use qtap_store::Lost;
 
 use super::Gauges;
+use crate::keylog::KeyLogGauges;
+use crate::status::StatusSource;
 
 /// Loads of the configuration since the start.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub(crate) struct AgentState {
     pub(crate) output: qtap_store::Output,
     pub(crate) reloads: Arc<ReloadCounters>,
     pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) key_log: Option<Arc<KeyLogGauges>>,
+    pub(crate) status: Arc<StatusSource>,
 }
 
 impl State for AgentState {
@@ -37,6 +41,10 @@ impl State for AgentState {
         Readiness::default()
             .require(sockets, "the socket hooks are not attached")
             .require(!self.stopping.load(Ordering::Relaxed), "the agent is stopping")
+    }
+
+    fn status(&self) -> Option<Arc<str>> {
+        Some(self.status.json())
     }
 
     fn samples(&self, out: &mut Samples) {
@@ -59,6 +67,9 @@ impl State for AgentState {
         self.processes(out);
         self.plugins(out);
         self.stores(out);
+        if let Some(key_log) = &self.key_log {
+            key_log.samples(out);
+        }
         for (outcome, count) in [
             ("applied", &self.reloads.applied),
             ("unchanged", &self.reloads.unchanged),

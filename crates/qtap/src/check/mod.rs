@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::agent::{Agent, AgentOptions, Scope, worker_count};
 use crate::cli::{Check, CheckTarget, Settings};
+use crate::keylog::{KeyLog, KeyLogFile};
 use crate::privileges::{Confinement, Role};
 use crate::signals::{Request, SignalInbox};
 use checklist::Checklist;
@@ -45,6 +46,7 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         (None, CheckTarget::Pid(pid)) => Pid(*pid),
         (None, CheckTarget::Command { .. }) => bail!("the command was not started"),
     };
+    let key_file = settings.key_log.as_deref().map(KeyLogFile::open).transpose()?;
     // The command has the caller's privileges: it was started before this process gives up its own.
     let confinement = Confinement::begin(Role::Check, settings.keep_privileges);
     let signals = SignalInbox::install()?;
@@ -53,12 +55,16 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
     let consumers = (0..worker_count())
         .map(|_| Box::new(collector.clone()) as Box<dyn Consumer>)
         .collect();
+    let key_log = (key_file.zip(settings.key_log.as_deref()))
+        .map(|(file, path)| KeyLog::start(file, path))
+        .transpose()?;
     let agent = Agent::start(AgentOptions {
         config,
         scope: Scope::family(root),
         tls_probes: settings.tls_probes.clone(),
         trace: settings.trace.clone(),
         consumers,
+        key_log: key_log.as_ref().map(KeyLog::sink),
     })?;
     confinement.finish();
     let status = match &mut held {
@@ -71,6 +77,9 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         }
     };
     agent.stop();
+    if let Some(key_log) = key_log {
+        key_log.stop();
+    }
     let seen = collector.seen();
     if collector.dropped() > 0 {
         tracing::warn!(

@@ -65,6 +65,13 @@ pub(crate) struct CaptureArgs {
     )]
     pub(crate) status_listen: Option<String>,
 
+    /// Writes the secrets of captured TLS connections to this file, for Wireshark: whoever reads it can decrypt them.
+    ///
+    /// Lines of the NSS key log format are appended. The file is made with mode 0600; one that others may read, a link, or
+    /// what is no regular file is refused. There is no variable for it, so that no environment turns it on.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) keylog: Option<OsString>,
+
     /// For emergencies: neither drops capabilities nor filters system calls.
     #[arg(
         long,
@@ -183,6 +190,31 @@ pub(crate) enum Command {
         /// The agent to tell, if there are several.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
         pid: Option<u32>,
+    },
+
+    /// Asks the running agent how each process is read: TLS code, state, reason, remedy, and the share of bytes that was read.
+    ///
+    /// Exit code: 0 everything that passes is read, 1 of some process it is not or not all, 2 no agent answers.
+    Status {
+        /// Prints the report as JSON.
+        #[arg(long)]
+        json: bool,
+
+        /// Lists processes too that have TLS code and no connection so far.
+        #[arg(long)]
+        all: bool,
+
+        /// Only this process.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+        pid: Option<u32>,
+
+        /// The agent to ask, if there are several.
+        #[arg(
+            long,
+            value_name = "PID",
+            value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX))
+        )]
+        agent: Option<u32>,
     },
 
     /// Runs a command under capture and says of each of its connections whether the capture was healthy.

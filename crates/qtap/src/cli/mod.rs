@@ -40,6 +40,8 @@ pub(crate) enum Action {
         /// The agent; found if not given.
         pid: Option<u32>,
     },
+    /// `status`.
+    Status(Status),
     /// `check`.
     Check(Check),
     /// `doctor`.
@@ -51,6 +53,19 @@ pub(crate) enum Action {
     Man(Option<String>),
     /// `completions`.
     Completions(Shell),
+}
+
+/// `status`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Status {
+    /// As JSON.
+    pub(crate) json: bool,
+    /// Processes without a connection too.
+    pub(crate) all: bool,
+    /// Only this process.
+    pub(crate) pid: Option<u32>,
+    /// The agent; found if not given.
+    pub(crate) agent: Option<u32>,
 }
 
 /// `check`.
@@ -75,9 +90,9 @@ pub(crate) enum CheckTarget {
     Pid(u32),
 }
 
-/// Exit code of a usage error, but for `check` and `doctor`.
+/// Exit code of a usage error, but for `check`, `doctor` and `status`.
 const USAGE: u8 = 1;
-/// Exit code of `check` and `doctor` when they could not run (0 is healthy, 1 is not).
+/// Exit code of `check`, `doctor` and `status` when they could not run (0 is healthy, 1 is not).
 const COULD_NOT_RUN: u8 = 2;
 
 /// Reads the command line and the environment. What is wrong, and the answers to `--help` and `--version`, is printed;
@@ -111,6 +126,17 @@ fn action(command: Option<Command>) -> Action {
         None | Some(Command::Tap) => Action::Run,
         Some(Command::Validate { file }) => Action::Validate(file),
         Some(Command::ReloadConfig { pid }) => Action::ReloadConfig { pid },
+        Some(Command::Status {
+            json,
+            all,
+            pid,
+            agent,
+        }) => Action::Status(Status {
+            json,
+            all,
+            pid,
+            agent,
+        }),
         Some(Command::Check {
             json,
             timeout,
@@ -140,10 +166,11 @@ fn action(command: Option<Command>) -> Action {
 
 /// The first word that is a sub-command's name decides; a value that happens to be one costs only another code.
 fn usage_code(words: &[OsString]) -> u8 {
-    let command = words
-        .iter()
-        .skip(1)
-        .find(|word| *word == "--" || *word == "check" || *word == "doctor");
+    let command = words.iter().skip(1).find(|word| {
+        ["--", "check", "doctor", "status"]
+            .iter()
+            .any(|name| *word == name)
+    });
     if command.is_some_and(|word| word != "--") {
         COULD_NOT_RUN
     } else {
@@ -157,7 +184,11 @@ pub(crate) fn run_offline(action: &Action) -> Option<ExitCode> {
         Action::Validate(path) => Some(validate::run(path)),
         Action::Man(name) => Some(generate::man(name.as_deref())),
         Action::Completions(shell) => Some(generate::completions(*shell)),
-        Action::Run | Action::ReloadConfig { .. } | Action::Check(_) | Action::Doctor { .. } => None,
+        Action::Run
+        | Action::ReloadConfig { .. }
+        | Action::Status(_)
+        | Action::Check(_)
+        | Action::Doctor { .. } => None,
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) http_buffer_bytes: Option<u64>,
     /// Address of the HTTP server.
     pub(crate) listen: SocketAddr,
+    /// `--keylog`.
+    pub(crate) key_log: Option<PathBuf>,
     /// `--keep-privileges`.
     pub(crate) keep_privileges: bool,
     /// What was accepted but does not do what it says; to be logged at start.
@@ -160,6 +162,7 @@ impl Settings {
             tls_probes,
             http_buffer_bytes,
             listen,
+            key_log: capture.keylog.as_ref().map(PathBuf::from),
             keep_privileges,
             warnings: resolver.warnings,
         })

@@ -86,6 +86,14 @@ fn sub_commands_and_their_arguments() {
             timeout: seconds.map(Duration::from_secs),
         })
     };
+    let status = |every, pid, agent| {
+        Action::Status(Status {
+            json: every,
+            all: every,
+            pid,
+            agent,
+        })
+    };
     let cases = [
         ("tap", Action::Run),
         ("--config a tap", Action::Run),
@@ -104,6 +112,11 @@ fn sub_commands_and_their_arguments() {
         (
             "check --pid 7 --timeout 5",
             check(CheckTarget::Pid(7), false, Some(5)),
+        ),
+        ("status", status(false, None, None)),
+        (
+            "status --json --all --pid 7 --agent 8",
+            status(true, Some(7), Some(8)),
         ),
         ("doctor", Action::Doctor { json: false }),
         ("doctor --json", Action::Doctor { json: true }),
@@ -209,13 +222,14 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn usage_errors_of_check_and_doctor_have_their_own_code() {
+fn usage_errors_of_check_doctor_and_status_have_their_own_code() {
     let cases = [
         ("--nope", 1),
         ("validate", 1),
         ("check", 2),
         ("--log-level x check -- y", 2),
         ("doctor --nope", 2),
+        ("status --nope", 2),
         ("validate -- check", 1),
     ];
     for (line, expected) in cases {

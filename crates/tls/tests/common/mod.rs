@@ -327,6 +327,7 @@ impl Heard {
                 }
                 Event::Alpn(name, _) => heard.alpn.push(name.clone()),
                 Event::Bound { side, .. } => heard.bound[side.index()] += 1,
+                Event::Own(_) => {}
                 Event::CloseNotify { side, .. } => heard.closed[side.index()] += 1,
                 Event::ClientHello(..) => heard.client_hellos += 1,
                 Event::ServerHello(..) => heard.server_hellos += 1,

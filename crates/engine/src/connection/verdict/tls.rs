@@ -115,7 +115,8 @@ impl Evidence<'_> {
                 let detail = format!("no TLS library known to qtap was found in {exe}");
                 reasons.add(ReasonCode::TlsLibraryUnsupported, detail);
             }
-            Some(_) if self.facts.joined_midstream => {}
+            // A secret would not help.
+            Some(_) if self.facts.joined_midstream || wire.tally.unreadable.is_some() => {}
             Some(_) => self.secret_missing(reasons, "no secret of this connection was seen".to_owned()),
         }
         CheckState::Missing

@@ -1,13 +1,14 @@
-//! `qtap reload-config`: asks the running agent over a socket of its own and prints its answer.
+//! The control socket, by which `qtap reload-config` and `qtap status` ask the running agent.
 //!
 //! Each agent listens on `qtap-PID.sock` in its data folder, which only root may enter. A request is one line, the
-//! answer is text until the end; its first word is `ok` or `error`.
+//! answer is text until the end. That of a reload begins with `ok` or `error`; the status is JSON, or begins with `error`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 /// How long either end waits for the other.
 const PATIENCE: Duration = Duration::from_secs(15);
 const RELOAD: &str = "reload";
+/// Asks for the status.
+pub(crate) const STATUS: &str = "status";
+
+/// Makes the status report; may take some seconds.
+pub(crate) type StatusReport = Box<dyn Fn() -> Arc<str> + Send + Sync>;
 
 /// A request that waits for its answer.
 pub(crate) struct ReloadRequest {
@@ -31,12 +37,13 @@ impl ReloadRequest {
 }
 
 /// The agent's end. The socket goes with it.
-pub(crate) struct ReloadSocket {
+pub(crate) struct ControlSocket {
     path: PathBuf,
     requests: Receiver<ReloadRequest>,
+    status: Arc<OnceLock<StatusReport>>,
 }
 
-impl ReloadSocket {
+impl ControlSocket {
     /// Listens in `data_dir`, which is made if it is not there.
     ///
     /// # Errors
@@ -53,12 +60,28 @@ impl ReloadSocket {
         let listener =
             UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        let (sender, requests) = bounded(4);
+        let (reloads, requests) = bounded(4);
+        let status = Arc::new(OnceLock::new());
+        let asked = Asked {
+            reloads,
+            status: Arc::clone(&status),
+        };
         std::thread::Builder::new()
             .name("qtap-control".to_owned())
-            .spawn(move || serve(&listener, &sender))
+            .spawn(move || serve(&listener, &asked))
             .context("cannot start a thread")?;
-        Ok(Self { path, requests })
+        Ok(Self {
+            path,
+            requests,
+            status,
+        })
+    }
+
+    /// Answers requests for the status from now on. The first call counts.
+    pub(crate) fn provide_status(&self, report: StatusReport) {
+        if self.status.set(report).is_err() {
+            tracing::debug!("the status is provided already");
+        }
     }
 
     /// A request that waits, if there is one.
@@ -67,7 +90,7 @@ impl ReloadSocket {
     }
 }
 
-impl Drop for ReloadSocket {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "socket is not removed");
@@ -125,38 +148,67 @@ fn sockets(data_dir: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
         .collect())
 }
 
-fn serve(listener: &UnixListener, requests: &Sender<ReloadRequest>) {
+/// Whom a request goes to.
+struct Asked {
+    reloads: Sender<ReloadRequest>,
+    status: Arc<OnceLock<StatusReport>>,
+}
+
+fn serve(listener: &UnixListener, asked: &Asked) {
     for stream in listener.incoming() {
-        let served = stream.and_then(|stream| serve_one(stream, requests));
+        let served = stream.and_then(|stream| asked.serve_one(stream));
         if let Err(error) = served {
             tracing::debug!(%error, "control connection failed");
         }
     }
 }
 
-fn serve_one(mut stream: UnixStream, requests: &Sender<ReloadRequest>) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new((&stream).take(64)).read_line(&mut line)?;
-    if line.trim() != RELOAD {
-        return stream.write_all(b"error: unknown request\n");
+impl Asked {
+    fn serve_one(&self, mut stream: UnixStream) -> std::io::Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = String::new();
+        BufReader::new((&stream).take(64)).read_line(&mut line)?;
+        match line.trim() {
+            RELOAD => stream.write_all(self.reload().as_bytes()),
+            STATUS => match self.status.get() {
+                Some(report) => stream.write_all(report().as_bytes()),
+                None => stream.write_all(b"error: the agent is starting\n"),
+            },
+            _ => stream.write_all(b"error: unknown request\n"),
+        }
     }
-    let (answer, answered) = bounded(1);
-    if requests.try_send(ReloadRequest { answer }).is_err() {
-        return stream.write_all(b"error: the agent is busy with other reloads\n");
+
+    fn reload(&self) -> String {
+        let (answer, answered) = bounded(1);
+        if self.reloads.try_send(ReloadRequest { answer }).is_err() {
+            return "error: the agent is busy with other reloads\n".to_owned();
+        }
+        answered
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| "error: the agent did not answer in time\n".to_owned())
     }
-    let text = answered
-        .recv_timeout(PATIENCE)
-        .unwrap_or_else(|_| "error: the agent did not answer in time\n".to_owned());
-    stream.write_all(text.as_bytes())
 }
 
 /// `qtap reload-config`.
 ///
 /// # Errors
+/// As [`ask`].
+pub(crate) fn reload(data_dir: &Path, pid: Option<u32>) -> anyhow::Result<ExitCode> {
+    let answer = ask(data_dir, pid, RELOAD)?;
+    print!("{answer}");
+    Ok(if answer.starts_with("ok") {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Sends `request` to the agent `pid`, or to the only one there is, and returns its answer.
+///
+/// # Errors
 /// When there is no agent, or several and none was named, or it does not answer.
-pub(crate) fn request(data_dir: &Path, pid: Option<u32>) -> anyhow::Result<ExitCode> {
+pub(crate) fn ask(data_dir: &Path, pid: Option<u32>, request: &str) -> anyhow::Result<String> {
     let path = match pid {
         Some(pid) => data_dir.join(format!("qtap-{pid}.sock")),
         None => only_agent(data_dir)?,
@@ -168,17 +220,15 @@ pub(crate) fn request(data_dir: &Path, pid: Option<u32>) -> anyhow::Result<ExitC
         )
     })?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{RELOAD}\n").as_bytes())?;
+    stream.write_all(format!("{request}\n").as_bytes())?;
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
         .context("the agent did not answer")?;
-    print!("{answer}");
-    Ok(if answer.starts_with("ok") {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    if answer.is_empty() {
+        bail!("the agent ended before it answered");
+    }
+    Ok(answer)
 }
 
 /// The socket of the only agent that answers.
@@ -198,10 +248,7 @@ fn only_agent(data_dir: &Path) -> anyhow::Result<PathBuf> {
         [] => bail!("no agent is running with --data-dir {}", data_dir.display()),
         several => {
             let pids: Vec<String> = several.iter().map(|(pid, _)| pid.to_string()).collect();
-            bail!(
-                "several agents are running: name one with --pid ({})",
-                pids.join(", ")
-            )
+            bail!("several agents are running: name one ({})", pids.join(", "))
         }
     }
 }
@@ -216,19 +263,21 @@ mod tests {
         folder
     }
 
+    fn answer(path: &Path, request: &str) -> String {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     #[test]
     fn a_request_is_answered_with_the_agents_words() {
         let folder = scratch("answer");
-        let socket = ReloadSocket::open(&folder).unwrap();
+        let socket = ControlSocket::open(&folder).unwrap();
         let asker = std::thread::spawn({
             let path = socket.path.clone();
-            move || {
-                let mut stream = UnixStream::connect(path).unwrap();
-                stream.write_all(b"reload\n").unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).unwrap();
-                answer
-            }
+            move || answer(&path, "reload\n")
         });
         let request = std::iter::repeat_with(|| socket.next()).flatten().next().unwrap();
         request.answer("ok: done\n".to_owned());
@@ -239,11 +288,24 @@ mod tests {
     }
 
     #[test]
+    fn the_status_is_answered_without_the_main_thread_once_there_is_one() {
+        let folder = scratch("status");
+        let socket = ControlSocket::open(&folder).unwrap();
+        assert_eq!(answer(&socket.path, "status\n"), "error: the agent is starting\n");
+        socket.provide_status(Box::new(|| Arc::from("{}\n")));
+        assert_eq!(ask(&folder, None, STATUS).unwrap(), "{}\n");
+        assert_eq!(ask(&folder, Some(std::process::id()), STATUS).unwrap(), "{}\n");
+        assert_eq!(answer(&socket.path, "dance\n"), "error: unknown request\n");
+        drop(socket);
+        std::fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
     fn a_folder_that_others_may_write_is_refused() {
         let folder = scratch("writable");
         std::fs::create_dir(&folder).unwrap();
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(ReloadSocket::open(&folder).is_err());
+        assert!(ControlSocket::open(&folder).is_err());
         std::fs::remove_dir(&folder).unwrap();
     }
 
@@ -251,7 +313,7 @@ mod tests {
     fn without_an_agent_the_request_says_so() {
         let folder = scratch("none");
         assert!(
-            request(&folder, None)
+            ask(&folder, None, STATUS)
                 .unwrap_err()
                 .to_string()
                 .contains("no agent is running")
