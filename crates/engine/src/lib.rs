@@ -8,6 +8,7 @@ mod address;
 mod application;
 mod assembler;
 mod body;
+mod commands;
 mod connection;
 mod consumer;
 mod context;
@@ -29,6 +30,7 @@ mod transaction;
 mod worker;
 
 pub use address::is_internal;
+pub use commands::CommandTransaction;
 pub use consumer::{Consumer, Interest};
 pub use engine::{Clock, Engine, StartError};
 pub use facts::{ConnectionFacts, DirectionLabel, TlsFacts, TlsSource};
