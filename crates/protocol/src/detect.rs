@@ -11,6 +11,8 @@ pub enum Protocol {
     Http2,
     /// Redis serialisation protocol, versions 2 and 3: Redis, Valkey, KeyDB.
     Redis,
+    /// Protocol 3 of PostgreSQL, and what speaks it.
+    Postgres,
 }
 
 impl Protocol {
@@ -21,6 +23,7 @@ impl Protocol {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
             Self::Redis => "redis",
+            Self::Postgres => "postgres",
         }
     }
 }

@@ -17,9 +17,11 @@ mod head;
 pub mod http1;
 pub mod http2;
 mod parser;
+pub mod postgres;
 mod quality;
 pub mod redis;
 mod registry;
+mod sql;
 
 pub use command::{Command, CommandError, CommandResult, CommandText, CommandTraffic, REDACTED, Session};
 pub use event::{Counts, Event, Outcome, StreamKey, Upgrade};

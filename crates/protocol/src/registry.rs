@@ -1,7 +1,7 @@
 //! Databases and queues that are told apart: one line each. Everything that depends on the list reads it here.
 
 use crate::detect::{Evidence, Fit, Protocol};
-use crate::{Limits, Parser, redis};
+use crate::{Limits, Parser, postgres, redis};
 
 /// One protocol of commands and results.
 #[derive(Clone, Copy, Debug)]
@@ -15,11 +15,11 @@ pub struct Database {
 }
 
 /// All of them.
-pub const DATABASES: &[Database] = &[Database {
-    protocol: Protocol::Redis,
-    fit: redis::fit,
-    parser: redis::start,
-}];
+#[rustfmt::skip] // one line each
+pub const DATABASES: &[Database] = &[
+    Database { protocol: Protocol::Redis, fit: redis::fit, parser: redis::start },
+    Database { protocol: Protocol::Postgres, fit: postgres::fit, parser: postgres::start },
+];
 
 impl Protocol {
     /// Its entry, if it is a protocol of commands and results.
