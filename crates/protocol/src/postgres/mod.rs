@@ -88,7 +88,7 @@ impl Parser {
         }
     }
 
-    fn from_client(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
+    fn feed_client(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         while !data.is_empty() {
             if let Some(early) = &mut self.early {
                 early.extend_from_slice(data);
@@ -114,7 +114,7 @@ impl Parser {
         Ok(())
     }
 
-    fn from_server(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
+    fn feed_server(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         while !data.is_empty() {
             let row_bytes = self.limits.preview_bytes * 2;
             let room = |tag| match tag {
@@ -158,7 +158,7 @@ impl Parser {
                 });
                 Ok(true)
             }
-            b'N' => self.from_client(&early, time, out).map(|()| false),
+            b'N' => self.feed_client(&early, time, out).map(|()| false),
             b'G' => Err(ParseError::Fatal {
                 protocol: NAME,
                 reason: "encrypted by GSSAPI, which cannot be read",
@@ -461,8 +461,8 @@ fn row(mut fields: Fields<'_>) -> String {
 impl crate::Parser for Parser {
     fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         match side {
-            Side::Client => self.from_client(&data, time, out),
-            Side::Server => self.from_server(&data, time, out),
+            Side::Client => self.feed_client(&data, time, out),
+            Side::Server => self.feed_server(&data, time, out),
         }
     }
 

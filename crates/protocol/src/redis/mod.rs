@@ -78,7 +78,7 @@ impl Parser {
         }
     }
 
-    fn from_client(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
+    fn feed_client(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         while !data.is_empty() {
             match self.client.take(&mut data, time, &mut self.request) {
                 Taken::Some => {}
@@ -89,7 +89,7 @@ impl Parser {
         Ok(())
     }
 
-    fn from_server(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
+    fn feed_server(&mut self, mut data: &[u8], time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         while !data.is_empty() {
             match self.server.take(&mut data, time, &mut self.reply) {
                 Taken::Some => {}
@@ -314,8 +314,8 @@ impl Parser {
 impl crate::Parser for Parser {
     fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         match side {
-            Side::Client => self.from_client(&data, time, out),
-            Side::Server => self.from_server(&data, time, out),
+            Side::Client => self.feed_client(&data, time, out),
+            Side::Server => self.feed_server(&data, time, out),
         }
     }
 

@@ -85,7 +85,7 @@ impl Talk {
 
     /// A command as an array of strings.
     pub(crate) fn command(&mut self, words: &[&str]) -> &mut Self {
-        self.client(&command(words))
+        self.client(command(words))
     }
 
     pub(crate) fn client(&mut self, data: impl AsRef<[u8]>) -> &mut Self {
