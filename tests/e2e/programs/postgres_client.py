@@ -6,6 +6,7 @@ postgres_client.py PORT PASSWORD SSLMODE [--hold]: with --hold it waits for a li
 import argparse
 import json
 import sys
+import time
 
 import psycopg
 
@@ -16,6 +17,8 @@ parser.add_argument("sslmode")
 parser.add_argument("--hold", action="store_true")
 options = parser.parse_args()
 
+# The wheel brings a libssl of its own, mapped just now; attaching takes some milliseconds, in which a handshake would pass unseen.
+time.sleep(1)
 connection = psycopg.connect(
     host="127.0.0.1",
     port=options.port,
