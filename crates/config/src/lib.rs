@@ -35,7 +35,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Problem, Severity};
 pub use file::{ConfigFile, LoadError, load_file, load_reader};
 pub use parse::MAX_FILE;
 pub use schema::{
-    AccessLogs, CaptureFormat, Config, CustomFilter, Direction, Endpoint, EventStore, FilterLayer,
+    AccessLogs, CaptureFormat, Config, CustomFilter, DATABASES, Direction, Endpoint, EventStore, FilterLayer,
     FilterStrategy, Filters, HttpCapture, Level, Limits, LogFormat, ObjectStore, Plugin, ProcessTag,
     ReportUsage, Services, Stack, StoreKind, Tap, TlsSource,
 };

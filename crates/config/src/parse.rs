@@ -6,8 +6,8 @@ use crate::check;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
 use crate::reader::Checker;
 use crate::schema::{
-    AccessLogs, Config, Direction, EventStore, Filters, Level, Limits, LogFormat, ObjectStore, Plugin,
-    Services, Stack, StoreKind, Tap, TlsSource,
+    AccessLogs, Config, DATABASES, Direction, EventStore, Filters, Level, Limits, LogFormat, ObjectStore,
+    Plugin, Services, Stack, StoreKind, Tap, TlsSource,
 };
 use crate::yaml::{self, Span};
 
@@ -89,6 +89,10 @@ impl Config {
                 ignore_loopback: false,
                 audit_include_dns: false,
                 http: Some(DEFAULT_STACK.to_owned()),
+                databases: DATABASES
+                    .iter()
+                    .map(|name| (*name, DEFAULT_STACK.to_owned()))
+                    .collect(),
                 filters: Filters::default(),
                 endpoints: Vec::new(),
                 tls_source: TlsSource::Auto,

@@ -131,6 +131,9 @@ pub struct ReportUsage {
     pub headers: Vec<String>,
 }
 
+/// Protocols of databases and queues that can have a stack: keys of `tap` and of its endpoints.
+pub const DATABASES: &[&str] = &["redis", "postgres"];
+
 /// `tap.direction`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
@@ -158,6 +161,8 @@ pub struct Tap {
     pub audit_include_dns: bool,
     /// Stack for HTTP; `None` = payload is not parsed.
     pub http: Option<String>,
+    /// Stacks for databases and queues by protocol, a name of [`DATABASES`]; without one payload is not parsed.
+    pub databases: BTreeMap<&'static str, String>,
     /// Processes left out.
     pub filters: Filters,
     /// Overrides per domain.
@@ -240,6 +245,8 @@ pub struct Endpoint {
     pub domain: String,
     /// Stack for HTTP: `Some(None)` = `none`, `None` = not overridden.
     pub http: Option<Option<String>>,
+    /// The same for databases and queues, by protocol.
+    pub databases: BTreeMap<&'static str, Option<String>>,
 }
 
 /// Layers of `only`.

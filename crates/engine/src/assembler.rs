@@ -11,6 +11,7 @@ use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
 
 use crate::body::BodyCollector;
+use crate::commands::{Commands, Ending};
 use crate::context::Context;
 use crate::hash::HashMap;
 use crate::{ConnectionFacts, Half, Interest, LoadLevel, Transaction};
@@ -63,6 +64,7 @@ pub(crate) struct Assembler {
     protocol: Protocol,
     /// Boxed, as tables have room for several: an idle connection kept 3.7 KiB for transactions that it might have.
     open: HashMap<StreamKey, Box<Open>>,
+    commands: Commands,
     pub(crate) tally: TransactionTally,
     /// The gap being told to the parser is one that was asked for.
     pub(crate) skipping: bool,
@@ -75,6 +77,12 @@ pub(crate) struct Assembler {
 pub(crate) enum Step {
     /// Nothing beyond its transaction.
     Continue,
+    /// What follows is TLS, with the same protocol inside.
+    StartTls {
+        client: Bytes,
+        server: Bytes,
+        time: Time,
+    },
     /// The connection speaks another protocol from here on.
     Upgraded {
         to: Upgrade,
@@ -90,6 +98,7 @@ impl Assembler {
         Self {
             protocol,
             open: HashMap::default(),
+            commands: Commands::default(),
             tally: TransactionTally::default(),
             skipping: false,
             end_lost: false,
@@ -106,7 +115,7 @@ impl Assembler {
 
     /// Transactions under way.
     pub(crate) fn open_count(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.commands.open_count()
     }
 
     /// The lowest interest of the transactions under way: whether anybody wants body bytes.
@@ -217,6 +226,37 @@ impl Assembler {
                     time,
                 };
             }
+            Event::Command {
+                key,
+                command,
+                started,
+                time,
+            } => self.commands.begin(key, *command, [started, time], facts, cx),
+            Event::CommandEnd {
+                key,
+                result,
+                outcome,
+                traffic,
+                time,
+            } => {
+                let ending = Ending {
+                    protocol: self.protocol,
+                    is_lost: self.end_lost,
+                };
+                let result = result.map(|result| *result);
+                self.commands.end(
+                    key,
+                    result,
+                    outcome,
+                    traffic,
+                    time,
+                    &ending,
+                    &mut self.tally,
+                    facts,
+                    cx,
+                );
+            }
+            Event::StartTls { client, server, time } => return Step::StartTls { client, server, time },
             Event::Resync {
                 reason,
                 dropped,

@@ -1,8 +1,8 @@
 //! Who receives what the engine makes.
 
-use qtap_protocol::{RequestHead, StreamKey, detect::Protocol};
+use qtap_protocol::{Command, RequestHead, StreamKey, detect::Protocol};
 
-use crate::{ConnectionFacts, ConnectionReport, Transaction};
+use crate::{CommandTransaction, ConnectionFacts, ConnectionReport, Transaction};
 
 /// How much of a transaction is wanted (P-X2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,12 @@ pub trait Consumer: Send {
 
     /// A transaction ended. Called exactly once for each that `interest` did not refuse.
     fn transaction(&mut self, connection: &ConnectionFacts, transaction: &Transaction);
+
+    /// Whether the command `key` of a database that begins is wanted; as [`Consumer::interest`].
+    fn wants_command(&mut self, connection: &ConnectionFacts, key: StreamKey, command: &Command) -> bool;
+
+    /// A command of a database ended. Called exactly once for each that `wants_command` accepted.
+    fn command(&mut self, connection: &ConnectionFacts, transaction: &CommandTransaction);
 
     /// State of a connection: shortly after it opened, at intervals, and finally (`report.finalized`).
     fn connection(&mut self, report: &ConnectionReport);

@@ -20,6 +20,7 @@
 
 mod access_logs;
 mod agent;
+mod command_exchange;
 mod exchange;
 mod http_capture;
 pub mod json;
@@ -38,6 +39,7 @@ mod unsafe_text;
 
 pub use access_logs::Terminal;
 pub use agent::{Agent, NoRandomness};
+pub use command_exchange::CommandExchange;
 pub use exchange::Exchange;
 pub use meter::{CALL_BUDGET, Metrics, PluginCounters};
 pub use plugin::{Context, Plugin};

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use qtap_engine::{ConnectionFacts, Interest};
-use qtap_protocol::RequestHead;
+use qtap_protocol::{Command, RequestHead};
 
 use crate::access_logs::Terminal;
 use crate::agent::Agent;
+use crate::command_exchange::CommandExchange;
 use crate::exchange::Exchange;
 use crate::sink::{LineSink, Stores};
 
@@ -19,6 +20,14 @@ pub trait Plugin: Send + Sync {
     /// A transaction it wanted is over. Called exactly once, whatever the outcome (P-X4). Another plugin of the stack
     /// may have wanted more, so there can be bodies that this one did not ask for.
     fn transaction(&self, exchange: &Exchange<'_>);
+
+    /// Whether it wants the command of a database or queue that begins. Asked once.
+    fn wants_command(&self, _connection: &ConnectionFacts, _command: &Command) -> bool {
+        false
+    }
+
+    /// A command it wanted is over. Called exactly once, whatever the outcome.
+    fn command(&self, _exchange: &CommandExchange<'_>) {}
 }
 
 /// What plugins are made with.

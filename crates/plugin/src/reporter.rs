@@ -124,7 +124,7 @@ fn with_process(bare: Endpoint, process: &Process) -> Endpoint {
     }
 }
 
-fn container_ref(container: &Container) -> ContainerRef {
+pub(crate) fn container_ref(container: &Container) -> ContainerRef {
     ContainerRef {
         id: container.id.clone(),
         pod: container.pod_uid.clone().map(|uid| PodRef { uid }),

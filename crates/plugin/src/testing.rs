@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use qtap_capture::{ConnectionId, Pid, Role};
 use qtap_engine::{
-    Body, Check, CheckName, CheckState, ConnectionFacts, ConnectionReport, DirectionLabel, Half, Health,
-    HealthStatus, Reason, ReasonCode, TlsFacts, TlsSource, Transaction,
+    Body, Check, CheckName, CheckState, CommandTransaction, ConnectionFacts, ConnectionReport,
+    DirectionLabel, Half, Health, HealthStatus, Reason, ReasonCode, TlsFacts, TlsSource, Transaction,
 };
 use qtap_process::{Process, User};
 use qtap_protocol::detect::Protocol;
+use qtap_protocol::{Command, CommandError, CommandResult, CommandText, CommandTraffic, Session};
 use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Version};
 
 use crate::agent::Agent;
@@ -208,6 +209,47 @@ pub(crate) fn report(finalized: bool) -> ConnectionReport {
             got_tls_client_hello: true,
             got_protocol: true,
         },
+    }
+}
+
+/// `SET k v`, which the server refused after 2.5 ms.
+pub(crate) fn command() -> CommandTransaction {
+    let words = ["SET", "k", "v"].map(str::to_owned).to_vec();
+    let counts = |head_bytes| Counts {
+        head_bytes,
+        ..Counts::default()
+    };
+    CommandTransaction {
+        id: "d3tsmvg7p3qggmf8pdk0".into(),
+        protocol: Protocol::Redis,
+        stream: 1,
+        started: at(100),
+        finished: at(103),
+        first_byte: Time(1_000_000),
+        last_byte: Time(1_500_000),
+        command: Command {
+            name: "SET".into(),
+            text: CommandText::Words(words),
+            prepared: None,
+            session: Session::default(),
+            truncated: false,
+            redacted: false,
+        },
+        result: Some(CommandResult {
+            kind: "error",
+            error: Some(CommandError {
+                code: "OOM".into(),
+                message: "OOM command not allowed".into(),
+            }),
+            ..CommandResult::default()
+        }),
+        traffic: CommandTraffic {
+            request: counts(27),
+            response: counts(40),
+            first_byte: Some(Time(3_000_000)),
+            last_byte: Some(Time(3_500_000)),
+        },
+        outcome: Outcome::Complete,
     }
 }
 

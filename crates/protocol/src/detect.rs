@@ -1,6 +1,6 @@
 //! Which protocol a connection speaks (P-D1 to P-D4).
 
-use crate::{http1::grammar, http2};
+use crate::{DATABASES, http1::grammar, http2};
 
 /// Application protocols that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +9,10 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, over TLS or cleartext.
     Http2,
+    /// Redis serialisation protocol, versions 2 and 3: Redis, Valkey, KeyDB.
+    Redis,
+    /// Protocol 3 of PostgreSQL, and what speaks it.
+    Postgres,
 }
 
 impl Protocol {
@@ -18,6 +22,8 @@ impl Protocol {
         match self {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
         }
     }
 }
@@ -51,15 +57,26 @@ const METHOD_BYTES: usize = 32;
 /// What every HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How well bytes fit a protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
-    /// They can be nothing else.
-    Yes,
-    /// So far; more bytes will tell.
-    Maybe,
+/// How well bytes fit a protocol, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fit {
     /// Not at all.
     No,
+    /// So far; more bytes will tell.
+    Maybe,
+    /// They can be nothing else.
+    Yes,
+}
+
+/// What a protocol of [`DATABASES`] is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    /// First bytes of the client, at most [`WINDOW_BYTES`].
+    pub(crate) client: &'a [u8],
+    /// First bytes of the server.
+    pub(crate) server: &'a [u8],
+    /// Either may begin anywhere in a message.
+    pub(crate) midstream: bool,
 }
 
 /// Tells the protocol from the first bytes of both directions and from what else is known (P-D2). `client`
@@ -81,10 +98,34 @@ pub fn detect(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Detection {
     if client.is_empty() && server.is_empty() {
         return Detection::NeedMore;
     }
-    if hints.midstream {
+    let http = if hints.midstream {
         detect_midstream(client, server, hints)
     } else {
         detect_start(client, server, hints)
+    };
+    match http {
+        Detection::Known(_) => http,
+        Detection::NeedMore | Detection::Other => detect_database(client, server, hints).unwrap_or(http),
+    }
+}
+
+/// The database that the bytes fit best; `None` when none comes into question.
+fn detect_database(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Option<Detection> {
+    let evidence = Evidence {
+        client,
+        server,
+        midstream: hints.midstream,
+    };
+    let scores = DATABASES
+        .iter()
+        .map(|entry| ((entry.fit)(&evidence), entry.protocol));
+    // The first of equals.
+    let (fit, protocol) = scores.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+    let is_full = client.len() >= WINDOW_BYTES || server.len() >= WINDOW_BYTES;
+    match fit {
+        Fit::Yes => Some(Detection::Known(protocol)),
+        Fit::Maybe if !is_full => Some(Detection::NeedMore),
+        Fit::Maybe | Fit::No => None,
     }
 }
 

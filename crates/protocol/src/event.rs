@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{RequestHead, ResponseHead, Side, Time};
+use crate::{Command, CommandResult, CommandTraffic, RequestHead, ResponseHead, Side, Time};
 
 /// A transaction within its connection: the ordinal of the request for HTTP/1 (from 1), the stream id for
 /// HTTP/2. Never reused while the connection lives.
@@ -163,6 +163,40 @@ pub enum Event {
         /// Bytes of the new protocol already received from the client.
         client: Bytes,
         /// Bytes of the new protocol already received from the server.
+        server: Bytes,
+        /// When.
+        time: Time,
+    },
+    /// A command of a database or queue was read. [`Event::CommandEnd`] follows exactly once; nothing else has its key.
+    Command {
+        /// The transaction: ordinal of the command, from 1.
+        key: StreamKey,
+        /// The command.
+        command: Box<Command>,
+        /// First byte.
+        started: Time,
+        /// Last byte.
+        time: Time,
+    },
+    /// A command is over.
+    CommandEnd {
+        /// The transaction.
+        key: StreamKey,
+        /// What it came to, if that was seen.
+        result: Option<Box<CommandResult>>,
+        /// How.
+        outcome: Outcome,
+        /// Sizes and times.
+        traffic: CommandTraffic,
+        /// When.
+        time: Time,
+    },
+    /// What follows on the connection is TLS, inside of which the protocol goes on: the parser keeps its state and takes the
+    /// plaintext. What it already held of the TLS is handed back here.
+    StartTls {
+        /// Bytes of TLS already received from the client.
+        client: Bytes,
+        /// Bytes of TLS already received from the server.
         server: Bytes,
         /// When.
         time: Time,

@@ -9,6 +9,7 @@
 //! with an [`Outcome`], and no input whatever makes it panic.
 #![forbid(unsafe_code)]
 
+mod command;
 pub mod detect;
 pub mod encoding;
 mod event;
@@ -16,7 +17,14 @@ mod head;
 pub mod http1;
 pub mod http2;
 mod parser;
+pub mod postgres;
+mod quality;
+pub mod redis;
+mod registry;
+mod sql;
 
+pub use command::{Command, CommandError, CommandResult, CommandText, CommandTraffic, REDACTED, Session};
 pub use event::{Counts, Event, Outcome, StreamKey, Upgrade};
 pub use head::{Field, RequestHead, ResponseHead, Version};
 pub use parser::{Limits, ParseError, Parser, Side, Time};
+pub use registry::{DATABASES, Database};

@@ -50,6 +50,12 @@ pub struct Limits {
     pub hpack_table_bytes: usize,
     /// Open transactions of one connection. Default 10,000; pending HTTP/1 requests 4,096.
     pub streams: usize,
+    /// Bytes kept of a command or statement of a database. Default 64 KiB.
+    pub statement_bytes: usize,
+    /// Bytes kept of what a command returned. Default 4 KiB.
+    pub preview_bytes: usize,
+    /// Commands of one connection that wait for their results; those beyond end as incomplete. Default 4,096.
+    pub pending_commands: usize,
 }
 
 impl Default for Limits {
@@ -60,6 +66,9 @@ impl Default for Limits {
             header_list_bytes: 256 << 10,
             hpack_table_bytes: 1 << 20,
             streams: 10_000,
+            statement_bytes: 64 << 10,
+            preview_bytes: 4 << 10,
+            pending_commands: 4096,
         }
     }
 }

@@ -117,12 +117,13 @@ impl Candidates {
     }
 
     /// Own ones that were not told so far, each with the client random of its handshake. That is `random`, the session's: one that
-    /// opened a record may come from the handshake that a session of TLS 1.2 was resumed from, whose random is another.
+    /// opened a record may come from the handshake that a session of TLS 1.2 was resumed from, whose random is another. Unnamed ones are
+    /// never told: nobody could say what they are.
     pub(crate) fn take_own(&mut self, random: Option<&[u8; 32]>) -> Vec<OwnSecret> {
         let fresh = self
             .list
             .iter_mut()
-            .filter(|candidate| candidate.own && !candidate.told);
+            .filter(|candidate| candidate.own && !candidate.told && candidate.secret.label != Label::Unnamed);
         let owned = fresh.filter_map(|candidate| {
             let client_random = random.copied().or(candidate.secret.client_random)?;
             candidate.told = true;

@@ -1,12 +1,12 @@
 //! `tap`: which connections are observed, and with which stack.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::filters;
 use super::stacks::NO_STACK;
 use crate::diagnostic::Problem;
 use crate::reader::{At, Checker, Fields, Known, Names};
-use crate::schema::{Direction, Endpoint, Limits, Tap, TlsSource};
+use crate::schema::{DATABASES, Direction, Endpoint, Limits, Tap, TlsSource};
 use crate::size::parse_size;
 use crate::yaml::shown;
 
@@ -29,7 +29,7 @@ const TAP: [&str; 13] = [
 const ENDPOINT: [&str; 7] = ["domain", "http", "redis", "mysql", "kafka", "postgres", "grpc"];
 
 /// Protocols whose stack can be named but whose parser is not there yet.
-const PROTOCOLS_NOT_YET: [&str; 5] = ["redis", "mysql", "kafka", "postgres", "grpc"];
+const PROTOCOLS_NOT_YET: [&str; 3] = ["mysql", "kafka", "grpc"];
 
 const DIRECTIONS: &Names<Direction> = &[
     ("all", Known::Ready(Direction::All)),
@@ -65,6 +65,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .get("http")
         .and_then(|at| stack_of(checker, &at, stacks))
         .flatten();
+    let databases = databases(checker, &fields, stacks);
     protocols_not_yet(checker, &fields);
     let filters = fields
         .get("filters")
@@ -85,6 +86,10 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         ignore_loopback: ignore_loopback.unwrap_or_default(),
         audit_include_dns: audit_include_dns.unwrap_or_default(),
         http,
+        databases: databases
+            .into_iter()
+            .filter_map(|(name, stack)| Some((name, stack?)))
+            .collect(),
         filters,
         endpoints,
         tls_source: tls_source.unwrap_or_default(),
@@ -108,6 +113,19 @@ fn stack_of(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Optio
         return None;
     }
     Some(Some(name.to_owned()))
+}
+
+/// The stacks of databases and queues that are named here; `None` for none.
+fn databases(
+    checker: &mut Checker,
+    fields: &Fields<'_>,
+    stacks: &[&str],
+) -> BTreeMap<&'static str, Option<String>> {
+    let named = DATABASES.iter().filter_map(|name| {
+        let at = fields.get(name)?;
+        Some((*name, stack_of(checker, &at, stacks)?))
+    });
+    named.collect()
 }
 
 /// A stack for these is refused; `stack: none` says what is the case anyway.
@@ -140,6 +158,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
             continue;
         };
         let http = fields.get("http").map(|at| stack_of(checker, &at, stacks));
+        let databases = databases(checker, &fields, stacks);
         protocols_not_yet(checker, &fields);
         let Some(at) = checker.required(&fields, &item, "domain") else {
             continue;
@@ -158,6 +177,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
         endpoints.push(Endpoint {
             domain,
             http: http.flatten(),
+            databases,
         });
     }
     endpoints

@@ -43,12 +43,12 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
     }
     check(&[
         (
-            "stacks: {m: {}}\ntap: {redis: {stack: m}}\n",
+            "stacks: {m: {}}\ntap: {mysql: {stack: m}}\n",
             A,
             3,
             22,
-            "tap.redis.stack",
-            "a stack for `redis` is not",
+            "tap.mysql.stack",
+            "a stack for `mysql` is not",
             None,
         ),
         (

@@ -1,6 +1,6 @@
 //! Which protocol a connection speaks, from its first bytes.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use qtap_protocol::detect::{self, Detection, Hints, Protocol};
 use qtap_protocol::{Limits, Parser, Side, Time, http1, http2};
 
@@ -114,6 +114,10 @@ impl Application {
                 Box::new(http2::Parser::new(Limits::default(), http2::Start::Midstream))
             }
             Protocol::Http2 => Box::new(http2::Parser::new(Limits::default(), http2::Start::Preface)),
+            other => match other.database() {
+                Some(database) => (database.parser)(Limits::default(), midstream),
+                None => return After::Continue,
+            },
         };
         let mut assembler = Assembler::new(protocol);
         assembler.tally = self.former;
@@ -134,17 +138,26 @@ impl Application {
                 After::Continue => {}
                 After::TurnedOff => return After::TurnedOff,
                 After::Restart { client, server, time } => {
-                    let mut rest = [BytesMut::from(&client[..]), BytesMut::from(&server[..])];
-                    for (side, piece, _) in pieces {
-                        if let (Plain::Bytes(data), Some(rest)) = (piece, rest.get_mut(side.index())) {
-                            rest.extend_from_slice(&data);
-                        }
-                    }
-                    let [client, server] = rest.map(BytesMut::freeze);
+                    let [client, server] = with_rest(client, server, pieces);
                     return After::Restart { client, server, time };
+                }
+                After::StartTls { client, server, time } => {
+                    let [client, server] = with_rest(client, server, pieces);
+                    return After::StartTls { client, server, time };
                 }
             }
         }
         After::Continue
     }
+}
+
+/// What a parser handed back, and what comes after it.
+fn with_rest(client: Bytes, server: Bytes, pieces: impl Iterator<Item = (Side, Plain, Time)>) -> [Bytes; 2] {
+    let mut rest = [BytesMut::from(&client[..]), BytesMut::from(&server[..])];
+    for (side, piece, _) in pieces {
+        if let (Plain::Bytes(data), Some(rest)) = (piece, rest.get_mut(side.index())) {
+            rest.extend_from_slice(&data);
+        }
+    }
+    rest.map(BytesMut::freeze)
 }

@@ -34,6 +34,12 @@ pub(crate) enum After {
         server: Bytes,
         time: Time,
     },
+    /// What follows is TLS, beginning with these bytes of each side; its plaintext goes to the same parser.
+    StartTls {
+        client: Bytes,
+        server: Bytes,
+        time: Time,
+    },
     /// Nothing of this connection is parsed any more: payload need not be copied.
     TurnedOff,
 }

@@ -120,6 +120,7 @@ impl Application {
         }
         match step {
             Step::Continue => After::Continue,
+            Step::StartTls { client, server, time } => After::StartTls { client, server, time },
             Step::Upgraded {
                 to,
                 client,

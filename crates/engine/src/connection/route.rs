@@ -60,7 +60,7 @@ impl Connection {
                 let pieces = std::mem::take(sniffer).into_pieces();
                 self.wire = Wire::Plain;
                 for (side, data, time) in pieces {
-                    self.app_piece(side, Plain::Bytes(data), time, cx);
+                    self.again(side, data, time, cx);
                 }
             }
             Sniffed::Tls => {
@@ -141,6 +141,7 @@ impl Connection {
                     }
                 }
             }
+            After::StartTls { client, server, time } => self.start_tls([client, server], time, cx),
             After::Restart { client, server, time } => {
                 if matches!(self.wire, Wire::Plain) {
                     self.wire = Wire::Sniffing(Sniffer::default());
@@ -150,6 +151,19 @@ impl Connection {
                         self.again(side, data, time, cx);
                     }
                 }
+            }
+        }
+    }
+
+    /// TLS begins in the middle of a protocol, which goes on inside of it.
+    fn start_tls(&mut self, [client, server]: [Bytes; 2], time: Time, cx: &mut Context<'_>) {
+        if !matches!(self.wire, Wire::Plain) {
+            return;
+        }
+        self.wire = Wire::Sniffing(Sniffer::default());
+        for (side, data) in [(Side::Client, client), (Side::Server, server)] {
+            if !data.is_empty() {
+                self.again(side, data, time, cx);
             }
         }
     }

@@ -17,12 +17,12 @@ use qtap_capture::{
     WallClock,
 };
 use qtap_engine::{
-    Budget, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource, Interest, Load,
-    ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
+    Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource,
+    Interest, Load, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
 };
 use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{RequestHead, StreamKey};
+use qtap_protocol::{Command, RequestHead, StreamKey};
 
 pub const PID: Pid = Pid(4242);
 pub const MS: u64 = 1_000_000;
@@ -88,6 +88,7 @@ impl Host for TestHost {
 #[derive(Default)]
 pub struct Received {
     pub transactions: Vec<Transaction>,
+    pub commands: Vec<CommandTransaction>,
     pub reports: Vec<ConnectionReport>,
 }
 
@@ -111,6 +112,12 @@ impl Consumer for Recorder {
             .unwrap()
             .transactions
             .push(transaction.clone());
+    }
+    fn wants_command(&mut self, _: &ConnectionFacts, _: StreamKey, _: &Command) -> bool {
+        self.interest != Interest::None
+    }
+    fn command(&mut self, _: &ConnectionFacts, transaction: &CommandTransaction) {
+        self.received.lock().unwrap().commands.push(transaction.clone());
     }
     fn connection(&mut self, report: &ConnectionReport) {
         self.received.lock().unwrap().reports.push(report.clone());

@@ -210,14 +210,14 @@ fn body_notes(body: &Body) -> Option<String> {
 }
 
 /// The box being drawn.
-struct Page {
-    out: String,
-    brush: Brush,
+pub(super) struct Page {
+    pub(super) out: String,
+    pub(super) brush: Brush,
 }
 
 impl Page {
     /// `├───╼ TITLE ╾───┄`, of one width for all.
-    fn border(&mut self, corner: char, title: Option<&str>) {
+    pub(super) fn border(&mut self, corner: char, title: Option<&str>) {
         let width = usize::from(self.brush.terminal.columns)
             .saturating_sub(2)
             .min(MAX_WIDTH);
@@ -234,13 +234,13 @@ impl Page {
     }
 
     /// A line without text.
-    fn blank(&mut self) {
+    pub(super) fn blank(&mut self) {
         self.out.push_str(&self.brush.paint("│"));
         self.out.push('\n');
     }
 
     /// A line inside; `text` is fit for a terminal.
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         // Writing to a String cannot fail.
         _ = writeln!(self.out, "{}  {text}", self.brush.paint("│"));
     }

@@ -2,6 +2,7 @@
 
 mod body;
 mod boxes;
+mod database;
 mod json;
 mod sanitise;
 mod style;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 
 use qtap_config::{AccessLogs as Settings, Level, LogFormat};
 use qtap_engine::{ConnectionFacts, Interest};
-use qtap_protocol::RequestHead;
+use qtap_protocol::{Command, RequestHead};
 
 pub use terminal::Terminal;
 
+use crate::command_exchange::CommandExchange;
 use crate::exchange::Exchange;
 use crate::plugin::{Context, Plugin, body_interest};
 use crate::sink::LineSink;
@@ -66,6 +68,19 @@ impl Plugin for AccessLogs {
             (Format::Json, mode) => json::line(exchange, mode),
             (Format::Console(terminal), Level::Summary) => summary::line(exchange, *terminal),
             (Format::Console(terminal), mode) => boxes::record(exchange, *terminal, mode == Level::Full),
+        };
+        self.output.write_record(record);
+    }
+
+    fn wants_command(&self, _connection: &ConnectionFacts, _command: &Command) -> bool {
+        self.mode != Level::None
+    }
+
+    fn command(&self, exchange: &CommandExchange<'_>) {
+        let record = match (&self.format, self.mode) {
+            (_, Level::None) => return,
+            (Format::Json, mode) => database::json(exchange, mode),
+            (Format::Console(terminal), mode) => database::console(exchange, *terminal, mode),
         };
         self.output.write_record(record);
     }

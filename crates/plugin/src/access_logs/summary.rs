@@ -53,7 +53,11 @@ pub(super) fn status_text(exchange: &Exchange<'_>) -> String {
 
 /// `→` for egress, `←` for ingress.
 pub(super) const fn arrow(exchange: &Exchange<'_>) -> &'static str {
-    match exchange.connection.direction {
+    arrow_of(exchange.connection.direction)
+}
+
+pub(super) const fn arrow_of(direction: DirectionLabel) -> &'static str {
+    match direction {
         DirectionLabel::Ingress => "←",
         DirectionLabel::EgressInternal | DirectionLabel::EgressExternal => "→",
     }

@@ -1,14 +1,16 @@
-//! `report_usage`: a `request` event for each transaction (`surface.md` §4.4).
+//! `report_usage`: a `request` or `database_request` event for each transaction (`surface.md` §4.4).
 
+mod database;
 mod token;
 
 use std::sync::Arc;
 
 use qtap_config::ReportUsage as Settings;
 use qtap_engine::{ConnectionFacts, Interest};
-use qtap_protocol::{Field, RequestHead};
+use qtap_protocol::{Command, Field, RequestHead};
 
 use crate::agent::Agent;
+use crate::command_exchange::CommandExchange;
 use crate::exchange::{Exchange, text};
 use crate::mime;
 use crate::plugin::{Context, Plugin};
@@ -106,6 +108,15 @@ impl Plugin for ReportUsage {
 
     fn transaction(&self, exchange: &Exchange<'_>) {
         self.store.save(Event::Request(Box::new(self.event(exchange))));
+    }
+
+    fn wants_command(&self, _connection: &ConnectionFacts, _command: &Command) -> bool {
+        !self.store.discards()
+    }
+
+    fn command(&self, exchange: &CommandExchange<'_>) {
+        self.store
+            .save(Event::DatabaseRequest(Box::new(database::event(exchange))));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod artifact;
 mod connection;
+mod database;
 mod headers;
 mod health;
 mod notes;
@@ -18,6 +19,7 @@ pub use connection::{
     Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, PodRef, System, Tls, cipher_suite_name,
     tls_version_name,
 };
+pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
 pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
 pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
@@ -36,6 +38,8 @@ pub enum Event {
     Connection(Box<ConnectionEvent>),
     /// One HTTP transaction.
     Request(Box<RequestEvent>),
+    /// One command of a database or queue.
+    DatabaseRequest(Box<DatabaseRequestEvent>),
     /// An artifact was stored.
     ArtifactRecord(Box<ArtifactRecord>),
 }

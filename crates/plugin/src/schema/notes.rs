@@ -131,6 +131,6 @@ pub fn upgrade_name(upgrade: &Upgrade) -> &str {
     clippy::cast_precision_loss,
     reason = "exact below 2^53 microseconds, 285 years"
 )]
-fn milliseconds(nanoseconds: u64) -> f64 {
+pub(super) fn milliseconds(nanoseconds: u64) -> f64 {
     (nanoseconds / 1_000) as f64 / 1_000.0
 }

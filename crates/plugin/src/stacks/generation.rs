@@ -7,6 +7,7 @@ use qtap_config::{Config, Stack as StackSettings};
 use qtap_engine::{ConnectionFacts, Interest};
 use qtap_protocol::RequestHead;
 
+use super::databases::Choices;
 use super::endpoints::Endpoints;
 use crate::agent::Agent;
 use crate::exchange::Exchange;
@@ -42,6 +43,7 @@ pub struct Generation {
     stacks: Vec<Stack>,
     default: Option<usize>,
     endpoints: Endpoints,
+    pub(super) databases: Vec<Choices>,
     reports: Arc<dyn EventStore>,
     agent: Arc<Agent>,
     metrics: Arc<Metrics>,
@@ -83,10 +85,12 @@ impl Generation {
             let stack = choice.as_deref().map(|name| builder.stack(name)).transpose()?;
             overrides.push((endpoint.domain.clone(), stack));
         }
+        let databases = Choices::all(&config.tap, |name| builder.stack(name))?;
         Ok(Self {
             stacks: builder.stacks,
             default,
             endpoints: Endpoints::new(overrides),
+            databases,
             reports: context.stores.default_events(),
             agent: Arc::clone(&context.agent),
             metrics: Arc::clone(metrics),
@@ -108,6 +112,7 @@ impl Generation {
             stacks: vec![plugins.into_iter().map(mount).collect()],
             default: Some(0),
             endpoints: Endpoints::default(),
+            databases: Vec::new(),
             reports: context.stores.default_events(),
             agent: Arc::clone(&context.agent),
             metrics: Arc::clone(metrics),
@@ -160,6 +165,11 @@ impl Generation {
                 mounted.meter.call(|| mounted.plugin.transaction(exchange));
             }
         }
+    }
+
+    /// The plugins of a stack in order.
+    pub(super) fn plugins(&self, stack: usize) -> impl Iterator<Item = (usize, &Mounted)> {
+        self.stacks.get(stack).into_iter().flatten().enumerate()
     }
 
     pub(super) fn reports(&self) -> &dyn EventStore {

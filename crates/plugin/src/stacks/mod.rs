@@ -1,5 +1,6 @@
 //! Stacks of plugins: which one a transaction gets, and the calls into it.
 
+mod databases;
 mod endpoints;
 mod generation;
 
@@ -9,12 +10,14 @@ use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use qtap_capture::ConnectionId;
-use qtap_engine::{ConnectionFacts, ConnectionReport, Consumer, Interest, Transaction};
+use qtap_engine::{CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Interest, Transaction};
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{RequestHead, StreamKey};
+use qtap_protocol::{Command, RequestHead, StreamKey};
 
 pub use generation::{BuildError, Generation};
 
+use crate::agent::Agent;
+use crate::command_exchange::CommandExchange;
 use crate::exchange::{Exchange, Labels};
 use crate::meter::Metrics;
 use crate::reporter::connection_event;
@@ -83,6 +86,12 @@ impl Stacks {
         self.in_flight.len()
     }
 
+    fn begin(&mut self, id: ConnectionId, key: StreamKey, begun: InFlight) {
+        if self.in_flight.insert((id, key.0), begun).is_some() {
+            self.deployment.metrics.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Forgets what a closed connection left behind.
     fn forget(&mut self, id: ConnectionId) {
         self.labels.remove(&id);
@@ -98,6 +107,21 @@ impl Stacks {
     }
 }
 
+/// What every record says of `connection`, made anew when something was learned since.
+fn current_labels<'a>(
+    all: &'a mut HashMap<ConnectionId, Labels>,
+    connection: &ConnectionFacts,
+    agent: &Agent,
+) -> &'a Labels {
+    let labels = all
+        .entry(connection.id)
+        .or_insert_with(|| Labels::new(connection, agent));
+    if !labels.are_current(connection) {
+        *labels = Labels::new(connection, agent);
+    }
+    labels
+}
+
 impl Clone for Stacks {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.deployment))
@@ -105,9 +129,13 @@ impl Clone for Stacks {
 }
 
 impl Consumer for Stacks {
-    fn wants(&mut self, _connection: &ConnectionFacts, _protocol: Protocol) -> bool {
+    fn wants(&mut self, connection: &ConnectionFacts, protocol: Protocol) -> bool {
+        let generation = self.deployment.current.load();
+        if protocol.database().is_some() {
+            return generation.resolve_database(connection, protocol).is_some();
+        }
         // Any request of the connection may name any authority (P-X1), so only "no stack at all" is a no.
-        self.deployment.current.load().has_stacks()
+        generation.has_stacks()
     }
 
     fn interest(&mut self, connection: &ConnectionFacts, key: StreamKey, request: &RequestHead) -> Interest {
@@ -116,16 +144,17 @@ impl Consumer for Stacks {
             return Interest::None;
         };
         let (interest, wanted_by) = generation.ask(stack, connection, request);
-        if interest == Interest::None {
-            return interest;
-        }
-        let begun = InFlight {
-            generation: Arc::clone(&generation),
-            stack,
-            wanted_by,
-        };
-        if self.in_flight.insert((connection.id, key.0), begun).is_some() {
-            self.deployment.metrics.abandoned.fetch_add(1, Ordering::Relaxed);
+        if interest != Interest::None {
+            let generation = Arc::clone(&generation);
+            self.begin(
+                connection.id,
+                key,
+                InFlight {
+                    generation,
+                    stack,
+                    wanted_by,
+                },
+            );
         }
         interest
     }
@@ -135,17 +164,50 @@ impl Consumer for Stacks {
             self.deployment.metrics.unmatched.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let agent = begun.generation.agent();
-        let labels = (self.labels.entry(connection.id)).or_insert_with(|| Labels::new(connection, agent));
-        if !labels.are_current(connection) {
-            *labels = Labels::new(connection, agent);
-        }
+        let labels = current_labels(&mut self.labels, connection, begun.generation.agent());
         let exchange = Exchange {
             connection,
             transaction,
             labels,
         };
         begun.generation.deliver(begun.stack, begun.wanted_by, &exchange);
+    }
+
+    fn wants_command(&mut self, connection: &ConnectionFacts, key: StreamKey, command: &Command) -> bool {
+        let generation = self.deployment.current.load();
+        let protocol = connection.protocol;
+        let stack = protocol.and_then(|protocol| generation.resolve_database(connection, protocol));
+        let Some(stack) = stack else { return false };
+        let wanted_by = generation.ask_command(stack, connection, command);
+        if wanted_by != 0 {
+            let generation = Arc::clone(&generation);
+            self.begin(
+                connection.id,
+                key,
+                InFlight {
+                    generation,
+                    stack,
+                    wanted_by,
+                },
+            );
+        }
+        wanted_by != 0
+    }
+
+    fn command(&mut self, connection: &ConnectionFacts, transaction: &CommandTransaction) {
+        let Some(begun) = self.in_flight.remove(&(connection.id, transaction.stream)) else {
+            self.deployment.metrics.unmatched.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let labels = current_labels(&mut self.labels, connection, begun.generation.agent());
+        let exchange = CommandExchange {
+            connection,
+            transaction,
+            labels,
+        };
+        begun
+            .generation
+            .deliver_command(begun.stack, begun.wanted_by, &exchange);
     }
 
     fn connection(&mut self, report: &ConnectionReport) {

@@ -10,7 +10,7 @@ use qtap_config::{
 use super::*;
 use crate::access_logs::Terminal;
 use crate::plugin::{Context, Plugin};
-use crate::testing::{Memory, agent, connection, report, transaction};
+use crate::testing::{Memory, agent, command, connection, report, transaction};
 
 /// Notes what it is told; panics where asked.
 #[derive(Default)]
@@ -101,11 +101,16 @@ fn config(http: Option<&str>, endpoints: &[(&str, Option<&str>)]) -> Config {
         .into(),
         tap: Tap {
             http: http.map(str::to_owned),
+            databases: http
+                .map(|stack| ("redis", stack.to_owned()))
+                .into_iter()
+                .collect(),
             endpoints: endpoints
                 .iter()
                 .map(|(domain, stack)| Endpoint {
                     domain: (*domain).to_owned(),
                     http: Some(stack.map(str::to_owned)),
+                    databases: [("redis", stack.map(str::to_owned))].into(),
                 })
                 .collect(),
             ..Tap::default()
@@ -338,4 +343,67 @@ fn a_whole_stack_writes_a_line_and_an_event() {
     assert_eq!(run_one(&mut stacks), Interest::Head);
     assert_eq!(memory.printed().len(), 1);
     assert!(matches!(memory.events.lock().unwrap()[..], [Event::Request(_)]));
+}
+
+fn redis_connection() -> ConnectionFacts {
+    ConnectionFacts {
+        protocol: Some(Protocol::Redis),
+        ..connection()
+    }
+}
+
+#[test]
+fn every_database_has_a_key_in_the_configuration() {
+    let mut keys: Vec<_> = qtap_config::DATABASES.to_vec();
+    let mut names: Vec<_> = qtap_protocol::DATABASES
+        .iter()
+        .map(|entry| entry.protocol.name())
+        .collect();
+    keys.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(keys, names);
+}
+
+#[test]
+fn a_command_writes_a_line_and_an_event() {
+    let memory = Arc::new(Memory::default());
+    let generation =
+        Generation::new(&config(Some("brief"), &[]), &context(&memory), &Arc::default()).unwrap();
+    let mut stacks = Stacks::new(Deployment::new(generation));
+    let (facts, done) = (redis_connection(), command());
+    assert!(stacks.wants(&facts, Protocol::Redis) && !stacks.wants(&facts, Protocol::Postgres));
+    assert!(stacks.wants_command(&facts, StreamKey(done.stream), &done.command));
+    assert_eq!(stacks.in_flight(), 1);
+    stacks.command(&facts, &done);
+    assert_eq!(stacks.in_flight(), 0);
+    let printed: serde_json::Value = serde_json::from_str(&memory.printed()[0]).unwrap();
+    assert_eq!(
+        (&printed["command"], &printed["args"][1]),
+        (&"SET".into(), &"v".into())
+    );
+    let event = serde_json::to_value(&memory.events.lock().unwrap()[0]).unwrap();
+    for (key, value) in [
+        ("type", serde_json::json!("database_request")),
+        ("databaseType", "redis".into()),
+        ("statement", "SET k v".into()),
+        ("resultType", "error".into()),
+        ("isError", true.into()),
+        ("errorCode", "OOM".into()),
+        ("duration", 3.into()),
+        ("bytesSent", 27.into()),
+        ("bytesReceived", 40.into()),
+        ("outcome", "complete".into()),
+        ("ttfb_ms", 1.5.into()),
+        ("total_ms", 2.5.into()),
+    ] {
+        assert_eq!(event[key], value, "{key}: {event:#}");
+    }
+}
+
+#[test]
+fn an_override_for_the_server_holds_for_its_database() {
+    let mut stacks = built(&config(Some("brief"), &[("httpbin.org", None)]));
+    assert!(!stacks.wants(&redis_connection(), Protocol::Redis));
+    let mut only_there = built(&config(None, &[("httpbin.org", Some("brief"))]));
+    assert!(only_there.wants(&redis_connection(), Protocol::Redis));
 }

@@ -181,6 +181,9 @@ pub(crate) fn check_order(events: &[Event]) {
                 continue;
             }
             Event::Resync { .. } | Event::Orphan { .. } => continue,
+            Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+                panic!("no event of HTTP")
+            }
             Event::Upgraded { .. } => {
                 assert!(open.is_empty(), "the last transaction ended before the upgrade");
                 continue;

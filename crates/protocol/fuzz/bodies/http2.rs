@@ -104,6 +104,9 @@ fn check(events: &[Event]) {
             Event::HalfEnd { key, side, .. } => (key, *side, 1..=2, 3),
             Event::Resync { .. } | Event::Orphan { .. } => continue,
             Event::Upgraded { .. } => panic!("HTTP/2 never hands over"),
+            Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+                panic!("no event of HTTP")
+            }
         };
         let halves = open
             .get_mut(key)

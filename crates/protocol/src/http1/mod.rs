@@ -17,7 +17,6 @@ pub(crate) mod grammar;
 mod head;
 mod lane;
 mod pairing;
-mod quality;
 mod seek;
 mod server;
 mod transaction;
@@ -30,10 +29,10 @@ use self::{
     collect::Collector,
     lane::{Lane, State},
     pairing::Pairing,
-    quality::Quality,
     seek::Seek,
     transaction::Transaction,
 };
+use crate::quality::Quality;
 use crate::{Event, Limits, Outcome, ParseError, Side, StreamKey, Time};
 
 /// Why a lane searches after an attach in the middle.
@@ -114,7 +113,7 @@ impl Parser {
             attaching: midstream,
             attached_clean: false,
             last_key: 0,
-            quality: Quality::default(),
+            quality: Quality::new("http1"),
             upgraded: false,
             failure: None,
         }

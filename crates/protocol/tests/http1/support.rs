@@ -135,5 +135,8 @@ pub(crate) fn brief(event: &Event) -> String {
             dropped,
         } => format!("{} resync {dropped} {reason}", letter(*side)),
         Event::Orphan { bytes } => format!("orphan {bytes}"),
+        Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+            panic!("no event of HTTP")
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qtap_engine::{ConnectionFacts, ConnectionReport, Consumer, Interest, Transaction};
+use qtap_engine::{CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Interest, Transaction};
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{RequestHead, StreamKey};
+use qtap_protocol::{Command, RequestHead, StreamKey};
 
 /// Transactions of one connection that are shown by line.
 const LINES: usize = 8;
@@ -51,6 +51,18 @@ impl Collector {
         state.reports.values().all(|report| report.finalized)
     }
 
+    /// Adds what a transaction was, if there is room.
+    fn add(&self, connection: &ConnectionFacts, line: impl FnOnce() -> String) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.lines.contains_key(&connection.public_id) && state.lines.len() >= CONNECTIONS {
+            return;
+        }
+        let lines = state.lines.entry(Arc::clone(&connection.public_id)).or_default();
+        if lines.len() < LINES {
+            lines.push(line());
+        }
+    }
+
     /// Connections beyond the bound.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped
@@ -67,14 +79,15 @@ impl Consumer for Collector {
     }
 
     fn transaction(&mut self, connection: &ConnectionFacts, transaction: &Transaction) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.lines.contains_key(&connection.public_id) && state.lines.len() >= CONNECTIONS {
-            return;
-        }
-        let lines = state.lines.entry(Arc::clone(&connection.public_id)).or_default();
-        if lines.len() < LINES {
-            lines.push(line(transaction));
-        }
+        self.add(connection, || line(transaction));
+    }
+
+    fn wants_command(&mut self, _: &ConnectionFacts, _: StreamKey, _: &Command) -> bool {
+        true
+    }
+
+    fn command(&mut self, connection: &ConnectionFacts, transaction: &CommandTransaction) {
+        self.add(connection, || command_line(transaction));
     }
 
     fn connection(&mut self, report: &ConnectionReport) {
@@ -99,8 +112,27 @@ fn line(transaction: &Transaction) -> String {
         String::from_utf8_lossy(&transaction.request.method),
         String::from_utf8_lossy(&transaction.request.target),
     );
-    shown
+    visible(&shown)
+}
+
+/// `redis SET key value: simple_string`, cut to what fits a line.
+fn command_line(transaction: &CommandTransaction) -> String {
+    const STATEMENT_CHARS: usize = 200;
+    let statement: String = transaction
+        .command
+        .statement()
         .chars()
+        .take(STATEMENT_CHARS)
+        .collect();
+    let result = match &transaction.result {
+        None => "no result",
+        Some(result) => result.kind,
+    };
+    visible(&format!("{} {statement}: {result}", transaction.protocol.name()))
+}
+
+fn visible(text: &str) -> String {
+    text.chars()
         .flat_map(|char| {
             if char.is_control() {
                 char.escape_default().collect::<Vec<_>>()

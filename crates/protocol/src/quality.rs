@@ -1,4 +1,4 @@
-//! Gives up on connections whose bytes are mostly not HTTP (P-D4, P-L5).
+//! Gives up on connections whose bytes are mostly not of the protocol that they were taken for (P-D4, P-L5).
 
 use crate::ParseError;
 
@@ -8,8 +8,9 @@ const WINDOW: u32 = 20;
 const HOPELESS: u32 = 4;
 
 /// The last messages, good or bad.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Quality {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quality {
+    protocol: &'static str,
     /// One bit a message, the latest lowest, 1 for bad.
     bad: u32,
     seen: u32,
@@ -17,17 +18,26 @@ pub(super) struct Quality {
 }
 
 impl Quality {
-    pub(super) fn good(&mut self) {
+    pub(crate) const fn new(protocol: &'static str) -> Self {
+        Self {
+            protocol,
+            bad: 0,
+            seen: 0,
+            any_good: false,
+        }
+    }
+
+    pub(crate) fn good(&mut self) {
         self.any_good = true;
         self.note(0);
     }
 
     /// # Errors
     /// When too much of what was seen is bad.
-    pub(super) fn bad(&mut self) -> Result<(), ParseError> {
+    pub(crate) fn bad(&mut self) -> Result<(), ParseError> {
         self.note(1);
         let count = self.bad.count_ones();
-        let protocol = "http1";
+        let protocol = self.protocol;
         if !self.any_good && count >= HOPELESS {
             return Err(ParseError::NotThisProtocol {
                 protocol,
@@ -55,10 +65,10 @@ mod tests {
 
     #[test]
     fn gives_up_when_nothing_or_too_little_is_good() {
-        let mut none = Quality::default();
+        let mut none = Quality::new("test");
         assert!((0..3).all(|_| none.bad().is_ok()));
         assert!(matches!(none.bad(), Err(ParseError::NotThisProtocol { .. })));
-        let mut half = Quality::default();
+        let mut half = Quality::new("test");
         for _ in 0..100 {
             half.good();
             assert!(half.bad().is_ok());

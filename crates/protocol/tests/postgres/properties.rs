@@ -1,0 +1,107 @@
+//! Properties of every input (P-M4, P-M5) and of lossy traffic (no result is ever given to a wrong statement).
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use qtap_protocol::{Event, Limits, Outcome, Parser as _, Side, Time, postgres::Parser};
+
+use crate::fuzz_body;
+use crate::support::done;
+use crate::wire::*;
+
+/// Bursts of numbered statements, each answered before the next; every third by a simple query.
+fn traffic(bursts: &[u8]) -> Vec<(Side, Vec<u8>)> {
+    let mut pieces = vec![
+        (Side::Client, startup(&["user", "a"])),
+        (Side::Server, ready(b'I')),
+    ];
+    let mut number = 0_u32;
+    for burst in bursts {
+        let numbers: Vec<u32> = (number..number + u32::from(*burst)).collect();
+        number += u32::from(*burst);
+        for n in &numbers {
+            let statement = format!("select {n}");
+            let asked = if n % 3 == 0 {
+                query(&statement)
+            } else {
+                [parse("", &statement), bind("", "", "x"), execute(""), sync()].concat()
+            };
+            pieces.push((Side::Client, asked));
+        }
+        for n in &numbers {
+            let head = if n % 3 == 0 {
+                Vec::new()
+            } else {
+                [bare(b'1'), bare(b'2')].concat()
+            };
+            let value = n.to_string();
+            pieces.push((
+                Side::Server,
+                [head, row(&[Some(&value)]), complete("SELECT 1"), ready(b'I')].concat(),
+            ));
+        }
+    }
+    pieces
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 2000 }))]
+
+    #[test]
+    fn arbitrary_scripts_keep_every_rule(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        fuzz_body::run(&data);
+    }
+
+    #[test]
+    fn lost_bytes_never_give_a_result_to_a_wrong_statement(
+        bursts in prop::collection::vec(1_u8..6, 4..40),
+        holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, 1_usize..40), 1..4),
+    ) {
+        let pieces = traffic(&bursts);
+        let mut parser = Parser::new(Limits::default(), false);
+        let mut out = Vec::new();
+        let holes: Vec<_> = holes.iter().map(|(index, from, length)| (index.index(pieces.len()), *from, *length)).collect();
+        let mut result = Ok(());
+        for (index, (side, data)) in pieces.iter().enumerate() {
+            let time = Time(index as u64 + 1);
+            let hole = holes.iter().find(|hole| hole.0 == index);
+            let (from, to) = hole.map_or((data.len(), data.len()), |(_, from, length)| {
+                (*from.min(&data.len()), (from + length).min(data.len()))
+            });
+            result = parser
+                .bytes(*side, Bytes::copy_from_slice(&data[..from]), time, &mut out)
+                .and_then(|()| parser.gap(*side, (to - from) as u64, time, &mut out))
+                .and_then(|()| parser.bytes(*side, Bytes::copy_from_slice(&data[to..]), time, &mut out));
+            if result.is_err() {
+                break;
+            }
+        }
+        parser.close(Time(u64::MAX), &mut out);
+        prop_assert!(result.is_ok() || !holes.is_empty());
+        fuzz_body::check(&out);
+        for done in done(&out) {
+            let has_gap = done.traffic.request.gap_bytes + done.traffic.response.gap_bytes > 0;
+            let shown = done.result.as_ref().map_or("", |result| result.preview.trim_end());
+            if done.outcome == Outcome::Complete && !has_gap && !done.command.truncated && !shown.is_empty() {
+                prop_assert_eq!(done.command.statement().into_owned(), format!("select {shown}"));
+            }
+        }
+    }
+
+    #[test]
+    fn without_loss_every_statement_is_complete(bursts in prop::collection::vec(1_u8..20, 1..20), step in 1_usize..50) {
+        let mut parser = Parser::new(Limits::default(), false);
+        let mut out = Vec::new();
+        for (side, data) in traffic(&bursts) {
+            for piece in data.chunks(step) {
+                parser.bytes(side, Bytes::copy_from_slice(piece), Time(1), &mut out).unwrap();
+            }
+        }
+        let done = done(&out);
+        prop_assert_eq!(done.len(), bursts.iter().map(|burst| usize::from(*burst)).sum::<usize>());
+        for done in done {
+            prop_assert_eq!(done.command.statement().into_owned(), format!("select {}", done.result().preview.trim_end()));
+        }
+        let has_other = out.iter().any(|event| !matches!(event, Event::Command { .. } | Event::CommandEnd { .. }));
+        prop_assert!(!has_other);
+    }
+}

@@ -1,0 +1,17 @@
+//! Redis as a whole: the rows of `protocols.md` §7 and §14, and properties.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail by panicking, in its helpers too"
+)]
+
+mod cases;
+mod detect;
+#[path = "../../fuzz/bodies/redis.rs"]
+mod fuzz_body;
+mod loss;
+mod properties;
+mod secrets;
+mod support;
