@@ -229,9 +229,12 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	} else {
 		if (is_ignored(pid))
 			return;
+		event->other_settled = *(volatile u64 *)&session->lost_end[!direction];
 		event->position = reserve_position(&session->position[direction & 1], bytes);
 		if (settings.shed == SHED_ALL) {
 			count(COUNT_SHED_CALLS_BYTES, bytes);
+			*(volatile u64 *)&session->lost_end[direction & 1] =
+				event->position + bytes;
 			return;
 		}
 	}
@@ -240,8 +243,12 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	all->emission.copy = bytes < settings.call_cap ? bytes : settings.call_cap;
 	end = event->position + bytes;
 	emit_call();
-	if (conn && all->emission.lost)
+	if (!all->emission.lost)
+		return;
+	if (conn)
 		*(volatile u64 *)&conn->calls_lost_end[direction & 1] = end;
+	else
+		*(volatile u64 *)&session->lost_end[direction & 1] = end;
 }
 
 static __always_inline int leave_call(struct pt_regs *ctx, u32 hook, u32 direction)

@@ -56,8 +56,10 @@ struct session_key {
 struct session {
 	u64 sock;
 	u64 connection;
-	/* Of bytes that could not be attributed. */
+	/* Of bytes that could not be attributed, and the ends of the last ones of them that were
+	 * lost. */
 	u64 position[2];
+	u64 lost_end[2];
 };
 
 /*

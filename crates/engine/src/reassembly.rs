@@ -55,6 +55,13 @@ impl Reassembler {
         !self.early.is_empty()
     }
 
+    /// Nothing before `position` will come, where nothing came so far: what is missing is not known to have been there.
+    pub(crate) fn begin(&mut self, position: u64) {
+        if self.next == 0 && self.early.is_empty() {
+            self.next = position;
+        }
+    }
+
     /// Bytes held.
     pub(crate) fn held(&self) -> usize {
         self.early_bytes
@@ -192,6 +199,17 @@ impl Reassembler {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_stream_that_is_joined_begins_with_its_first_record_and_only_then() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        reassembler.begin(7);
+        push(&mut reassembler, 7, "ab", &mut out);
+        reassembler.begin(20);
+        push(&mut reassembler, 9, "c", &mut out);
+        assert_eq!(reassembler.position(), 10);
+        assert!(out.iter().all(|piece| matches!(piece, Piece::Bytes { .. })));
+    }
 
     fn push(reassembler: &mut Reassembler, position: u64, text: &'static str, out: &mut Vec<Piece>) {
         reassembler.push(

@@ -320,7 +320,10 @@ impl Worker {
                 layer: Layer::Calls,
                 ..call.data
             };
-            self.with(id, now, |connection, cx| connection.data(data, cx));
+            self.with(id, now, |connection, cx| {
+                connection.join_calls(&data);
+                connection.data(data, cx)
+            });
         }
     }
 

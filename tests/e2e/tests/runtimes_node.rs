@@ -6,10 +6,6 @@ use std::process::Command;
 
 use qtap_e2e::{Bench, Guest, Late, Row, Side, Zoo, read_by_secrets, read_late, runtime, wheels_python};
 
-/// A connection older than the agent of a client that encrypts in memory: the first request may be missed unnoticed, and its response is
-/// then taken for the next one's.
-const FAULT: Late = Late::Not("known fault: responses may be paired with the wrong requests");
-
 const BUILD: &str = "npm binary, OpenSSL linked in";
 
 fn node(bench: &Bench, version: &str, mode: &str, address: &str) -> Command {
@@ -53,8 +49,8 @@ macro_rules! node_server {
 macro_rules! node_rows {
     ($version:literal) => {
         [
-            node_client!($version, "https", "http1", FAULT),
-            node_client!($version, "http2", "http2", FAULT),
+            node_client!($version, "https", "http1", Late::Calls),
+            node_client!($version, "http2", "http2", Late::Calls),
             node_server!($version, "https-server", "`https` server", "http1", "http.client"),
             node_server!($version, "http2-server", "`http2` server", "http2", "httpx-h2"),
             node_server!($version, "cluster", "`cluster`", "http1", "http.client"),
@@ -75,7 +71,7 @@ fn rows() -> Vec<Row> {
         node_client!("20", "fetch", "http1", Late::Calls),
         node_client!("22", "fetch", "http1", Late::Calls),
         node_client!("24", "fetch", "http1", Late::Calls),
-        node_client!("26", "fetch", "http2", FAULT),
+        node_client!("26", "fetch", "http2", Late::Calls),
     ]);
     rows
 }

@@ -49,6 +49,14 @@ impl Connection {
         }
     }
 
+    /// The call that `data` tells of is the first of its stream that is known to be this connection's: those before it were not seen, or
+    /// were not kept until it was known. A response must not overtake the request behind them while it is waited for them in vain.
+    pub(crate) fn join_calls(&mut self, data: &Data) {
+        if let Some(stream) = self.stream(Layer::Calls, data.direction) {
+            stream.begin(data.position);
+        }
+    }
+
     /// What has not come before `end` is lost. Told before anything behind it comes, so that a response is not taken for the
     /// answer to the request before the one that is missing.
     pub(super) fn settle(
