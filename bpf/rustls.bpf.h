@@ -7,11 +7,11 @@
 #define QTAP_RUSTLS_H
 
 #if defined(__TARGET_ARCH_x86)
-#define RESULT_POINTER(regs)	 PT_REGS_PARM1(regs)
-#define SELF_BEHIND_RESULT(regs) PT_REGS_PARM2(regs)
+#define RESULT_POINTER(context)	    PT_REGS_PARM1(context)
+#define SELF_BEHIND_RESULT(context) PT_REGS_PARM2(context)
 #else
-#define RESULT_POINTER(regs)	 ((regs)->regs[8])
-#define SELF_BEHIND_RESULT(regs) PT_REGS_PARM1(regs)
+#define RESULT_POINTER(context)	    ((context)->regs[8])
+#define SELF_BEHIND_RESULT(context) PT_REGS_PARM1(context)
 #endif
 
 enum {
