@@ -56,7 +56,7 @@ fn bad_configurations_are_refused_with_their_place() {
             ["sufix", "`suffix`"],
         ),
         ("limits: {bodi: 1mb}", "bodi", ["bodi", "`body`"]),
-        ("redis: {stack: e2e}", "redis", ["redis", "not available yet"]),
+        ("mysql: {stack: e2e}", "mysql", ["mysql", "not available yet"]),
     ];
     for (line, marked, expected) in cases {
         let (key, _) = line.split_once(':').unwrap();

@@ -161,7 +161,7 @@ fn a_full_disk_under_the_data_folder_costs_the_control_socket_only() {
     let _ = agent.wait_for_log(
         &[
             "\"warn\"",
-            "`qtap reload-config` will not work",
+            "`qtap reload-config` and `qtap status` will not work",
             "cannot make the data folder",
             "No space left",
         ],
