@@ -149,7 +149,7 @@ impl Host for Replayed {
         0
     }
 
-    fn process(&self, pid: Pid, _ticket: u64) -> ProcessLookup {
+    fn process(&self, pid: Pid, _at: KernelTime, _ticket: u64) -> ProcessLookup {
         self.processes
             .get(&pid)
             .map_or(ProcessLookup::Missing, |process| {

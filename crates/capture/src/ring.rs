@@ -93,6 +93,11 @@ impl<F: AsFd> Ring<F> {
         self.data.file()
     }
 
+    /// Bytes it has room for.
+    pub(crate) fn size(&self) -> u64 {
+        self.mask + 1
+    }
+
     /// How far the kernel has reserved.
     pub(crate) fn produced(&self) -> u64 {
         self.positions.produced()

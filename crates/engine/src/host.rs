@@ -76,8 +76,8 @@ pub trait Host: Send + Sync {
     /// How many process events were handed on so far.
     fn ticket(&self) -> u64;
 
-    /// The process `pid` as of `ticket`.
-    fn process(&self, pid: Pid, ticket: u64) -> ProcessLookup;
+    /// The process that ran as `pid` at the time `at`, as of `ticket`.
+    fn process(&self, pid: Pid, at: KernelTime, ticket: u64) -> ProcessLookup;
 
     /// What the configuration leaves out of `process`.
     fn exclusion(&self, process: &Process) -> Exclusion;

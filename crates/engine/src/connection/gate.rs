@@ -73,7 +73,7 @@ impl Connection {
     /// filters may leave it out. Opens the gate when they are known or the wait is over.
     pub(super) fn try_gate(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(opened) = &self.opened else { return false };
-        let process = match cx.host.process(opened.pid, self.backlog.ticket()) {
+        let process = match (cx.host).process(opened.pid, opened.time, self.backlog.ticket()) {
             ProcessLookup::Known(process) => Some(process),
             ProcessLookup::Pending if after(self.backlog.since(), cx.settings.process_wait) > cx.now => {
                 return false;

@@ -56,7 +56,7 @@ impl Host for TestHost {
     fn ticket(&self) -> u64 {
         0
     }
-    fn process(&self, _: Pid, _: u64) -> ProcessLookup {
+    fn process(&self, _: Pid, _: KernelTime, _: u64) -> ProcessLookup {
         let state = self.0.lock().unwrap();
         match &state.process {
             Some(process) => ProcessLookup::Known(Arc::clone(process)),

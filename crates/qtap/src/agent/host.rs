@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use qtap_capture::{ConnectionId, Control, Pid, ProcessVerdict, Verdict};
+use qtap_capture::{ConnectionId, Control, KernelTime, Pid, ProcessVerdict, Verdict};
 use qtap_config::{FilterLayer, Filters};
 use qtap_engine::{Counter, Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls, ReasonCode};
 use qtap_probe::{Implementations, Input};
@@ -125,13 +125,15 @@ impl Host for AgentHost {
         self.progress.sent.load(Ordering::Acquire)
     }
 
-    fn process(&self, pid: Pid, ticket: u64) -> ProcessLookup {
+    fn process(&self, pid: Pid, at: KernelTime, ticket: u64) -> ProcessLookup {
         if self.progress.done.load(Ordering::Acquire) < ticket {
             return ProcessLookup::Pending;
         }
         // A miss makes the table look in /proc; the engine asks again until its wait is over.
+        // Its number may be another's by now. One that was found in /proc may be known from a later time only.
         self.table
-            .find(pid)
+            .find_at(pid, at)
+            .or_else(|| self.table.find(pid))
             .map_or(ProcessLookup::Pending, ProcessLookup::Known)
     }
 
