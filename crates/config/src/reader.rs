@@ -144,8 +144,9 @@ impl Checker {
             if !allowed.contains(name) {
                 let message = format!("unknown key `{}`", shown(name));
                 let problem = self.report(Problem::UnknownKey, span, &value.path, message);
-                problem.suggestion = nearest(name, allowed.iter().copied()).map(str::to_owned);
-                problem.allowed = allowed.iter().map(|name| (*name).to_owned()).collect();
+                problem.suggestion = nearest(name, allowed.iter().copied()).map(shown);
+                // The file's own names may be among them.
+                problem.allowed = allowed.iter().map(|name| shown(name)).collect();
             }
         }
         Some(Fields { entries })
@@ -254,7 +255,7 @@ impl Checker {
         candidates: impl IntoIterator<Item = &'n str> + Clone,
     ) -> &mut Diagnostic {
         let found = at.node.text().unwrap_or_default();
-        let suggestion = nearest(found, candidates.clone()).map(str::to_owned);
+        let suggestion = nearest(found, candidates.clone()).map(shown);
         let allowed = candidates.into_iter().map(shown).collect();
         let report = self.error(
             Problem::UnknownName,

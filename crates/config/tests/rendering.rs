@@ -99,3 +99,13 @@ fn terminal_escapes_in_a_file_are_not_passed_on() {
         "{found}"
     );
 }
+
+/// Found by the fuzzer: an extension's name is listed among the allowed ones.
+#[test]
+fn names_of_the_file_are_escaped_where_they_are_suggested() {
+    let diagnostics =
+        Config::parse("qtap.yaml", "tap: {}\nx-\u{1b}a: 1\nx-\u{1b}b: 1\nw-\u{1b}a: 1\n").unwrap_err();
+    let text = diagnostics.render(false);
+    assert!(text.contains(r"x-\u{1b}a, x-\u{1b}b"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
