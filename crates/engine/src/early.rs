@@ -65,3 +65,61 @@ impl EarlyCalls {
         bytes as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use qtap_capture::{ConnectionId, Data, Direction, Layer};
+
+    use super::*;
+
+    fn call(object: u64, position: u64, bytes: &'static [u8]) -> Unattributed {
+        Unattributed {
+            pid: Pid(1),
+            tid: 1,
+            object,
+            data: Data {
+                id: ConnectionId(0),
+                time: KernelTime(0),
+                pid: Pid(1),
+                tid: 1,
+                direction: Direction::Egress,
+                layer: Layer::Calls,
+                position,
+                bytes: Bytes::from_static(bytes),
+                missing: None,
+                call_start: true,
+                other_settled: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn an_object_gets_its_own_calls_in_order_and_once() {
+        let mut early = EarlyCalls::default();
+        for (object, position) in [(7, 0), (8, 0), (7, 3)] {
+            assert_eq!(early.keep(call(object, position, b"abc"), KernelTime(0)), 0);
+        }
+        let positions: Vec<_> = (early.take(Pid(1), 7).iter())
+            .map(|call| call.data.position)
+            .collect();
+        assert_eq!(positions, [0, 3]);
+        assert!(early.take(Pid(1), 7).is_empty() && early.take(Pid(2), 8).is_empty());
+        assert_eq!(early.take(Pid(1), 8).len(), 1);
+        assert_eq!(early.bytes, 0);
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_much_goes_and_is_counted() {
+        static LARGE: [u8; BYTES] = [0; BYTES];
+        let mut early = EarlyCalls::default();
+        assert_eq!(early.keep(call(1, 0, b"abc"), KernelTime(0)), 0);
+        assert_eq!(early.expire(KernelTime(2_000_000_000)), 0);
+        assert_eq!(early.expire(KernelTime(2_000_000_001)), 3);
+        let lost: u64 = (0..CALLS as u64 + 2)
+            .map(|position| early.keep(call(1, position, b"a"), KernelTime(0)))
+            .sum();
+        assert_eq!(lost, 2);
+        assert_eq!(early.keep(call(1, 0, &LARGE), KernelTime(0)), CALLS as u64);
+    }
+}
