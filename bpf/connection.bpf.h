@@ -191,6 +191,34 @@ static __noinline void open_connection(struct sock *sk, struct connection *conn)
 	conn->state = CONNECTION_OPENED;
 }
 
+/* A process took the connection in hand: fills in who, where nobody did. */
+static __always_inline void use_connection(struct sock *sk, struct connection *conn, u64 pid_tgid,
+					   s32 fd)
+{
+	if (conn->state != CONNECTION_PENDING)
+		return;
+	if (!conn->pid) {
+		conn->pid = pid_tgid >> 32;
+		conn->tid = pid_tgid;
+	}
+	if (conn->fd < 0)
+		conn->fd = fd;
+	if (!conn->time)
+		conn->time = bpf_ktime_get_ns();
+	open_connection(sk, conn);
+}
+
+/*
+ * Somebody closes it who has not used it: the last to be asked whose it was. To be called where
+ * only a process can be at it, and not an interrupt.
+ */
+static __always_inline void use_at_end(struct sock *sk, struct connection *conn)
+{
+	if (conn->state == CONNECTION_PENDING && conn->time && !conn->pid &&
+	    !(BPF_CORE_READ(current_task(), flags) & PF_KTHREAD))
+		use_connection(sk, conn, bpf_get_current_pid_tgid(), -1);
+}
+
 /* Whether payload of the connection is only counted, to shed load. */
 static __always_inline bool is_shed(const struct connection *conn)
 {

@@ -89,6 +89,12 @@ enum {
 	MAP_ANONYMOUS = 0x20,
 };
 
+/* include/linux/sched.h: of a task. */
+enum {
+	PF_IO_WORKER = 0x00000010,
+	PF_KTHREAD = 0x00200000,
+};
+
 enum {
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
@@ -225,8 +231,12 @@ struct mm_struct {
 	unsigned long env_end;
 };
 
+struct io_uring_task;
+
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int flags;
+	struct io_uring_task *io_uring;
 	struct mm_struct *mm;
 	s32 pid;
 	s32 tgid;
@@ -256,8 +266,11 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;

@@ -52,6 +52,8 @@ struct connection {
 	u8 shed;
 	/* Something was moved by io_uring. */
 	u8 uring;
+	/* It had a descriptor when it ended. */
+	u8 accepted;
 };
 
 /*

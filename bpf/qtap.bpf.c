@@ -17,6 +17,8 @@
 #include "tcp.bpf.h"
 #include "copy.bpf.h"
 #include "socket.bpf.h"
+#include "sysexit.bpf.h"
+#include "transfers.bpf.h"
 #include "iter.bpf.h"
 #include "secrets.bpf.h"
 #include "rustls.bpf.h"

@@ -93,6 +93,9 @@ static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pi
 
 	if (state == TCP_LISTEN || state == TCP_SYN_SENT)
 		return NULL;
+	/* Of a file system or a tunnel, used in the name of whatever program. */
+	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
+		return NULL;
 	unread_bytes = unread(sk);
 	fresh.id = next_connection(family);
 	fresh.time = bpf_ktime_get_ns();
@@ -120,40 +123,6 @@ static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pi
 	}
 	count(COUNT_ADOPTED, 1);
 	return bpf_map_lookup_elem(&connections, &key);
-}
-
-/* A process took the connection in hand: fills in who, where nobody did. */
-static __always_inline void use_connection(struct sock *sk, struct connection *conn, u64 pid_tgid,
-					   s32 fd)
-{
-	if (conn->state != CONNECTION_PENDING)
-		return;
-	if (!conn->pid) {
-		conn->pid = pid_tgid >> 32;
-		conn->tid = pid_tgid;
-	}
-	if (conn->fd < 0)
-		conn->fd = fd;
-	if (!conn->time)
-		conn->time = bpf_ktime_get_ns();
-	open_connection(sk, conn);
-}
-
-static __always_inline void accepted(struct task_struct *task, s32 fd, u32 call)
-{
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct sock *sk = tcp_sock_of(file_of(task, fd));
-	struct connection *conn;
-	u64 key = (u64)sk;
-
-	if (!sk)
-		return;
-	conn = bpf_map_lookup_elem(&connections, &key);
-	if (!conn)
-		conn = adopt(sk, key, pid_tgid, fd, 0, 0, ID_SYSCALL);
-	if (conn)
-		use_connection(sk, conn, pid_tgid, fd);
-	TRACE(TRACE_SOCKET, call, fd, 0, conn ? conn->id : 0, 0, DIRECTION_INGRESS);
 }
 
 /* Where the bytes of a call are. */
@@ -292,156 +261,56 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		note_lost(conn, direction, end, s->lost);
 }
 
-/* A call that would have blocked still tells which connection the TLS call around it is for. */
-static __always_inline void touched_in_vain(s32 fd)
+/* What the call was told of how to move bytes, of those that receive messages. */
+static __always_inline u32 flags_of(u8 call, struct pt_regs *regs)
 {
-	u64 pid_tgid = bpf_get_current_pid_tgid(), key;
-	struct connection *conn;
-	struct frame *frame = top_frame(pid_tgid);
-
-	if (!frame || frame->connection)
-		return;
-	key = (u64)tcp_sock_of(file_of(current_task(), fd));
-	if (!key)
-		return;
-	conn = bpf_map_lookup_elem(&connections, &key);
-	if (conn)
-		touch(pid_tgid, key, conn);
-}
-
-static __always_inline void mapped(struct task_struct *task, struct pt_regs *regs, u64 address)
-{
-	struct event_mapped event = {};
-	struct file_key key = {};
-	struct file *file;
-	struct inode *inode;
-
-	if (!(SYSCALL_ARG3(regs) & PROT_EXEC) || (SYSCALL_ARG4(regs) & MAP_ANONYMOUS))
-		return;
-	if (bpf_get_current_pid_tgid() >> 32 == settings.own_pid)
-		return;
-	file = file_of(task, SYSCALL_ARG5(regs));
-	if (!file)
-		return;
-	inode = BPF_CORE_READ(file, f_inode);
-	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	if (bpf_map_lookup_elem(&known_files, &key))
-		return;
-	event.kind = EVENT_MAPPED;
-	event.pid = bpf_get_current_pid_tgid() >> 32;
-	event.time = bpf_ktime_get_ns();
-	event.device = key.device;
-	event.inode = key.inode;
-	event.address = address;
-	if (emit_control(&event, sizeof(event)))
-		count(COUNT_MAPPED_LOST, 1);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
-{
-	u32 number = SYSCALL_NUMBER(regs), direction, flags;
-	struct user_message message;
-	struct task_struct *task;
-	struct source from = {};
-	u64 bytes = result;
-	s32 fd;
-	u8 call;
-
-	if (number >= SYSCALL_TABLE)
-		return 0;
-	call = syscall_calls[number];
-	if (!call)
-		return 0;
-	if (result < 0 || (!result && call != CALL_ACCEPT && call != CALL_ACCEPT4)) {
-		if (settings.calls && call <= CALL_SENDMSG)
-			touched_in_vain(SYSCALL_ARG1(regs));
-		return 0;
-	}
-	task = current_task();
-	if (IS_COMPAT(task)) {
-		count(COUNT_COMPAT_CALLS, 1);
-		return 0;
-	}
-	fd = SYSCALL_ARG1(regs);
 	switch (call) {
-	case CALL_READ:
-		direction = DIRECTION_INGRESS;
-		from.buffer = SYSCALL_ARG2(regs);
-		break;
-	case CALL_WRITE:
-	case CALL_SENDTO:
-		direction = DIRECTION_EGRESS;
-		from.buffer = SYSCALL_ARG2(regs);
-		break;
-	case CALL_RECVFROM:
-		flags = SYSCALL_ARG4(regs);
-		if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
-			return 0;
-		direction = DIRECTION_INGRESS;
-		from.buffer = SYSCALL_ARG2(regs);
-		from.loss = flags & MSG_TRUNC ? LOSS_UNREADABLE : LOSS_NONE;
-		break;
-	case CALL_READV:
-	case CALL_WRITEV:
-		direction = call == CALL_READV ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-		from.vector = SYSCALL_ARG2(regs);
-		from.vectors = SYSCALL_ARG3(regs);
-		break;
 	case CALL_RECVMSG:
-	case CALL_SENDMSG:
-		direction = call == CALL_RECVMSG ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-		flags = SYSCALL_ARG3(regs);
-		if (call == CALL_RECVMSG) {
-			if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
-				return 0;
-			from.loss = flags & MSG_TRUNC ? LOSS_UNREADABLE : LOSS_NONE;
-		}
-		if (!bpf_probe_read_user(&message, sizeof(message), (void *)SYSCALL_ARG2(regs))) {
-			from.vector = message.vector;
-			from.vectors = message.vectors;
-		}
-		break;
+		return SYSCALL_ARG3(regs);
+	case CALL_RECVFROM:
 	case CALL_RECVMMSG:
-	case CALL_SENDMMSG:
-		direction = call == CALL_RECVMMSG ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-		flags = SYSCALL_ARG4(regs);
-		if (call == CALL_RECVMMSG) {
-			if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
-				return 0;
-			from.loss = flags & MSG_TRUNC ? LOSS_UNREADABLE : LOSS_NONE;
-		}
-		from.message = SYSCALL_ARG2(regs);
-		from.messages = result;
-		bytes = sum_messages(from.message, from.messages);
-		break;
-	case CALL_SENDFILE:
-		direction = DIRECTION_EGRESS;
-		from.loss = LOSS_UNREADABLE;
-		break;
-	case CALL_SPLICE:
-		from.loss = LOSS_UNREADABLE;
-		if (tcp_sock_of(file_of(task, fd))) {
-			direction = DIRECTION_INGRESS;
-		} else {
-			direction = DIRECTION_EGRESS;
-			fd = SYSCALL_ARG3(regs);
-		}
-		break;
-	case CALL_ACCEPT:
-	case CALL_ACCEPT4:
-		accepted(task, result, call);
-		return 0;
-	case CALL_MMAP:
-		mapped(task, regs, result);
-		return 0;
+		return SYSCALL_ARG4(regs);
 	default:
 		return 0;
 	}
-	TRACE(TRACE_SOCKET, call, fd, bytes, 0, 0, direction);
-	moved(tcp_sock_of(file_of(task, fd)), fd, direction, bytes, &from, COPY_STEPS);
-	return 0;
+}
+
+static __always_inline void locate_message(u64 message, struct source *from)
+{
+	struct user_message header;
+
+	if (bpf_probe_read_user(&header, sizeof(header), (void *)message))
+		return;
+	from->vector = header.vector;
+	from->vectors = header.vectors;
+}
+
+/* Where the bytes of a call are, by its registers; of many messages the first. */
+static __always_inline void locate(u8 call, struct pt_regs *regs, struct source *from)
+{
+	switch (call) {
+	case CALL_READ:
+	case CALL_WRITE:
+	case CALL_RECVFROM:
+	case CALL_SENDTO:
+		from->buffer = SYSCALL_ARG2(regs);
+		break;
+	case CALL_READV:
+	case CALL_WRITEV:
+		from->vector = SYSCALL_ARG2(regs);
+		from->vectors = SYSCALL_ARG3(regs);
+		break;
+	case CALL_RECVMSG:
+	case CALL_SENDMSG:
+		locate_message(SYSCALL_ARG2(regs), from);
+		break;
+	case CALL_RECVMMSG:
+	case CALL_SENDMMSG:
+		from->message = SYSCALL_ARG2(regs);
+		break;
+	default:
+		from->loss = LOSS_UNREADABLE;
+	}
 }
 
 #endif

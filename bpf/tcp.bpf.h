@@ -113,8 +113,11 @@ static __always_inline int state_changed(struct sock *sk, int from, int to, u32 
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
 		conn = bpf_map_lookup_elem(&connections, &key);
-		if (conn)
-			conn->fin_sent = 1;
+		if (!conn)
+			break;
+		conn->fin_sent = 1;
+		/* close() and shutdown() only. */
+		use_at_end(sk, conn);
 		break;
 	case TCP_CLOSE:
 		conn = bpf_map_lookup_elem(&connections, &key);
@@ -123,6 +126,7 @@ static __always_inline int state_changed(struct sock *sk, int from, int to, u32 
 		/* Without a FIN of ours somebody cut it off. */
 		conn->reset = BPF_CORE_READ(sk, sk_err) != 0 || from == TCP_ESTABLISHED ||
 			      from == TCP_CLOSE_WAIT;
+		conn->accepted = BPF_CORE_READ(sk, sk_socket) != NULL;
 		end_connection(sk, conn);
 		break;
 	}
@@ -150,6 +154,9 @@ static __always_inline int destroyed(struct sock *sk)
 		return 0;
 	end_connection(sk, conn);
 	conn->unread = unread_bytes(sk);
+	/* A process had it when it was cut off, and comes to let go of it now. */
+	if (conn->accepted)
+		use_at_end(sk, conn);
 	if (conn->state == CONNECTION_PENDING && conn->pid) {
 		/* The control ring had no room for it before. */
 		open_connection(sk, conn);

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, ProgramMut};
 
 use crate::control::SettingsMemory;
 use crate::group::{Group, GroupReport};
+use crate::host::shows_transfers;
+use crate::mappings::{MappingEvents, Mappings};
 use crate::object::{self, Loaded};
 use crate::programs::LoadedPrograms;
 use crate::ring::{Positions, Ring};
@@ -24,17 +26,25 @@ pub struct Capture {
     settings: Arc<SettingsMemory>,
     control: Control,
     multi: bool,
+    /// Until the reader takes them; `None` where system calls show mappings.
+    mappings: Mutex<Option<Mappings>>,
 }
 
 impl Capture {
     /// Loads the object, in part if some group does not load. Fails when not even [`Group::Sockets`] does.
     pub fn load(options: &Options) -> Result<Self, Error> {
+        Self::load_with(options, MappingEvents::open())
+    }
+
+    /// The same with events that were opened before privileges were dropped.
+    pub fn load_with(options: &Options, events: MappingEvents) -> Result<Self, Error> {
+        let (loaded, mappings) = load(options, events)?;
         let Loaded {
             object,
             groups,
             left_out,
             multi,
-        } = object::load(options)?;
+        } = loaded;
         let settings = Arc::new(SettingsMemory::map(&handle(&object, ".data.settings")?)?);
         settings.write(options.settings);
         settings.own_pid(options.own_pid);
@@ -48,6 +58,7 @@ impl Capture {
             handle(&object, "counters")?,
             handle(&object, "connections")?,
             LoadedPrograms::of(&object)?,
+            mappings.as_ref().map(Mappings::shared),
             vec![
                 (
                     "control_ring_unread_bytes",
@@ -67,7 +78,17 @@ impl Capture {
             settings,
             control,
             multi,
+            mappings: Mutex::new(mappings),
         })
+    }
+
+    /// Whether sockets are seen where they transfer, and not at the exit of every system call of the host, which costs all programs
+    /// something.
+    #[must_use]
+    pub fn sees_transfers(&self) -> bool {
+        self.object
+            .progs()
+            .any(|program| program.name() == "sock_send_length" && program.autoload())
     }
 
     /// Attaches all groups that loaded, sockets and processes first; from then on events flow. Tells what became of each group.
@@ -139,7 +160,8 @@ impl Capture {
         let control = Ring::new(handle(&self.object, "control_ring")?)?;
         let data = Ring::new(handle(&self.object, "data_ring")?)?;
         let trace = Ring::new(handle(&self.object, "trace_ring")?)?;
-        Reader::new(control, data, trace, Arc::clone(&self.settings))
+        let mut mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
+        Reader::new(control, data, trace, mappings.take(), Arc::clone(&self.settings))
     }
 
     /// What steers the kernel side.
@@ -154,6 +176,27 @@ impl Capture {
             .find(|program| program.name() == name && program.autoload())
             .ok_or(Error::NoProgram(name))
     }
+}
+
+/// Sockets at their transfers and mappings as perf events, where the kernel has and allows both; else at the exit of system calls.
+fn load(options: &Options, events: MappingEvents) -> Result<(Loaded, Option<Mappings>), Error> {
+    if shows_transfers(object::version(options)) && !options.watch_system_calls {
+        match events.0.map(|mappings| (object::load(options, true), mappings)) {
+            Ok((Ok(loaded), mut mappings)) => {
+                mappings.own_pid = options.own_pid;
+                return Ok((loaded, Some(mappings)));
+            }
+            Ok((Err(error), _)) => tracing::info!(
+                %error,
+                "the kernel does not load the programs for transfers of sockets: all system calls are watched"
+            ),
+            Err(error) => tracing::info!(
+                %error,
+                "the kernel gives no perf events of mappings: all system calls are watched"
+            ),
+        }
+    }
+    Ok((object::load(options, false)?, None))
 }
 
 fn handle(object: &Object, name: &'static str) -> Result<MapHandle, Error> {

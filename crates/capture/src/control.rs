@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
 use crate::bindings as kernel;
+use crate::bindings::counter;
 use crate::counters::{Counters, closed_lost, process_events_lost, read_counters};
 use crate::decode::device_to_kernel;
+use crate::mappings::Shared;
 use crate::programs::LoadedPrograms;
 use crate::ring::Positions;
 use crate::shared::SharedMemory;
@@ -37,6 +39,8 @@ struct Inner {
     counters: MapHandle,
     connections: MapHandle,
     programs: LoadedPrograms,
+    /// Where the kernel tells mappings by perf events.
+    mappings: Option<Arc<Shared>>,
     rings: Vec<(&'static str, Positions)>,
 }
 
@@ -51,6 +55,7 @@ impl Control {
         counters: MapHandle,
         connections: MapHandle,
         programs: LoadedPrograms,
+        mappings: Option<Arc<Shared>>,
         rings: Vec<(&'static str, Positions)>,
     ) -> Result<Self, Error> {
         let length = VERDICT_SLOTS as usize * size_of::<kernel::verdict>();
@@ -68,6 +73,7 @@ impl Control {
                 counters,
                 connections,
                 programs,
+                mappings,
                 rings,
             }),
         })
@@ -134,6 +140,10 @@ impl Control {
 
     /// Do not tell of executable mappings of this file any more: nothing in it is of interest. `device` is `st_dev` of `stat(2)`.
     pub fn mark_known(&self, device: u64, inode: u64) -> Result<(), Error> {
+        if let Some(mappings) = &self.inner.mappings {
+            mappings.mark_known(device, inode);
+            return Ok(());
+        }
         self.inner
             .known_files
             .update(&file_key(device, inode), &[1], MapFlags::ANY)
@@ -146,6 +156,10 @@ impl Control {
 
     /// Tell of executable mappings of this file again, for instance because it was written to.
     pub fn forget_known(&self, device: u64, inode: u64) -> Result<(), Error> {
+        if let Some(mappings) = &self.inner.mappings {
+            mappings.forget_known(device, inode);
+            return Ok(());
+        }
         remove(&self.inner.known_files, "known_files", &file_key(device, inode))
     }
 
@@ -179,7 +193,8 @@ impl Control {
     /// Events about processes and their mappings that found no room so far: what they told is to be found by looking at every
     /// process. Two system calls.
     pub fn process_events_lost(&self) -> Result<u64, Error> {
-        process_events_lost(&self.inner.counters)
+        let mappings = self.inner.mappings.as_ref().map_or(0, |mappings| mappings.lost());
+        Ok(process_events_lost(&self.inner.counters)? + mappings)
     }
 
     /// Ends of connections that found no room so far: which they were is to be found by [`Self::living`]. One system call.
@@ -217,6 +232,9 @@ impl Control {
     /// per counter.
     pub fn counters(&self) -> Result<Counters, Error> {
         let mut counters = read_counters(&self.inner.counters, &self.inner.programs)?;
+        if let Some(mappings) = &self.inner.mappings {
+            counters.add(counter::COUNT_MAPPED_LOST, mappings.lost());
+        }
         for (name, ring) in &self.inner.rings {
             counters.push(name, ring.unread());
         }

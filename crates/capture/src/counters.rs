@@ -69,6 +69,16 @@ impl Counters {
         self.values.push((name, value));
     }
 
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, which: counter, amount: u64) {
+        let value = usize::try_from(which.0)
+            .ok()
+            .and_then(|index| self.values.get_mut(index));
+        if let Some((_, value)) = value {
+            *value += amount;
+        }
+    }
+
     /// The counter of that name; `None` when there is none.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<u64> {

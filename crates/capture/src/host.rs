@@ -48,6 +48,12 @@ impl fmt::Display for KernelVersion {
     }
 }
 
+/// Whether every transfer of a socket passes a tracepoint (`sock_send_length`, `sock_recv_length`): they came in 6.3,
+/// sendfile(2) and splice(2) go through them since 6.5.
+pub(crate) fn shows_transfers(version: Option<KernelVersion>) -> bool {
+    version.is_some_and(|version| version >= KernelVersion(6, 5))
+}
+
 /// Whether each user probe of this kernel is a perf event. From 6.6 on there are links of many offsets, which are not.
 #[must_use]
 pub fn probes_are_perf_events() -> bool {

@@ -47,6 +47,7 @@ mod event;
 mod group;
 mod hook;
 mod host;
+mod mappings;
 mod object;
 mod options;
 mod priority;
@@ -79,6 +80,7 @@ pub use event::{
 pub use group::{Group, GroupReport};
 pub use hook::Hook;
 pub use host::{HostFacts, KernelVersion, LEAST_KERNEL, probes_are_perf_events};
+pub use mappings::MappingEvents;
 pub use options::{DirectionFilter, Options, Settings};
 pub use priority::{Priority, ThreadId, can_return_from_background, set_priority};
 pub use reader::Reader;

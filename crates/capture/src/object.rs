@@ -69,13 +69,13 @@ fn verified(text: &str) -> Option<(&str, u64)> {
 }
 
 /// Loads all groups; where that fails, each group that loads.
-pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
+///
+/// `transfers`: sockets are seen at the tracepoints of their transfers and not at the exit of system calls; only of use where the
+/// kernel shows them.
+pub(crate) fn load(options: &Options, transfers: bool) -> Result<Loaded, Error> {
     set_print(Some((PrintLevel::Debug, note)));
-    let version = if options.oldest_build {
-        Some(LEAST_KERNEL)
-    } else {
-        KernelVersion::running()
-    };
+    let version = version(options);
+    let kernel = Kernel { version, transfers };
     let bytes = if version.is_some_and(|version| version < KernelVersion(5, 12)) {
         OBJECT_5_10
     } else {
@@ -85,15 +85,15 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     let figures = tracing::enabled!(tracing::Level::TRACE);
     let load_groups = |groups: &BTreeSet<Group>| {
         // Statistics of the verifier come in place of its reasons.
-        if figures && let Ok(object) = load_groups(bytes, options, version, groups, LOG_STATISTICS) {
+        if figures && let Ok(object) = load_groups(bytes, options, kernel, groups, LOG_STATISTICS) {
             return Ok(object);
         }
-        load_groups(bytes, options, version, groups, 0)
+        load_groups(bytes, options, kernel, groups, 0)
     };
     let mut left_out = Vec::new();
     let mut all: BTreeSet<Group> = Group::ALL.into();
     // Whole families of kernels refuse these. Tried alone that is told in milliseconds; with the others, once they are verified.
-    if let Err(error) = trial(bytes, version, Group::IoUringHooks) {
+    if let Err(error) = trial(bytes, kernel, Group::IoUringHooks) {
         all.remove(&Group::IoUringHooks);
         left_out.push(GroupReport {
             group: Group::IoUringHooks,
@@ -131,14 +131,14 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
 }
 
 /// Whether a group loads alone, and if not, what the kernel said.
-fn trial(bytes: &[u8], version: Option<KernelVersion>, group: Group) -> Result<(), String> {
+fn trial(bytes: &[u8], kernel: Kernel, group: Group) -> Result<(), String> {
     let smallest = Options {
         data_ring: 0,
         control_ring: 0,
         max_connections: 1,
         ..Options::default()
     };
-    match load_groups(bytes, &smallest, version, &BTreeSet::from([group]), 0) {
+    match load_groups(bytes, &smallest, kernel, &BTreeSet::from([group]), 0) {
         Ok(_) => Ok(()),
         Err(Error::Load { reason, source }) if reason.is_empty() => Err(source.to_string()),
         Err(Error::Load { reason, .. }) => Err(reason),
@@ -151,9 +151,32 @@ fn links_many(version: Option<KernelVersion>) -> bool {
     version.is_none_or(|version| version >= MULTI_LINKS)
 }
 
+/// The version that decides what is loaded.
+pub(crate) fn version(options: &Options) -> Option<KernelVersion> {
+    if options.oldest_build {
+        Some(LEAST_KERNEL)
+    } else {
+        KernelVersion::running()
+    }
+}
+
+/// What decides which programs are for this kernel.
+#[derive(Clone, Copy)]
+struct Kernel {
+    version: Option<KernelVersion>,
+    transfers: bool,
+}
+
 /// Whether this kernel is one for the program: what io_uring shows changed in [`URING_TRACED`] and in [`URING_REPEATED`].
-fn exists(section: &str, version: Option<KernelVersion>) -> bool {
-    let is_since = |least| version.is_none_or(|version| version >= least);
+fn exists(section: &str, kernel: Kernel) -> bool {
+    let is_since = |least| kernel.version.is_none_or(|version| version >= least);
+    match section {
+        "tp_btf/sys_exit" => return !kernel.transfers,
+        "tp_btf/sock_send_length" | "tp_btf/sock_recv_length" | "tp_btf/tcp_rcv_space_adjust" => {
+            return kernel.transfers;
+        }
+        _ => {}
+    }
     match Group::of_section(section) {
         Some(Group::IoUring) => is_since(URING_TRACED),
         Some(Group::IoUringHooks) if section.ends_with("io_req_post_cqe") => is_since(URING_REPEATED),
@@ -170,7 +193,7 @@ const URING_REPEATED: KernelVersion = KernelVersion(6, 10);
 fn load_groups(
     bytes: &[u8],
     options: &Options,
-    version: Option<KernelVersion>,
+    kernel: Kernel,
     groups: &BTreeSet<Group>,
     log_level: u32,
 ) -> Result<Object, Error> {
@@ -182,11 +205,11 @@ fn load_groups(
             source,
         })?;
     set_sizes(&mut open, options)?;
-    let multi = links_many(version);
+    let multi = links_many(kernel.version);
     for mut program in open.progs_mut() {
         let section = program.section().to_string_lossy().into_owned();
         let wanted = Group::of_section(&section).is_some_and(|group| groups.contains(&group))
-            && exists(&section, version);
+            && exists(&section, kernel);
         program.set_autoload(wanted);
         program.set_log_level(log_level);
         if multi && (section.starts_with("uprobe") || section.starts_with("uretprobe")) {

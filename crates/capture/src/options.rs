@@ -18,6 +18,9 @@ pub struct Options {
     /// Use the build for Linux 5.10 and its ways to attach on any kernel; for tests, and to tell a fault of ours from one of the
     /// kernel.
     pub oldest_build: bool,
+    /// Watch the exit of all system calls also where the kernel shows what sockets transfer, see
+    /// [`crate::Capture::sees_transfers`]; for tests.
+    pub watch_system_calls: bool,
     /// What can be changed later.
     pub settings: Settings,
 }
@@ -31,6 +34,7 @@ impl Default for Options {
             max_connections: 65_536,
             own_pid: Some(Pid(std::process::id())),
             oldest_build: false,
+            watch_system_calls: false,
             settings: Settings::default(),
         }
     }

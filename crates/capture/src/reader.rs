@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::control::SettingsMemory;
 use crate::decode::decode;
+use crate::mappings::Mappings;
 use crate::ring::Ring;
 use crate::{Error, Event};
 
@@ -38,8 +39,13 @@ pub struct Reader {
     control: Ring,
     data: Ring,
     trace: Ring,
+    /// Where perf events tell them.
+    mappings: Option<Mappings>,
     settings: Arc<SettingsMemory>,
+    /// Of the rings of our programs.
     epoll: OwnedFd,
+    /// Of these and of what wakes us at every record, for when we sleep.
+    asleep: OwnedFd,
     arena: Arena,
     /// Ends of connections, each with the position of the data ring it has to wait for.
     closed: VecDeque<(u64, Event)>,
@@ -54,35 +60,26 @@ impl Reader {
         control: Ring,
         data: Ring,
         trace: Ring,
+        mappings: Option<Mappings>,
         settings: Arc<SettingsMemory>,
     ) -> Result<Self, Error> {
-        // SAFETY: creates a descriptor, which we own from here on.
-        let epoll = unsafe {
-            let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
-            if fd < 0 {
-                return Err(Error::last_os("wait for ring buffers"));
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
+        let epoll = new_epoll()?;
         for ring in [&control, &data, &trace] {
-            // Edge-triggered: it wakes for news and not because something is still unread.
-            let mut interest = libc::epoll_event {
-                events: (libc::EPOLLIN | libc::EPOLLET) as u32,
-                u64: 0,
-            };
-            let fd = ring.map().as_fd().as_raw_fd();
-            // SAFETY: both descriptors are open and `interest` is valid for the call.
-            if unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut interest) } != 0
-            {
-                return Err(Error::last_os("wait for ring buffers"));
-            }
+            watch(&epoll, ring.map().as_fd().as_raw_fd())?;
+        }
+        let asleep = new_epoll()?;
+        watch(&asleep, epoll.as_raw_fd())?;
+        for event in mappings.iter().flat_map(Mappings::descriptors) {
+            watch(&asleep, event.as_raw_fd())?;
         }
         Ok(Self {
             control,
             data,
             trace,
+            mappings,
             settings,
             epoll,
+            asleep,
             arena: Arena::default(),
             closed: VecDeque::new(),
             naps: 0,
@@ -107,7 +104,7 @@ impl Reader {
             }
             if self.naps < NAPS {
                 self.naps += 1;
-                self.wait(left.min(NAP))?;
+                wait(&self.epoll, left.min(NAP))?;
             } else {
                 self.sleep(left)?;
             }
@@ -142,18 +139,26 @@ impl Reader {
 
     fn drain(&mut self, at_once: bool, handler: &mut dyn FnMut(Event)) -> Result<usize, Error> {
         let due = self.is_payload_due() || at_once;
+        self.look_at_processors()?;
         let Self {
             control,
             data,
             trace,
+            mappings,
             arena,
             closed,
             undecodable,
             ..
         } = self;
+        let mut events = 0;
+        if let Some(mappings) = mappings {
+            mappings.consume(|event| {
+                events += 1;
+                handler(Event::Mapped(event));
+            });
+        }
         let until = data.produced();
         let first_new = closed.len();
-        let mut events = 0;
         let control_until = control.produced();
         let emptied = control.consume(control_until, u64::MAX, |record| match decode(record, arena) {
             Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
@@ -200,32 +205,75 @@ impl Reader {
         Ok(events)
     }
 
+    /// Waits for the rings of processors that came up, too.
+    fn look_at_processors(&mut self) -> Result<(), Error> {
+        let Some(mappings) = &mut self.mappings else {
+            return Ok(());
+        };
+        for ring in mappings.look(Instant::now()) {
+            watch(&self.asleep, ring.descriptor())?;
+        }
+        Ok(())
+    }
+
     fn sleep(&mut self, timeout: Duration) -> Result<(), Error> {
         self.settings.reader_sleeps(true);
         // A record that was committed before the kernel could see the flag must be seen here.
         fence(Ordering::SeqCst);
         let unread = [&self.control, &self.data, &self.trace]
             .iter()
-            .any(|ring| ring.produced() != ring.consumed());
-        let waited = if unread { Ok(()) } else { self.wait(timeout) };
+            .any(|ring| ring.produced() != ring.consumed())
+            || self.mappings.as_ref().is_some_and(Mappings::is_waiting);
+        let waited = if unread {
+            Ok(())
+        } else {
+            wait(&self.asleep, timeout)
+        };
         self.settings.reader_sleeps(false);
         waited
     }
+}
 
-    fn wait(&self, timeout: Duration) -> Result<(), Error> {
-        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
-        // SAFETY: `events` has room for the three events asked for.
-        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 3, timeout) };
-        if ready >= 0 {
-            return Ok(());
+const WAITING: &str = "wait for ring buffers";
+
+fn new_epoll() -> Result<OwnedFd, Error> {
+    // SAFETY: creates a descriptor, which we own from here on.
+    unsafe {
+        let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+        if fd < 0 {
+            return Err(Error::last_os(WAITING));
         }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            source => Err(Error::System {
-                attempt: "wait for ring buffers",
-                source,
-            }),
-        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+fn watch(epoll: &OwnedFd, fd: i32) -> Result<(), Error> {
+    // Edge-triggered: it wakes for news and not because something is still unread.
+    let mut interest = libc::epoll_event {
+        events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+        u64: 0,
+    };
+    // SAFETY: both descriptors are open and `interest` is valid for the call.
+    match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut interest) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os(WAITING)),
+    }
+}
+
+fn wait(epoll: &OwnedFd, timeout: Duration) -> Result<(), Error> {
+    const EVENTS: i32 = 4;
+    let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS as usize];
+    // SAFETY: `events` has room for as many as are asked for.
+    let ready = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), EVENTS, timeout) };
+    if ready >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        source => Err(Error::System {
+            attempt: WAITING,
+            source,
+        }),
     }
 }

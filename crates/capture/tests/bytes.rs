@@ -246,8 +246,13 @@ fn any_number_of_vectors_and_messages_is_gathered() {
                 "{name} {count}"
             );
             let records = client.records(Direction::Egress, Layer::Socket).count();
+            let transfers = if *name == "sendmmsg" && tap.capture.sees_transfers() {
+                count.div_ceil(2)
+            } else {
+                3
+            };
             assert!(
-                records <= 3,
+                records <= transfers,
                 "{name} {count}: small pieces share records, not {records}"
             );
         }
@@ -413,10 +418,12 @@ fn sendfile_and_splice_leave_gaps_of_known_length() {
 
     let (client, server) = tap.ended(ours, theirs);
     let records: Vec<_> = client.records(Direction::Egress, Layer::Socket).collect();
-    assert_eq!(
-        missing(&records),
-        [(70_000, Loss::Unreadable), (14, Loss::Unreadable)]
-    );
+    let gaps = missing(&records);
+    assert!(gaps.iter().all(|(_, loss)| *loss == Loss::Unreadable));
+    // The kernel may send a file in several transfers.
+    let (spliced, sent) = gaps.split_last().unwrap();
+    assert_eq!(sent.iter().map(|(bytes, _)| bytes).sum::<u32>(), 70_000);
+    assert_eq!(spliced.0, 14);
     let last = records.last().unwrap();
     assert_eq!((last.position, last.bytes.as_ref()), (70_018, &b"tail"[..]));
     assert_eq!(client.end().written, client.end().kernel_sent);

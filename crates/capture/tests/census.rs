@@ -61,9 +61,10 @@ fn what_is_left_out_is_counted_for_its_process_and_told_no_position() {
     let own = Pid(std::process::id());
     let before = tap.control.census().unwrap();
     let pairs: Vec<_> = (0..3).map(|_| pair("127.0.0.1:0")).collect();
-    for (dialled, _) in &pairs {
-        let mut dialled = dialled;
+    for (dialled, accepted) in &pairs {
+        let (mut dialled, mut accepted) = (dialled, accepted);
         dialled.write_all(b"unseen").unwrap();
+        accepted.read_exact(&mut [0; 6]).unwrap();
     }
     let census = tap.control.census().unwrap();
     let count = |census: &qtap_capture::Census| census.filtered.get(&own).copied().unwrap_or_default();

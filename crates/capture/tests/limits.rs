@@ -213,7 +213,7 @@ fn a_connection_told_only_at_its_end_has_its_addresses() {
         ..Options::default()
     });
     // Nobody reads: these fill the ring, and the opening of the last finds no room.
-    let _others: Vec<_> = (0..40).map(|_| pair("127.0.0.1:0")).collect();
+    let _others: Vec<_> = (0..80).map(|_| pair("127.0.0.1:0")).collect();
     let (dialled, accepted) = pair("127.0.0.1:0");
     let (ours, theirs) = (dialled.local_addr().unwrap(), accepted.local_addr().unwrap());
     tap.during(Duration::from_millis(50));

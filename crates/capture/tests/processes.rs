@@ -165,8 +165,10 @@ fn executable_mappings_are_told_unless_the_file_is_known() {
         mapped.map(|mapped| mapped.address).collect()
     };
     let unknown = [map(), map()];
+    tap.during(Duration::from_millis(50));
     tap.control.mark_known(device, inode).unwrap();
     map();
+    tap.during(Duration::from_millis(50));
     tap.control.forget_known(device, inode).unwrap();
     let forgotten = map();
     tap.during(Duration::from_millis(50));

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use qtap_capture::{Capture, HostFacts, LEAST_KERNEL, Options};
+use qtap_capture::{Capture, Group, HostFacts, LEAST_KERNEL, MappingEvents, Options};
 use serde::Serialize;
 
 use crate::privileges::{Confinement, Role};
@@ -140,8 +140,9 @@ fn examine(keep_privileges: bool) -> Vec<Finding> {
         ),
     ];
     // As the agent does it, so that what follows is what the agent can do.
+    let mapping_events = MappingEvents::open();
     let confinement = Confinement::begin(Role::Doctor, keep_privileges);
-    findings.extend(hooks());
+    findings.extend(hooks(mapping_events));
     findings.push(tls_libraries());
     let confinement = confinement.finish();
     findings.push(Finding::new(
@@ -154,20 +155,27 @@ fn examine(keep_privileges: bool) -> Vec<Finding> {
 }
 
 /// Loads and attaches everything for a moment.
-fn hooks() -> Vec<Finding> {
+fn hooks(mapping_events: MappingEvents) -> Vec<Finding> {
     let options = Options {
         data_ring: 64 << 10,
         control_ring: 64 << 10,
         max_connections: 1024,
         ..Options::default()
     };
-    match Capture::load(&options) {
-        Ok(mut capture) => capture
-            .attach()
-            .into_iter()
-            .map(|report| {
+    match Capture::load_with(&options, mapping_events) {
+        Ok(mut capture) => {
+            let sees_transfers = capture.sees_transfers();
+            let reports = capture.attach().into_iter();
+            reports.map(|report| {
                 let ok = report.problem.is_none();
-                let found = report.problem.unwrap_or_else(|| "load and attach".to_owned());
+                let found = report.problem.unwrap_or_else(|| {
+                    let how = match report.group {
+                        Group::Sockets if sees_transfers => ", at the transfers of sockets",
+                        Group::Sockets => ", at the exit of every system call",
+                        _ => "",
+                    };
+                    format!("load and attach{how}")
+                });
                 let remedy = if report.group.is_optional() {
                     "nothing, unless programs use io_uring: docs/kernels.md says what each kernel shows of it"
                 } else {
@@ -178,7 +186,8 @@ fn hooks() -> Vec<Finding> {
                     ..Finding::new(format!("hooks: {}", report.group), ok, found, remedy)
                 }
             })
-            .collect(),
+            .collect()
+        }
         Err(error) => {
             let mut found = error.to_string();
             let mut source = std::error::Error::source(&error);

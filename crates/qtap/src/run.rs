@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use qtap_capture::MappingEvents;
 use qtap_config::{Config, ConfigFile, Diagnostics, Direction, TlsSource};
 use qtap_engine::Consumer;
 use qtap_plugin::{Context, Deployment, Generation, LineSink, Metrics, Stacks, Terminal};
@@ -95,6 +96,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let role = Role::Agent {
         port: settings.listen.port(),
     };
+    let mapping_events = MappingEvents::open();
     let confinement = Confinement::begin(role, settings.keep_privileges);
     let signals = SignalInbox::install()?;
     let overrides = Overrides {
@@ -136,6 +138,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         tracing::warn!("--keylog: with tap.tls.source: calls no secrets are seen, and the file stays empty");
     }
     let agent = Agent::start(AgentOptions {
+        mapping_events,
         config: config.clone(),
         scope: Scope::Host,
         tls_probes: settings.tls_probes.clone(),

@@ -37,6 +37,8 @@ impl Tap {
     pub fn with(options: Options) -> Self {
         let options = Options {
             own_pid: None,
+            // These run the tests of another file in this way.
+            watch_system_calls: env!("CARGO_CRATE_NAME") == "system_calls",
             ..options
         };
         let mut capture = Capture::load(&options).expect("the kernel side loads; tests run as root");

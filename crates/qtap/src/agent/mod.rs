@@ -16,7 +16,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
-use qtap_capture::{Capture, Control, DirectionFilter, GroupReport, KernelTime, Options, Pid, WallClock};
+use qtap_capture::{
+    Capture, Control, DirectionFilter, GroupReport, KernelTime, MappingEvents, Options, Pid, WallClock,
+};
 use qtap_config::{Config, Direction, TlsSource};
 use qtap_engine::{
     Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, Surveyor, TlsMode,
@@ -53,6 +55,8 @@ const DETACH_WAIT: Duration = Duration::from_secs(5);
 
 /// What an agent is started with.
 pub(crate) struct AgentOptions {
+    /// Opened before privileges were dropped.
+    pub(crate) mapping_events: MappingEvents,
     /// What is captured. Stacks and stores in it are the business of the consumers.
     pub(crate) config: Config,
     /// Which processes.
@@ -108,6 +112,7 @@ impl Agent {
     /// When not even the socket hooks load, or the system refuses a thread.
     pub(crate) fn start(options: AgentOptions) -> anyhow::Result<Self> {
         let AgentOptions {
+            mapping_events,
             config,
             scope,
             tls_probes,
@@ -117,8 +122,9 @@ impl Agent {
         } = options;
         let own_pid = Pid(std::process::id());
         let export_secrets = key_log.is_some();
-        let mut capture = Capture::load(&kernel_options(&config, own_pid, !trace.is_empty()))
-            .context("cannot load the kernel side")?;
+        let kernel_options = kernel_options(&config, own_pid, !trace.is_empty());
+        let mut capture =
+            Capture::load_with(&kernel_options, mapping_events).context("cannot load the kernel side")?;
         let control = capture.control();
         let reader = capture.reader()?;
         let groups = capture.attach();

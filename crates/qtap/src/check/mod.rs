@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use qtap_capture::Pid;
+use qtap_capture::{MappingEvents, Pid};
 use qtap_config::Config;
 use qtap_engine::{Consumer, HealthStatus};
 use serde_json::json;
@@ -48,6 +48,7 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
     };
     let key_file = settings.key_log.as_deref().map(KeyLogFile::open).transpose()?;
     // The command has the caller's privileges: it was started before this process gives up its own.
+    let mapping_events = MappingEvents::open();
     let confinement = Confinement::begin(Role::Check, settings.keep_privileges);
     let signals = SignalInbox::install()?;
     let mut config = Config::built_in();
@@ -59,6 +60,7 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         .map(|(file, path)| KeyLog::start(file, path))
         .transpose()?;
     let agent = Agent::start(AgentOptions {
+        mapping_events,
         config,
         scope: Scope::family(root),
         tls_probes: settings.tls_probes.clone(),

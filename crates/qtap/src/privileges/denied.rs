@@ -69,11 +69,9 @@ const OF_THE_ARCHITECTURE: &[c_long] = &[];
 /// older ones.
 pub(super) const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
 
-/// Of [`ALWAYS`], with what this kernel and this architecture do without.
-pub(super) fn always(perf_events: bool) -> impl Iterator<Item = c_long> {
-    let perf_event_open = (!perf_events).then_some(libc::SYS_perf_event_open);
-    let both = ALWAYS.iter().chain(OF_THE_ARCHITECTURE).copied();
-    both.chain(perf_event_open)
+/// Of [`ALWAYS`], with what this architecture does without.
+pub(super) fn always() -> impl Iterator<Item = c_long> {
+    ALWAYS.iter().chain(OF_THE_ARCHITECTURE).copied()
 }
 
 /// Commands of bpf(2) that are needed once everything is loaded (`linux/bpf.h`): maps are read and written, programs are

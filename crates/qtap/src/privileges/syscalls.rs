@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use libc::c_long;
-use qtap_capture::{filter_system_calls, probes_are_perf_events};
+use qtap_capture::filter_system_calls;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
@@ -25,10 +25,7 @@ pub(super) fn filter(role: Role) -> anyhow::Result<()> {
     // The first stays in force under the second: the kernel runs both and takes the stricter answer.
     for (rules, errno) in [
         (unknown(), libc::ENOSYS),
-        (
-            denied(role, std::process::id(), probes_are_perf_events())?,
-            libc::EPERM,
-        ),
+        (denied(role, std::process::id())?, libc::EPERM),
     ] {
         let program = compile(rules, errno, architecture).context("cannot build the filter")?;
         filter_system_calls(&program).context("the kernel does not take the filter")?;
@@ -41,8 +38,8 @@ fn unknown() -> Rules {
 }
 
 /// Calls, and for each the rules of which one must match; none means always.
-fn denied(role: Role, own_pid: u32, perf_events: bool) -> Result<Rules, BackendError> {
-    let mut rules: Rules = always(perf_events).map(|call| (call, Vec::new())).collect();
+fn denied(role: Role, own_pid: u32) -> Result<Rules, BackendError> {
+    let mut rules: Rules = always().map(|call| (call, Vec::new())).collect();
     let own_pid = u64::from(own_pid);
 
     let other_commands = BPF_COMMANDS
@@ -154,25 +151,15 @@ mod tests {
     #[test]
     fn the_filter_builds_for_both_architectures() {
         for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
-            let rules = denied(Role::Agent { port: 0 }, 1, true).unwrap();
+            let rules = denied(Role::Agent { port: 0 }, 1).unwrap();
             let program = compile(rules, libc::EPERM, architecture).unwrap();
             assert!(program.len() < LONGEST, "{} instructions", program.len());
         }
     }
 
     #[test]
-    fn perf_events_are_refused_where_probes_are_none() {
-        let refused = |perf_events| {
-            denied(Role::Agent { port: 0 }, 1, perf_events)
-                .unwrap()
-                .contains_key(&libc::SYS_perf_event_open)
-        };
-        assert!(refused(false) && !refused(true));
-    }
-
-    #[test]
     fn a_check_may_end_its_command() {
-        let refused = |role| denied(role, 1, false).unwrap().contains_key(&libc::SYS_kill);
+        let refused = |role| denied(role, 1).unwrap().contains_key(&libc::SYS_kill);
         assert!(refused(Role::Agent { port: 0 }) && !refused(Role::Check));
     }
 }
