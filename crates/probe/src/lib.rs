@@ -28,6 +28,7 @@ mod identity;
 mod implementation;
 mod loader_cache;
 mod maps;
+mod procmap;
 mod report;
 mod tracker;
 mod xref;

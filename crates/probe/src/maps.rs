@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use qtap_capture::Pid;
 
 use crate::identity::Inode;
+use crate::procmap;
 
 /// Bytes of a maps file that are read: about 100,000 mappings.
 const MAX_MAPS: u64 = 16 * 1024 * 1024;
 /// Executable file mappings kept of one process.
-const MAX_MAPPINGS: usize = 4096;
+pub(crate) const MAX_MAPPINGS: usize = 4096;
 
 /// A file that a process has mapped executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +53,8 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
         return None;
     }
     let inode: u64 = inode.parse().ok()?;
-    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-    if inode == 0 || path.first() != Some(&b'/') {
+    let path = file_path(path)?;
+    if inode == 0 {
         return None;
     }
     let (start, end) = range.split_once('-')?;
@@ -70,6 +71,12 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
         },
         path: PathBuf::from(OsStr::from_bytes(path)),
     })
+}
+
+/// The path of what is a file, without the mark of one that was deleted.
+pub(crate) fn file_path(name: &[u8]) -> Option<&[u8]> {
+    let path = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    (path.first() == Some(&b'/')).then_some(path)
 }
 
 /// Splits five fields off; what follows the blanks behind them is the path, blanks included.
@@ -90,10 +97,13 @@ fn split_fields(line: &[u8]) -> Option<([&str; 5], &[u8])> {
 /// # Errors
 /// The process is gone or may not be inspected.
 pub fn read_maps(pid: Pid) -> io::Result<Vec<Mapping>> {
+    let maps = File::open(format!("/proc/{}/maps", pid.0))?;
+    match procmap::executable(&maps) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => {}
+        answered => return answered,
+    }
     let mut text = Vec::new();
-    File::open(format!("/proc/{}/maps", pid.0))?
-        .take(MAX_MAPS)
-        .read_to_end(&mut text)?;
+    maps.take(MAX_MAPS).read_to_end(&mut text)?;
     Ok(parse_maps(&text))
 }
 

@@ -44,6 +44,9 @@ const TRACKER_QUEUE: usize = 1 << 16;
 
 /// Bytes of the ring for `--bpf-trace`.
 const TRACE_RING: usize = 1 << 20;
+/// How long nothing has to come before what connections older than the agent need is taken to be known, and at most.
+const OLD_NEEDS: Duration = Duration::from_millis(20);
+const OLD_NEEDS_AT_MOST: Duration = Duration::from_millis(200);
 /// How long the start waits for the first look at all processes.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
 
@@ -143,7 +146,6 @@ impl Agent {
         let (process_tx, process_rx) = queue(PROCESS_QUEUE);
         let progress = Arc::new(Progress::default());
         let lost = Arc::new(Lost::default());
-        writer.snapshot().context("cannot read /proc")?;
         if let Err(error) = capture.scan_existing() {
             tracing::warn!(%error, "connections older than the agent are not known until they carry data");
         }
@@ -158,6 +160,28 @@ impl Agent {
             source(config.tap.tls_source),
         );
         let implementations = tracker.implementations();
+        let (ready, probed) = bounded::<()>(1);
+        let (captures, capturing) = bounded::<()>(1);
+        // At the same time as the first look at all processes: on a host with many both take long.
+        let tracker = spawn("qtap-tracker", move || {
+            tracker.start();
+            // When the agent does not come that far, this comes at once, and what follows ends by itself.
+            let _ = capturing.recv();
+            // What connections older than the agent need: their next bytes may come at once.
+            let until = Instant::now() + OLD_NEEDS_AT_MOST;
+            while Instant::now() < until
+                && let Ok(input) = tracker_rx.recv_timeout(OLD_NEEDS)
+            {
+                if matches!(input, Input::Stop) {
+                    return;
+                }
+                tracker.handle(input);
+            }
+            // The agent may have given up waiting; the tracker goes on all the same.
+            let _ = ready.try_send(());
+            tracker.run(&tracker_rx);
+        })?;
+        writer.snapshot().context("cannot read /proc")?;
         let host = Arc::new(AgentHost {
             table: table.clone(),
             progress: Arc::clone(&progress),
@@ -195,20 +219,6 @@ impl Agent {
         let engine = Engine::start(&shared, &clock, consumers)?;
         let surveyor = engine.surveyor();
         let stop = Arc::new(AtomicBool::new(false));
-        let (ready, probed) = bounded::<()>(1);
-        let tracker = spawn("qtap-tracker", move || {
-            tracker.start();
-            // What connections older than the agent need: their next bytes may come at once.
-            for input in tracker_rx.try_iter() {
-                if matches!(input, Input::Stop) {
-                    return;
-                }
-                tracker.handle(input);
-            }
-            // The agent may have given up waiting; the tracker goes on all the same.
-            let _ = ready.try_send(());
-            tracker.run(&tracker_rx);
-        })?;
         let keeper = Arc::clone(&host);
         let processes = spawn("qtap-process", move || {
             keep_processes(writer, &process_rx, &keeper)
@@ -226,6 +236,7 @@ impl Agent {
             drain: Duration::from_secs(4),
         };
         let reader = spawn("qtap-reader", move || reader_loop.run())?;
+        drop(captures);
         if probed.recv_timeout(PROBE_WAIT).is_err() {
             tracing::warn!(
                 seconds = PROBE_WAIT.as_secs(),
