@@ -182,6 +182,7 @@ static __noinline void open_connection(struct sock *sk, struct connection *conn)
 	event.midstream = conn->midstream;
 	conn->shed = settings.shed != SHED_NOTHING;
 	event.shed = conn->shed;
+	event.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (emit_control(&event, sizeof(event))) {
 		count(COUNT_OPENED_LOST, 1);
 		conn->opening = 0;

@@ -17,6 +17,7 @@ enum event_kind {
 	EVENT_SECRET = 8,
 	EVENT_TRACE = 9,
 	EVENT_MISFIT = 10,
+	EVENT_DATAGRAM = 11,
 };
 
 enum direction {
@@ -53,6 +54,8 @@ enum {
 	FILENAME_BYTES = 1024,
 	ARGUMENT_BYTES = 4096,
 	ENVIRONMENT_BYTES = 16384,
+	/* Payload of a datagram: what an Ethernet frame takes. */
+	DATAGRAM_BYTES = 1500,
 	/* Slots of verdicts, a power of two. */
 	VERDICT_SLOTS = 65536,
 	SECRET_BYTES = 64,
@@ -76,6 +79,9 @@ struct event_opened {
 	u8 ipv6_socket;
 	u8 midstream;
 	u8 shed;
+	/* Inode of the network namespace. */
+	u32 netns;
+	u32 reserved;
 };
 
 struct event_closed {
@@ -93,6 +99,26 @@ struct event_closed {
 	u64 kernel_received;
 	u64 unread;
 	u64 lost_ring_full;
+};
+
+/* A datagram that looks like one of DNS; its first `length` bytes follow. */
+struct event_datagram {
+	u32 kind;
+	u32 direction;
+	u64 time;
+	/* The socket, as long as it is open. */
+	u64 socket;
+	u32 pid;
+	u32 tid;
+	u32 netns;
+	/* Of the datagram. */
+	u32 bytes;
+	u32 length;
+	/* As in event_opened; the remote ones are zero where the socket is not connected. */
+	u16 local_port;
+	u16 remote_port;
+	u8 local_address[16];
+	u8 remote_address[16];
 };
 
 /* `length` bytes of payload follow; `missing` more bytes of the same call were not copied. */
@@ -289,6 +315,7 @@ enum counter {
 	COUNT_CLOSED,
 	COUNT_URING_BYTES,
 	COUNT_UNUSED,
+	COUNT_DATAGRAMS_LOST,
 	COUNTERS,
 };
 
@@ -325,6 +352,8 @@ struct settings {
 	u32 trace_modules;
 	/* enum shed_setting. Holds for calls that end from now on. */
 	u32 shed;
+	/* Tell queries of DNS too, and what is sent; else only answers that are received. */
+	u32 dns_queries;
 };
 
 /* What to copy of one connection; `connection` tells whether the slot is its own. Index 0 egress, 1

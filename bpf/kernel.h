@@ -74,6 +74,7 @@ enum {
 enum {
 	SOCK_STREAM = 1,
 	IPPROTO_TCP = 6,
+	IPPROTO_UDP = 17,
 	IPPROTO_MPTCP = 262,
 };
 
@@ -253,7 +254,20 @@ struct linux_binprm {
 	const char *filename;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct sock_common {
+	possible_net_t skc_net;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;

@@ -153,6 +153,12 @@ struct {
 	__uint(max_entries, 1 << 24);
 } data_ring SEC(".maps");
 
+/* Datagrams of DNS. Full: counted (COUNT_DATAGRAMS_LOST). */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} datagram_ring SEC(".maps");
+
 /* Decisions, for --bpf-trace. One page unless user space asks for more. Full: counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -207,6 +213,19 @@ struct {
 	__type(value, u64);
 	__uint(max_entries, 16384);
 } handshakes SEC(".maps");
+
+struct datagram_scratch {
+	struct event_datagram event;
+	u8 payload[DATAGRAM_BYTES];
+};
+
+/* Used where sockets are seen, which is never twice at a time on one CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, u32);
+	__type(value, struct datagram_scratch);
+	__uint(max_entries, 1);
+} datagram_scratches SEC(".maps");
 
 struct exec_scratch {
 	struct event_exec event;

@@ -17,6 +17,7 @@
 #include "tcp.bpf.h"
 #include "copy.bpf.h"
 #include "socket.bpf.h"
+#include "datagram.bpf.h"
 #include "sysexit.bpf.h"
 #include "transfers.bpf.h"
 #include "iter.bpf.h"
@@ -49,6 +50,7 @@ union event_types {
 	struct event_opened opened;
 	struct event_closed closed;
 	struct event_data data;
+	struct event_datagram datagram;
 	struct event_forked forked;
 	struct event_exec exec;
 	struct event_exited exited;

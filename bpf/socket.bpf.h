@@ -43,11 +43,10 @@ static __always_inline bool is_internet(u16 family)
 	return family == AF_INET || family == AF_INET6;
 }
 
-/* The TCP sock behind a descriptor; NULL for all other files. Most calls end here, with the mode.
- */
-static __always_inline struct sock *tcp_sock_of(struct file *file)
+/* The sock behind a descriptor, of the Internet's protocols; NULL for all other files. Most calls
+ * end here, with the mode. */
+static __always_inline struct sock *inet_sock_of(struct file *file, u16 *protocol)
 {
-	u16 protocol;
 	struct sock *sk;
 
 	if (!file)
@@ -60,7 +59,7 @@ static __always_inline struct sock *tcp_sock_of(struct file *file)
 		sk = CAST(f->private_data, socket)->sk;
 		if (!sk || !is_internet(sk->__sk_common.skc_family))
 			return NULL;
-		protocol = sk->sk_protocol;
+		*protocol = sk->sk_protocol;
 	} else {
 		struct socket *socket;
 
@@ -70,8 +69,19 @@ static __always_inline struct sock *tcp_sock_of(struct file *file)
 		sk = BPF_CORE_READ(socket, sk);
 		if (!sk || !is_internet(BPF_CORE_READ(sk, __sk_common.skc_family)))
 			return NULL;
-		protocol = BPF_CORE_READ(sk, sk_protocol);
+		*protocol = BPF_CORE_READ(sk, sk_protocol);
 	}
+	return sk;
+}
+
+/* The TCP sock behind a descriptor; NULL for all other files. */
+static __always_inline struct sock *tcp_sock_of(struct file *file)
+{
+	u16 protocol = 0;
+	struct sock *sk = inet_sock_of(file, &protocol);
+
+	if (!sk)
+		return NULL;
 	if (protocol != IPPROTO_TCP) {
 		if (protocol == IPPROTO_MPTCP)
 			count(COUNT_UNSUPPORTED_PROTOCOL, 1);

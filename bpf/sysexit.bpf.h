@@ -76,6 +76,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	struct task_struct *task;
 	struct source from = {};
 	u64 bytes = result;
+	u16 protocol = 0;
+	struct sock *sk;
 	s32 fd;
 	u8 call;
 
@@ -128,8 +130,17 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	}
 	if (flags & MSG_TRUNC)
 		from.loss = LOSS_UNREADABLE;
+	sk = inet_sock_of(file_of(task, fd), &protocol);
+	if (sk && protocol == IPPROTO_UDP) {
+		datagrams(sk, direction, result, &from);
+		return 0;
+	}
+	if (protocol == IPPROTO_MPTCP)
+		count(COUNT_UNSUPPORTED_PROTOCOL, 1);
+	if (protocol != IPPROTO_TCP)
+		sk = NULL;
 	TRACE(TRACE_SOCKET, call, fd, bytes, 0, 0, direction);
-	moved(tcp_sock_of(file_of(task, fd)), fd, direction, bytes, &from, COPY_STEPS);
+	moved(sk, fd, direction, bytes, &from, COPY_STEPS);
 	return 0;
 }
 

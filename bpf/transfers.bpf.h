@@ -121,7 +121,7 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 
 	if (!is_internet(sk->__sk_common.skc_family))
 		return 0;
-	if (sk->sk_protocol != IPPROTO_TCP) {
+	if (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP) {
 		if (sk->sk_protocol == IPPROTO_MPTCP)
 			count(COUNT_UNSUPPORTED_PROTOCOL, 1);
 		return 0;
@@ -153,6 +153,11 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 			from.loss = LOSS_UNREADABLE;
 	} else if (result > 0) {
 		locate(call, regs, &from);
+	}
+	if (sk->sk_protocol == IPPROTO_UDP) {
+		if (result > 0)
+			datagram(sk, direction, result, &from);
+		return 0;
 	}
 	if (result <= 0) {
 		tried(sk, fd);

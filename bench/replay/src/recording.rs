@@ -184,6 +184,7 @@ fn event(line: Line) -> anyhow::Result<Event> {
             cookie: 0,
             midstream: false,
             shed: false,
+            netns: 0,
         }),
         Line::Data {
             id,

@@ -19,9 +19,9 @@ mod skeleton {
 
 pub(crate) use skeleton::types::{
     call, connection, connection_state, counter, direction, direction_setting, event_closed, event_data,
-    event_exec, event_exited, event_forked, event_kind, event_mapped, event_misfit, event_opened,
-    event_secret_head, event_trace, layer, loss, misfit, role, secret_label, settings, shed_setting,
-    trace_message, trace_module, verdict,
+    event_datagram, event_exec, event_exited, event_forked, event_kind, event_mapped, event_misfit,
+    event_opened, event_secret_head, event_trace, layer, loss, misfit, role, secret_label, settings,
+    shed_setting, trace_message, trace_module, verdict,
 };
 
 /// For Linux 5.12 and newer.
@@ -38,6 +38,8 @@ pub(crate) unsafe trait Plain: Copy {}
 
 // SAFETY: integers and arrays only, by the definitions in bpf/events.bpf.h.
 unsafe impl Plain for event_opened {}
+// SAFETY: as above.
+unsafe impl Plain for event_datagram {}
 // SAFETY: as above.
 unsafe impl Plain for event_closed {}
 // SAFETY: as above.

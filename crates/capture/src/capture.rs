@@ -65,6 +65,10 @@ impl Capture {
                     Positions::of(&handle(&object, "control_ring")?)?,
                 ),
                 (
+                    "datagram_ring_unread_bytes",
+                    Positions::of(&handle(&object, "datagram_ring")?)?,
+                ),
+                (
                     "data_ring_unread_bytes",
                     Positions::of(&handle(&object, "data_ring")?)?,
                 ),
@@ -159,9 +163,17 @@ impl Capture {
     pub fn reader(&self) -> Result<Reader, Error> {
         let control = Ring::new(handle(&self.object, "control_ring")?)?;
         let data = Ring::new(handle(&self.object, "data_ring")?)?;
+        let datagrams = Ring::new(handle(&self.object, "datagram_ring")?)?;
         let trace = Ring::new(handle(&self.object, "trace_ring")?)?;
         let mut mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
-        Reader::new(control, data, trace, mappings.take(), Arc::clone(&self.settings))
+        Reader::new(
+            control,
+            data,
+            datagrams,
+            trace,
+            mappings.take(),
+            Arc::clone(&self.settings),
+        )
     }
 
     /// What steers the kernel side.

@@ -12,6 +12,7 @@ pub(crate) fn run(record: &[u8]) {
         let payload = match decode(record, &mut arena) {
             None => continue,
             Some(Event::Data(data)) => data.bytes.len(),
+            Some(Event::Datagram(datagram)) => datagram.bytes.len(),
             Some(Event::Unattributed(call)) => call.data.bytes.len(),
             Some(Event::Secret(secret)) => secret.secret.len(),
             Some(Event::Process(ProcessEvent::Exec(exec))) => {
@@ -41,7 +42,7 @@ mod tests {
                 })
                 .collect();
             if let Some(kind) = record.first_mut() {
-                *kind = (round % (event_kind::EVENT_TRACE.0 + 2)) as u8;
+                *kind = (round % (event_kind::EVENT_DATAGRAM.0 + 2)) as u8;
             }
             super::run(&record);
         }

@@ -306,6 +306,10 @@ impl SettingsMemory {
             u32::from(settings.ignore_loopback),
         );
         self.store(offset_of!(kernel::settings, call_cap), settings.call_cap);
+        self.store(
+            offset_of!(kernel::settings, dns_queries),
+            u32::from(settings.dns_queries),
+        );
         self.calls_wanted.store(settings.calls, Ordering::SeqCst);
         self.write_calls();
     }

@@ -9,8 +9,8 @@ use crate::arena::Arena;
 use crate::bindings::{self as kernel, split};
 use crate::trace::decode_trace;
 use crate::{
-    Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, Hook, KernelTime, Layer, Loss, Misfit,
-    Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed,
+    Closed, ConnectionId, Data, Datagram, Direction, Event, ExecutableMapped, Hook, KernelTime, Layer, Loss,
+    Misfit, Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed,
 };
 
 /// The event of a record; `None` if we do not know its kind or it is too short, which is a fault of ours.
@@ -18,6 +18,7 @@ pub(crate) fn decode(record: &[u8], arena: &mut Arena) -> Option<Event> {
     match kernel::kind_of(record)? {
         kernel::event_kind::EVENT_DATA => data(record, arena),
         kernel::event_kind::EVENT_OPENED => opened(record),
+        kernel::event_kind::EVENT_DATAGRAM => datagram(record, arena),
         kernel::event_kind::EVENT_CLOSED => closed(record),
         kernel::event_kind::EVENT_FORKED => forked(record),
         kernel::event_kind::EVENT_EXEC => exec(record, arena),
@@ -59,7 +60,29 @@ fn opened(record: &[u8]) -> Option<Event> {
         cookie: event.cookie,
         midstream: event.midstream != 0,
         shed: event.shed != 0,
+        netns: event.netns,
     }))
+}
+
+fn datagram(record: &[u8], arena: &mut Arena) -> Option<Event> {
+    let (event, rest) = split::<kernel::event_datagram>(record)?;
+    let remote = address(event.remote_address, event.remote_port);
+    Some(Event::Datagram(Box::new(Datagram {
+        time: KernelTime(event.time),
+        pid: Pid(event.pid),
+        tid: event.tid,
+        direction: if event.direction == kernel::direction::DIRECTION_EGRESS.0 {
+            Direction::Egress
+        } else {
+            Direction::Ingress
+        },
+        socket: event.socket,
+        netns: event.netns,
+        local: address(event.local_address, event.local_port),
+        remote: (event.remote_port != 0).then_some(remote),
+        length: event.bytes,
+        bytes: arena.copy(rest.get(..event.length as usize)?),
+    })))
 }
 
 fn closed(record: &[u8]) -> Option<Event> {

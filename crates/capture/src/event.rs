@@ -151,6 +151,33 @@ pub struct Opened {
     pub midstream: bool,
     /// New connections are only counted at this time ([`crate::Shed::New`]), or all.
     pub shed: bool,
+    /// Inode of its network namespace.
+    pub netns: u32,
+}
+
+/// A datagram of UDP that looks like a message of DNS, whatever its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// When it was sent or received.
+    pub time: KernelTime,
+    /// The process that did.
+    pub pid: Pid,
+    /// Its thread.
+    pub tid: u32,
+    /// Egress or ingress.
+    pub direction: Direction,
+    /// Tells sockets apart that are open at the same time.
+    pub socket: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Own address; unspecified where the socket is not bound to one.
+    pub local: SocketAddr,
+    /// Peer's address; `None` where the socket is not connected to one.
+    pub remote: Option<SocketAddr>,
+    /// Bytes of it.
+    pub length: u32,
+    /// The first 1,500 of them at most.
+    pub bytes: Bytes,
 }
 
 /// Bytes on a connection. `position` counts the bytes of this direction and layer since [`Opened`].
@@ -341,6 +368,8 @@ pub enum Event {
     Opened(Opened),
     /// Bytes.
     Data(Data),
+    /// A datagram of DNS.
+    Datagram(Box<Datagram>),
     /// End of a connection.
     Closed(Closed),
     /// A secret.

@@ -74,8 +74,8 @@ pub use control::Control;
 pub use counters::Counters;
 pub use error::Error;
 pub use event::{
-    Closed, ConnectionId, Data, Direction, Event, ExecutableMapped, KernelTime, Layer, Living, Loss, Misfit,
-    Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed, WallClock,
+    Closed, ConnectionId, Data, Datagram, Direction, Event, ExecutableMapped, KernelTime, Layer, Living,
+    Loss, Misfit, Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed, WallClock,
 };
 pub use group::{Group, GroupReport};
 pub use hook::Hook;

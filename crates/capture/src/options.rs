@@ -68,6 +68,8 @@ pub struct Settings {
     /// Plaintext of TLS calls is told with its connection. Costs a look-up per call on a socket, from the first probe of such a
     /// call on.
     pub calls: bool,
+    /// Tell every datagram of DNS, not only answers that a process received ([`crate::Event::Datagram`]).
+    pub dns_queries: bool,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             ignore_loopback: false,
             call_cap: 1 << 20,
             calls: false,
+            dns_queries: false,
         }
     }
 }

@@ -38,6 +38,7 @@ const NAPS: u32 = 10;
 pub struct Reader {
     control: Ring,
     data: Ring,
+    datagrams: Ring,
     trace: Ring,
     /// Where perf events tell them.
     mappings: Option<Mappings>,
@@ -59,12 +60,13 @@ impl Reader {
     pub(crate) fn new(
         control: Ring,
         data: Ring,
+        datagrams: Ring,
         trace: Ring,
         mappings: Option<Mappings>,
         settings: Arc<SettingsMemory>,
     ) -> Result<Self, Error> {
         let epoll = new_epoll()?;
-        for ring in [&control, &data, &trace] {
+        for ring in [&control, &data, &datagrams, &trace] {
             watch(&epoll, ring.map().as_fd().as_raw_fd())?;
         }
         let asleep = new_epoll()?;
@@ -75,6 +77,7 @@ impl Reader {
         Ok(Self {
             control,
             data,
+            datagrams,
             trace,
             mappings,
             settings,
@@ -143,6 +146,7 @@ impl Reader {
         let Self {
             control,
             data,
+            datagrams,
             trace,
             mappings,
             arena,
@@ -160,6 +164,16 @@ impl Reader {
         let until = data.produced();
         let first_new = closed.len();
         let control_until = control.produced();
+        // Before the connections that are dialled to what they tell.
+        datagrams.consume(datagrams.produced(), u64::MAX, |record| {
+            match decode(record, arena) {
+                Some(event) => {
+                    events += 1;
+                    handler(event);
+                }
+                None => *undecodable += 1,
+            }
+        })?;
         let emptied = control.consume(control_until, u64::MAX, |record| match decode(record, arena) {
             Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
             Some(event) => {
@@ -220,7 +234,7 @@ impl Reader {
         self.settings.reader_sleeps(true);
         // A record that was committed before the kernel could see the flag must be seen here.
         fence(Ordering::SeqCst);
-        let unread = [&self.control, &self.data, &self.trace]
+        let unread = [&self.control, &self.data, &self.datagrams, &self.trace]
             .iter()
             .any(|ring| ring.produced() != ring.consumed())
             || self.mappings.as_ref().is_some_and(Mappings::is_waiting);
@@ -261,7 +275,7 @@ fn watch(epoll: &OwnedFd, fd: i32) -> Result<(), Error> {
 }
 
 fn wait(epoll: &OwnedFd, timeout: Duration) -> Result<(), Error> {
-    const EVENTS: i32 = 4;
+    const EVENTS: i32 = 5;
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS as usize];
     // SAFETY: `events` has room for as many as are asked for.

@@ -11,6 +11,7 @@
 
 mod command;
 pub mod detect;
+pub mod dns;
 pub mod encoding;
 mod event;
 mod head;

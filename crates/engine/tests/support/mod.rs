@@ -198,6 +198,7 @@ impl Bench {
             cookie: 0,
             midstream,
             shed: self.opens_shed,
+            netns: 0,
         };
         self.send(Event::Opened(opened));
     }

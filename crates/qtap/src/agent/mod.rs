@@ -354,6 +354,7 @@ fn kernel_settings(config: &Config) -> qtap_capture::Settings {
         ignore_loopback: config.tap.ignore_loopback,
         call_cap: u32::try_from(config.tap.limits.call).unwrap_or(u32::MAX),
         calls: config.tap.tls_source != TlsSource::Secrets,
+        dns_queries: config.tap.audit_include_dns,
     }
 }
 

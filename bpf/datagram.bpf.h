@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Datagrams of DNS, which tell what the addresses are called that programs connect to. Only those
+ * that look like it are copied, whatever their port.
+ */
+#ifndef QTAP_DATAGRAM_H
+#define QTAP_DATAGRAM_H
+
+/* RFC 1035, section 4.1.1; all in network byte order. */
+struct dns_header {
+	__be16 id;
+	__be16 flags;
+	__be16 questions;
+	__be16 answers;
+	__be16 authorities;
+	__be16 additionals;
+};
+
+enum {
+	DNS_RESPONSE = 0x8000,
+	DNS_OPCODE = 0x7800,
+	/* Zero in every message (RFC 1035, RFC 2535). */
+	DNS_RESERVED = 0x0040,
+	DNS_RCODE = 0x000f,
+	/* More than this does not fit in what is copied. */
+	DNS_RECORDS = 128,
+	/* Of a query: EDNS and a signature. */
+	DNS_QUERY_ADDITIONALS = 2,
+};
+
+/* A standard query or its answer, with one question, as all programs send them. */
+static __always_inline bool looks_like_dns(const struct dns_header *header)
+{
+	u16 flags = bpf_ntohs(header->flags);
+
+	if (flags & (DNS_OPCODE | DNS_RESERVED) || bpf_ntohs(header->questions) != 1)
+		return false;
+	if (flags & DNS_RESPONSE)
+		return bpf_ntohs(header->answers) <= DNS_RECORDS &&
+		       bpf_ntohs(header->authorities) <= DNS_RECORDS &&
+		       bpf_ntohs(header->additionals) <= DNS_RECORDS;
+	return !(flags & DNS_RCODE) && !header->answers && !header->authorities &&
+	       bpf_ntohs(header->additionals) <= DNS_QUERY_ADDITIONALS;
+}
+
+/* `room` bytes at `buffer` have the datagram or its beginning. */
+static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer,
+				     u64 room)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid(), length, flags;
+	struct event_opened ends = {};
+	struct dns_header header;
+	struct datagram_scratch *s;
+	u32 zero = 0;
+
+	length = bytes < room ? bytes : room;
+	if (length < sizeof(header) ||
+	    bpf_probe_read_user(&header, sizeof(header), (void *)buffer) ||
+	    !looks_like_dns(&header))
+		return;
+	if (!settings.dns_queries &&
+	    (direction != DIRECTION_INGRESS || !(header.flags & bpf_htons(DNS_RESPONSE))))
+		return;
+	if (pid_tgid >> 32 == settings.own_pid || is_ignored(pid_tgid >> 32))
+		return;
+	s = bpf_map_lookup_elem(&datagram_scratches, &zero);
+	if (!s || !sk)
+		return;
+	read_endpoints(&ends, sk);
+	s->event.kind = EVENT_DATAGRAM;
+	s->event.direction = direction;
+	s->event.time = bpf_ktime_get_ns();
+	s->event.socket = (u64)sk;
+	s->event.pid = pid_tgid >> 32;
+	s->event.tid = pid_tgid;
+	s->event.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	s->event.bytes = bytes;
+	s->event.local_port = ends.local_port;
+	s->event.remote_port = ends.remote_port;
+	__builtin_memcpy(s->event.local_address, ends.local_address, 16);
+	__builtin_memcpy(s->event.remote_address, ends.remote_address, 16);
+	if (length > DATAGRAM_BYTES)
+		length = DATAGRAM_BYTES;
+	barrier_var(length);
+	if (length > DATAGRAM_BYTES || bpf_probe_read_user(s->payload, length, (void *)buffer)) {
+		count(COUNT_DATAGRAMS_LOST, 1);
+		return;
+	}
+	s->event.length = length;
+	flags = wake_flags();
+	if (bpf_ringbuf_output(&datagram_ring, s, sizeof(s->event) + length, flags))
+		count(COUNT_DATAGRAMS_LOST, 1);
+	wake_after(&datagram_ring, flags);
+}
+
+/* One datagram that a call moved; the first of its buffers has the beginning. */
+static __always_inline void datagram(struct sock *sk, u32 direction, u64 bytes,
+				     const struct source *from)
+{
+	struct user_vector first = {.base = from->buffer, .length = bytes};
+
+	if (from->loss)
+		return;
+	if (from->vector && bpf_probe_read_user(&first, sizeof(first), (void *)from->vector))
+		return;
+	send_datagram(sk, direction, bytes, first.base, first.length);
+}
+
+/* Messages of one call that are looked at: a resolver asks for both kinds of addresses at once. */
+enum { DATAGRAMS = 4 };
+
+/* The datagrams that a call moved, as seen at its end; `result` is their number where they are
+ * many, else the bytes of the only one. */
+static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result,
+				      const struct source *from)
+{
+	struct user_mmessage message;
+	struct source one = {};
+
+	if (!from->message) {
+		datagram(sk, direction, result, from);
+		return;
+	}
+	for (int i = 0; i < DATAGRAMS; i++) {
+		if (i >= result ||
+		    bpf_probe_read_user(&message, sizeof(message),
+					(void *)(from->message + i * sizeof(message))))
+			break;
+		one.vector = message.message.vector;
+		datagram(sk, direction, message.length, &one);
+	}
+}
+
+#endif
