@@ -75,6 +75,7 @@ impl Agent {
             stats: Arc::clone(&stats),
             budget: Arc::new(Budget::new(settings.memory)),
             load: Arc::default(),
+            names: Arc::default(),
         };
         Ok(Self {
             worker: Worker::new(shared, Box::new(Stacks::new(deployment))),

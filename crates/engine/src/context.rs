@@ -4,7 +4,7 @@ use qtap_capture::{KernelTime, WallClock};
 
 use crate::id::IdSource;
 use crate::settings::{Budget, Settings};
-use crate::{Consumer, Host, Load, Stats};
+use crate::{Consumer, Host, Load, Names, Stats};
 
 /// Shared parts of one worker, borrowed for one event.
 pub(crate) struct Context<'a> {
@@ -16,6 +16,7 @@ pub(crate) struct Context<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) budget: &'a Budget,
     pub(crate) load: &'a Load,
+    pub(crate) names: &'a Names,
     /// Kernel time now, taken once per batch.
     pub(crate) now: KernelTime,
 }

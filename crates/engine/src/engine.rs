@@ -12,7 +12,7 @@ use crate::lane::Lane;
 use crate::pace::{Pace, Reached};
 use crate::queue::{self, Outlet};
 use crate::worker::{Shared, Worker};
-use crate::{Consumer, Stats};
+use crate::{Consumer, Names, Stats};
 
 /// How often a worker looks at its timers when no event comes and no connection asks for less.
 const IDLE_TICK: Duration = Duration::from_millis(250);
@@ -33,6 +33,7 @@ pub struct Engine {
     lanes: Vec<Lane>,
     surveyor: Surveyor,
     stats: Arc<Stats>,
+    names: Arc<Names>,
     queued_bytes: Arc<AtomicU64>,
     queue_limit: u64,
     stop: Arc<AtomicBool>,
@@ -87,6 +88,7 @@ impl Engine {
             lanes,
             surveyor: Surveyor::new(inboxes),
             stats: Arc::clone(&shared.stats),
+            names: Arc::clone(&shared.names),
             queued_bytes,
             queue_limit,
             stop,
@@ -139,6 +141,8 @@ impl Engine {
                     lane.drop_data(&data);
                 }
             }
+            // Here and not in a worker, so that the name is known before the connection that is dialled to it.
+            Event::Datagram(datagram) => self.names.learn(&datagram, stats),
             Event::Opened(opened) => {
                 if let Some(lane) = lane_of(lanes, opened.id) {
                     lane.send(Event::Opened(opened), stats);

@@ -103,9 +103,11 @@ pub struct ConnectionFacts {
     pub tls_implementations: Option<Vec<&'static str>>,
     /// Application protocol, once known.
     pub protocol: Option<Protocol>,
-    /// Best name of the server: SNI, then `Host` or `:authority`, never replaced by a worse one; `None` if only
-    /// addresses are known.
+    /// Best name of the server: SNI, then what a client asked DNS for, then `Host` or `:authority`, never replaced by a worse one; `None`
+    /// if only addresses are known.
     pub domain: Option<Arc<str>>,
+    /// It is what a client asked DNS for.
+    pub domain_by_dns: bool,
 }
 
 impl ConnectionFacts {

@@ -22,6 +22,7 @@ mod host;
 mod id;
 mod lane;
 mod load;
+mod names;
 mod pace;
 mod queue;
 mod reassembly;
@@ -43,6 +44,7 @@ pub use health::{Check, CheckName, CheckState, Health, HealthStatus, Reason, Rea
 pub use host::{Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls};
 pub use id::IdSource;
 pub use load::{Breaker, Load, LoadLevel, Mean, Step, Usage};
+pub use names::Names;
 pub use settings::{Budget, Settings, TlsMode};
 pub use stats::{Counter, Level, Stats};
 pub use transaction::{Body, ConnectionReport, Half, Transaction};

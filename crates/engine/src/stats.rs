@@ -56,6 +56,9 @@ macro_rules! stats {
 }
 
 stats! {
+    Counter dns_answers "qtap_engine_dns_answers_total" [], "Answers of DNS that programs received.";
+    Counter dns_unreadable "qtap_engine_dns_unreadable_total" [], "Datagrams that looked like answers of DNS and were none.";
+    Counter dns_names_forgotten "qtap_engine_dns_names_forgotten_total" [], "Names of addresses that were forgotten before their time, for want of room.";
     Counter events "qtap_engine_received_total" [], "Kernel events that reached a worker.";
     Counter transactions "qtap_engine_emitted_total" [("kind", "transaction")], "What was handed to the plugins.";
     Counter reports "qtap_engine_emitted_total" [("kind", "connection")], "What was handed to the plugins.";

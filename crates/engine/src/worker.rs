@@ -16,7 +16,7 @@ use crate::hash::HashMap;
 use crate::id::IdSource;
 use crate::secrets::{Choice, SecretPool, from_event};
 use crate::settings::{Budget, Settings};
-use crate::{Consumer, Host, Load, Stats};
+use crate::{Consumer, Host, Load, Names, Stats};
 
 /// Connections of one worker; one more is left out and counted. The kernel's own table is smaller.
 const CONNECTIONS: usize = 1 << 18;
@@ -44,6 +44,8 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     /// What is left out while the agent is over its share.
     pub load: Arc<Load>,
+    /// What addresses are called.
+    pub names: Arc<Names>,
 }
 
 /// The connections of one shard. Single-threaded; the caller gives it events and the time.
@@ -433,6 +435,7 @@ fn context<'a>(shared: &'a Shared, consumer: &'a mut dyn Consumer, now: KernelTi
         stats: &shared.stats,
         budget: &shared.budget,
         load: &shared.load,
+        names: &shared.names,
         now,
     }
 }

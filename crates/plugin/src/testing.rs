@@ -77,6 +77,7 @@ pub(crate) fn connection() -> ConnectionFacts {
         tls_implementations: Some(vec!["openssl"]),
         protocol: Some(Protocol::Http1),
         domain: Some("httpbin.org".into()),
+        domain_by_dns: false,
     }
 }
 

@@ -70,6 +70,12 @@ impl Namespaces {
         namespaces
     }
 
+    /// Name of the client's side, for ip-netns(8).
+    #[must_use]
+    pub fn client_name(&self) -> &str {
+        &self.client
+    }
+
     /// `command` on the client's side.
     #[must_use]
     pub fn client(&self, command: &Command) -> Command {

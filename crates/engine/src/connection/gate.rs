@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use qtap_capture::{Data, KernelTime, Verdict};
+use qtap_capture::{Data, KernelTime, Role, Verdict};
 
 use super::wire::Wire;
 use super::{Connection, Life, after, log};
@@ -100,6 +100,9 @@ impl Connection {
     pub(super) fn begin(&mut self, process: Option<Arc<qtap_process::Process>>, cx: &mut Context<'_>) {
         let Some(opened) = &self.opened else { return };
         let time = cx.clock.at(opened.time);
+        let domain = (opened.role == Role::Client)
+            .then(|| cx.names.of(opened))
+            .flatten();
         let facts = ConnectionFacts {
             id: self.id,
             public_id: cx.ids.next(time),
@@ -114,7 +117,8 @@ impl Connection {
             tls: None,
             tls_implementations: None,
             protocol: None,
-            domain: None,
+            domain_by_dns: domain.is_some(),
+            domain,
         };
         if !self.exclusion.whole {
             log::open(&facts, opened);

@@ -177,8 +177,11 @@ impl TlsWire {
                 tls.sni = hello.sni.or_else(|| tls.sni.take());
                 tls.alpn_offered = hello.alpn;
                 tls.versions_offered = hello.versions;
-                if let (Some(sni), false) = (&tls.sni, facts.domain.is_some()) {
+                if let Some(sni) = &tls.sni
+                    && (facts.domain.is_none() || facts.domain_by_dns)
+                {
                     facts.domain = Some(sni.to_ascii_lowercase().into());
+                    facts.domain_by_dns = false;
                 }
                 output.hello = true;
             }

@@ -163,6 +163,7 @@ impl Bench {
             stats: Arc::clone(&stats),
             budget: Arc::new(Budget::new(memory)),
             load: Arc::clone(&load),
+            names: Arc::default(),
         };
         let recorder = Recorder {
             received: Arc::clone(&received),

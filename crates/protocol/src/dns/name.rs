@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn names_are_bounded_and_whole() {
-        let long = [b"\x3f".repeat(1).as_slice(), &[b'x'; 63]].concat().repeat(4);
+        let long = [&[0x3f_u8][..], &[b'x'; 63]].concat().repeat(4);
         assert_eq!(
             read(&[long.as_slice(), b"\0"].concat(), 0),
             Err(MessageError::Name)

@@ -214,6 +214,7 @@ impl Agent {
             stats: Arc::new(Stats::default()),
             budget: Arc::new(Budget::new(settings.memory)),
             load: Arc::clone(&load.load),
+            names: Arc::default(),
         };
         let clock: Clock = Arc::new(qtap_capture::now);
         let engine = Engine::start(&shared, &clock, consumers)?;
