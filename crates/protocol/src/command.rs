@@ -111,6 +111,8 @@ pub struct CommandResult {
     pub error: Option<CommandError>,
     /// Rows changed.
     pub affected: Option<u64>,
+    /// Id that the server made for a row that was inserted.
+    pub insert_id: Option<u64>,
     /// Rows or elements returned.
     pub count: Option<u64>,
     /// Names of the columns.
