@@ -130,7 +130,7 @@ pub struct CommandResult {
 /// An error of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError {
-    /// Code: SQLSTATE, or the first word of an error of Redis. Empty without one.
+    /// Code: SQLSTATE, number of an error of MySQL, or the first word of one of Redis. Empty without one.
     pub code: String,
     /// Text, cut to a few KiB.
     pub message: String,
