@@ -68,7 +68,7 @@ const SUBJECT: commands::Subject = commands::Subject {
 };
 
 /// One end for each command, and no password.
-#[cfg_attr(fuzzing, allow(dead_code, reason = "for tests"))]
+#[allow(dead_code, reason = "for the property tests")]
 pub(crate) fn check(events: &[Event]) {
     SUBJECT.check(events);
 }

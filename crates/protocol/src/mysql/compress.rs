@@ -1,7 +1,7 @@
 //! The compressed protocol of one side (P-My7): packets inside of frames, each of which is deflated, in the format of zstd, or as it is.
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_compression_packet.html>
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::start;
@@ -9,10 +9,10 @@ use crate::Side;
 use crate::detect::Fit;
 
 const HEADER_BYTES: usize = 7;
-/// Bytes decoded at a time.
-const STEP_BYTES: usize = 16 << 10;
-/// Window of zstd: a frame holds less than 16 MiB.
-const ZSTD_WINDOW_LOG: u32 = 24;
+/// Bytes decoded at a time, and to as many at a time.
+const BLOCK_BYTES: usize = 16 << 10;
+/// Least window of zstd.
+const ZSTD_LEAST_WINDOW: u64 = 1 << 10;
 /// First byte of either.
 const ZLIB: u8 = 0x78;
 const ZSTD: u8 = 0x28;
@@ -38,8 +38,6 @@ enum Coding {
     Zstd(Decoder<'static>),
     /// A part is missing: what is left is passed over.
     Broken,
-    /// What was decoded last is all that can be.
-    Corrupt,
 }
 
 impl std::fmt::Debug for Coding {
@@ -50,7 +48,6 @@ impl std::fmt::Debug for Coding {
             Self::Zlib(_) => "Zlib",
             Self::Zstd(_) => "Zstd",
             Self::Broken => "Broken",
-            Self::Corrupt => "Corrupt",
         })
     }
 }
@@ -70,6 +67,11 @@ pub(super) struct Frames {
     may_try: bool,
     /// While lost: bytes that may begin a frame.
     probe: Vec<u8>,
+    /// Coded bytes that wait. They are decoded in blocks that begin at fixed places of the frame: what a decoder makes of corrupt data
+    /// can depend on how they are cut.
+    block: Vec<u8>,
+    /// Bytes of the block that were decoded, once it is whole.
+    decoded: Option<usize>,
 }
 
 impl Frames {
@@ -84,6 +86,8 @@ impl Frames {
             is_lost: false,
             may_try: false,
             probe: Vec::new(),
+            block: Vec::new(),
+            decoded: None,
         }
     }
 
@@ -91,6 +95,7 @@ impl Frames {
     pub(super) fn held(&self) -> usize {
         self.header.len()
             + self.probe.len()
+            + self.block.len()
             + match self.coding {
                 Coding::Zlib(_) => 44 << 10,
                 Coding::Zstd(_) => 128 << 10,
@@ -103,9 +108,9 @@ impl Frames {
         self.sequence
     }
 
-    /// All coded bytes of the frame came, and more was decoded than was handed out.
+    /// There is a block to decode.
     pub(super) const fn is_pending(&self) -> bool {
-        self.remaining == 0 && self.expected > 0
+        self.decoded.is_some()
     }
 
     pub(super) const fn is_lost(&self) -> bool {
@@ -143,43 +148,81 @@ impl Frames {
 
     /// Takes bytes from the front of `data`; to be called until they are used up and nothing is pending.
     pub(super) fn take(&mut self, data: &mut &[u8]) -> Unpacked {
-        if self.is_pending() {
-            return match decode(&mut self.coding, &[], self.expected) {
-                Ok((_, bytes)) if !bytes.is_empty() => {
-                    self.expected -= bytes.len() as u64;
-                    if self.expected == 0 {
-                        self.coding = Coding::Unknown;
-                    }
-                    Unpacked::Bytes(bytes)
-                }
-                _ => Unpacked::Bad("a compressed frame ends too early"),
-            };
+        if let Some(decoded) = self.decoded {
+            return self.decode(decoded);
         }
         if self.remaining == 0
             && let Some(unpacked) = self.take_header(data)
         {
             return unpacked;
         }
-        let length = usize::try_from(self.remaining)
-            .unwrap_or(usize::MAX)
-            .min(data.len());
-        let part = data.get(..length).unwrap_or_default();
-        if let (Coding::Unknown, Some(first)) = (&self.coding, part.first()) {
-            match coding(*first) {
+        if let (Coding::Unknown, Some(first)) = (&self.coding, data.first()) {
+            match coding(*first, self.expected) {
                 Ok(coding) => self.coding = coding,
                 Err(reason) => return Unpacked::Bad(reason),
             }
         }
-        let decoded = match decode(&mut self.coding, part, self.expected) {
-            Ok(decoded) => decoded,
-            Err(reason) => return Unpacked::Bad(reason),
+        let room = match self.coding {
+            Coding::Zlib(_) | Coding::Zstd(_) => BLOCK_BYTES - self.block.len().min(BLOCK_BYTES),
+            _ => usize::MAX,
         };
-        let (used, bytes) = decoded;
-        *data = data.get(used..).unwrap_or_default();
-        self.remaining -= used as u64;
-        self.expected -= bytes.len() as u64;
-        if self.remaining == 0 && self.expected == 0 {
-            self.coding = Coding::Unknown;
+        let length = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(data.len())
+            .min(room);
+        let (part, rest) = data.split_at_checked(length).unwrap_or((data, &[]));
+        *data = rest;
+        self.remaining -= part.len() as u64;
+        match self.coding {
+            Coding::Plain => {
+                self.expected -= part.len() as u64;
+                if self.remaining == 0 {
+                    self.coding = Coding::Unknown;
+                }
+                return Unpacked::Bytes(part.to_vec());
+            }
+            Coding::Broken | Coding::Unknown => {
+                if self.remaining == 0 {
+                    self.coding = Coding::Unknown;
+                }
+                return Unpacked::Some;
+            }
+            Coding::Zlib(_) | Coding::Zstd(_) => self.block.extend_from_slice(part),
+        }
+        if self.remaining == 0 || self.block.len() >= BLOCK_BYTES {
+            self.decoded = Some(0);
+        }
+        Unpacked::Some
+    }
+
+    /// Decodes a part of the block, from here.
+    fn decode(&mut self, from: usize) -> Unpacked {
+        let data = self.block.get(from..).unwrap_or_default();
+        let room = usize::try_from(self.expected)
+            .unwrap_or(BLOCK_BYTES)
+            .clamp(1, BLOCK_BYTES);
+        let Some((used, bytes)) = self.coding.decode(data, room) else {
+            return Unpacked::Bad("a compressed frame is corrupt");
+        };
+        let Some(expected) = self.expected.checked_sub(bytes.len() as u64) else {
+            return Unpacked::Bad("a compressed frame is corrupt");
+        };
+        self.expected = expected;
+        let is_used_up = used == data.len();
+        let may_hold_more = bytes.len() == room && expected > 0;
+        if is_used_up && !may_hold_more {
+            self.block.clear();
+            self.decoded = None;
+            if self.remaining == 0 && expected > 0 {
+                return Unpacked::Bad("a compressed frame ends too early");
+            }
+            if self.remaining == 0 {
+                self.coding = Coding::Unknown;
+            }
+        } else if used == 0 && bytes.is_empty() {
+            return Unpacked::Bad("a compressed frame is corrupt");
+        } else {
+            self.decoded = Some(from + used);
         }
         if bytes.is_empty() {
             Unpacked::Some
@@ -229,6 +272,7 @@ impl Frames {
         self.expected -= missing;
         if !matches!(self.coding, Coding::Plain) {
             self.coding = Coding::Broken;
+            self.block.clear();
         }
         if self.remaining == 0 {
             self.coding = Coding::Unknown;
@@ -244,6 +288,8 @@ impl Frames {
     pub(super) fn lose(&mut self, may_try: bool) {
         self.header.clear();
         self.probe.clear();
+        self.block.clear();
+        self.decoded = None;
         (self.remaining, self.expected, self.coding) = (0, 0, Coding::Unknown);
         self.is_lost = true;
         self.may_try = may_try;
@@ -258,7 +304,8 @@ impl Frames {
     }
 }
 
-fn coding(first: u8) -> Result<Coding, &'static str> {
+/// How a frame is coded that begins so. What its decoder allocates is bounded by the decoded length.
+fn coding(first: u8, decoded: u64) -> Result<Coding, &'static str> {
     if first == ZLIB {
         return Ok(Coding::Zlib(Box::new(Decompress::new(true))));
     }
@@ -267,52 +314,34 @@ fn coding(first: u8) -> Result<Coding, &'static str> {
     }
     let mut decoder = Decoder::new().map_err(|_| "no decoder of zstd")?;
     decoder
-        .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))
+        .set_parameter(DParameter::WindowLogMax(
+            decoded.max(ZSTD_LEAST_WINDOW).next_power_of_two().ilog2(),
+        ))
         .map_err(|_| "no decoder of zstd")?;
     Ok(Coding::Zstd(decoder))
 }
 
-/// Decodes a part of `data`: how much, and to what, at most `limit` bytes.
-fn decode(coding: &mut Coding, data: &[u8], limit: u64) -> Result<(usize, Vec<u8>), &'static str> {
-    const CORRUPT: &str = "a compressed frame is corrupt";
-    let room = usize::try_from(limit).unwrap_or(STEP_BYTES).min(STEP_BYTES);
-    match coding {
-        Coding::Unknown => Ok((0, Vec::new())),
-        Coding::Broken => Ok((data.len(), Vec::new())),
-        Coding::Plain => Ok((data.len(), data.to_vec())),
-        Coding::Corrupt => Err(CORRUPT),
-        // What follows the decoded bytes is the end of the coding.
-        Coding::Zlib(state) => {
-            let mut buffer = vec![0; room.max(1)];
-            let (read, written) = (state.total_in(), state.total_out());
-            let status = state.decompress(data, &mut buffer, FlushDecompress::None);
-            let used = usize::try_from(state.total_in() - read).unwrap_or(0);
-            let length = usize::try_from(state.total_out() - written).unwrap_or(0);
-            let is_stuck = used == 0 && length == 0 && !data.is_empty();
-            let is_over = matches!(status, Ok(Status::StreamEnd)) && used < data.len();
-            if length > room || is_stuck || is_over || (status.is_err() && length == 0) {
-                return Err(CORRUPT);
+impl Coding {
+    /// Decodes a part of `data` to at most `room` bytes: how much, and to what. `None`: it is corrupt.
+    fn decode(&mut self, data: &[u8], room: usize) -> Option<(usize, Vec<u8>)> {
+        let mut buffer = vec![0; room];
+        let (used, length) = match self {
+            Self::Zlib(state) => {
+                let (read, written) = (state.total_in(), state.total_out());
+                state.decompress(data, &mut buffer, FlushDecompress::None).ok()?;
+                let used = usize::try_from(state.total_in() - read).ok()?;
+                (used, usize::try_from(state.total_out() - written).ok()?)
             }
-            buffer.truncate(length);
-            if status.is_err() {
-                *coding = Coding::Corrupt;
-                return Ok((0, buffer));
+            Self::Zstd(decoder) => {
+                let mut input = InBuffer::around(data);
+                let mut output = OutBuffer::around(buffer.as_mut_slice());
+                decoder.run(&mut input, &mut output).ok()?;
+                (input.pos(), output.pos())
             }
-            Ok((used, buffer))
-        }
-        Coding::Zstd(decoder) => {
-            let mut buffer = vec![0; room.max(1)];
-            let mut input = InBuffer::around(data);
-            let mut output = OutBuffer::around(buffer.as_mut_slice());
-            decoder.run(&mut input, &mut output).map_err(|_| CORRUPT)?;
-            let (used, length) = (input.pos(), output.pos());
-            let is_stuck = used == 0 && length == 0 && !data.is_empty();
-            if length > room || is_stuck {
-                return Err(CORRUPT);
-            }
-            buffer.truncate(length);
-            Ok((used, buffer))
-        }
+            Self::Unknown | Self::Plain | Self::Broken => return None,
+        };
+        buffer.truncate(length);
+        Some((used, buffer))
     }
 }
 
