@@ -19,13 +19,12 @@ parser.add_argument("--ca")
 parser.add_argument("--hold", action="store_true")
 options = parser.parse_args()
 
+target = {"host": "127.0.0.1", "port": options.port, "user": "alice"}
+target |= {"ssl": {"ca": options.ca}} if options.ca else {"ssl_disabled": True}
 connection = pymysql.connect(
-    host="127.0.0.1",
-    port=options.port,
-    user="alice",
+    **target,
     password=options.password,
     database="shop",
-    ssl={"ca": options.ca} if options.ca else None,
     program_name="e2e",
     local_infile=True,
     client_flag=CLIENT.MULTI_STATEMENTS,
@@ -69,7 +68,7 @@ cursor.execute("select length(%s) as password", [options.password])
 connection.ping(reconnect=False)
 connection.close()
 try:
-    pymysql.connect(host="127.0.0.1", port=options.port, user="alice", password="wrong", connect_timeout=10)
+    pymysql.connect(**target, password="wrong")
     refused = None
 except pymysql.Error as failure:
     refused = failure.args[0]

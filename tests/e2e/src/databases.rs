@@ -14,6 +14,8 @@ pub const SECRET: &str = "s3cr3t-horse-battery";
 pub fn agent() -> Agent {
     let config = Config {
         tap: "  redis: {stack: e2e}\n  postgres: {stack: e2e}\n  mysql: {stack: e2e}\n".to_owned(),
+        // A statement of 17 MiB is sent in one call.
+        limits: "body: 1mb, call: 32mb, data_ring: 64mb".to_owned(),
         ..Config::default()
     };
     let plugins =

@@ -128,24 +128,18 @@ fn mariadb_client_plain_compressed_and_tls() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
     let server = mariadb(folder.path(), &certificates);
-    for (transport, option) in [
-        (Transport::Plain, "--skip-ssl".to_owned()),
-        (Transport::Plain, "--compress".to_owned()),
-        (
-            Transport::Tls,
-            format!("--ssl-ca={}", certificates.authority.display()),
-        ),
+    let authority = format!("--ssl-ca={}", certificates.authority.display());
+    for (transport, options) in [
+        (Transport::Plain, ["--skip-ssl", "--skip-compress"]),
+        (Transport::Plain, ["--skip-ssl", "--compress"]),
+        (Transport::Tls, [authority.as_str(), "--skip-compress"]),
+        (Transport::Tls, [authority.as_str(), "--compress"]),
     ] {
         let agent = agent();
         let mut command = Command::new("mariadb");
         command
-            .args([
-                "--no-defaults",
-                "--host=127.0.0.1",
-                "--user=alice",
-                "--force",
-                &option,
-            ])
+            .args(["--no-defaults", "--host=127.0.0.1", "--user=alice", "--force"])
+            .args(options)
             .arg(format!("--port={}", server.port))
             .env("MYSQL_PWD", SECRET)
             .stdin(Stdio::piped());
