@@ -9,10 +9,10 @@ const GREETING: &[u8] =
     b"\x4a\0\0\0\x0a8.4.0\0\x07\0\0\0challeng\0\xff\xff\x21\x02\0\xff\xdf\x15\0\0\0\0\0\0\0\0\0\0\
 challenge123\0mysql_native_password\0";
 const LOGIN: &[u8] =
-    b"\x2c\0\0\x01\0\x82\0\x01\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0al\0\x07hunter2\0";
+    b"\x2c\0\0\x01\0\x82\0\x01\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0al\0\x07hunterx\0";
 /// As above, and compressed from then on.
 const LOGIN_COMPRESSED: &[u8] =
-    b"\x2c\0\0\x01\x20\x82\0\x01\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0al\0\x07hunter2\0";
+    b"\x2c\0\0\x01\x20\x82\0\x01\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0al\0\x07hunterx\0";
 const LOGGED_IN: &[u8] = b"\x07\0\0\x02\0\0\0\x02\0\0\0";
 
 /// Fragments that make arbitrary data look like traffic often enough to get deep.
@@ -23,7 +23,7 @@ const WORDS: &[&[u8]] = &[
     LOGGED_IN,
     b"\x20\0\0\x01\0\x8a\0\x01\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
     b"\x0a\0\0\x02\xfeplugin\0xy",
-    b"\x07\0\0\x03hunter2",
+    b"\x07\0\0\x03hunterx",
     b"\x02\0\0\x04\x01\x03",
     b"\x07\0\0\x04\0\0\0\x02\0\0\0",
     b"\x09\0\0\0\x03select 1",
@@ -36,7 +36,7 @@ const WORDS: &[&[u8]] = &[
     b"\x07\0\0\0\x18\x01\0\0\0\0\0",
     b"\x05\0\0\0\x19\x01\0\0\0",
     b"\x09\0\0\0\x1c\x01\0\0\0\x01\0\0\0",
-    b"\x0f\0\0\0\x11bob\0\x07hunter2s\0",
+    b"\x0f\0\0\0\x11bob\0\x07hunterxs\0",
     b"\x01\0\0\0\x1f",
     b"\x01\0\0\0\x0e",
     b"\x01\0\0\0\x09",
@@ -79,7 +79,10 @@ const SUBJECT: commands::Subject = commands::Subject {
         (Side::Client, LOGIN),
         (Side::Server, LOGGED_IN),
     ],
-    shows_secret: |command| command.statement().contains("hunter2"),
+    shows_secret: |command| {
+        let statement = command.statement();
+        statement.starts_with("ALTER") && statement.contains("hunter2")
+    },
     can_start_tls: true,
 };
 

@@ -32,6 +32,14 @@ impl Parser {
             let reason = (message.counts.gap_bytes == 0).then_some("no command begins so");
             return self.lose(crate::Side::Client, reason, message.ended, out);
         };
+        if !self.is_plausible(opcode, message) {
+            return self.lose(
+                crate::Side::Client,
+                Some("no statement begins so"),
+                message.ended,
+                out,
+            );
+        }
         self.client.found(out);
         self.quality.good();
         self.may_end = None;
@@ -114,6 +122,17 @@ impl Parser {
             return self.lose(crate::Side::Server, None, message.ended, out);
         }
         Ok(())
+    }
+
+    /// Statements begin with a character.
+    fn is_plausible(&self, opcode: Opcode, message: &Message) -> bool {
+        let payload = message.kept.get(1..).unwrap_or_default();
+        let text = match opcode {
+            Opcode::Query => skip_attributes(payload, self.agreed.query_attributes).unwrap_or_default(),
+            Opcode::StmtPrepare => payload,
+            _ => return true,
+        };
+        !matches!(text.first(), Some(0..=8 | 11 | 12 | 14..=31 | 127))
     }
 
     /// `COM_QUERY`.

@@ -8,6 +8,8 @@ use crate::{Counts, Event, Side, Time};
 /// A packet of this length continues in the next.
 const JOINED: u32 = 0xff_ffff;
 const HEADER_BYTES: usize = 4;
+/// Kept of a message where memory is short.
+const SHORT_BYTES: usize = 256;
 
 /// A whole payload.
 #[derive(Debug)]
@@ -202,6 +204,18 @@ impl Lane {
         message.is_whole = false;
         message.counts.gap_bytes += length;
         Some(self.finish(time))
+    }
+
+    /// Gives up most of what is held, and goes on.
+    pub(super) fn shed(&mut self) {
+        if let Some(message) = &mut self.message
+            && message.kept.len() > SHORT_BYTES
+        {
+            message.kept.truncate(SHORT_BYTES);
+            message.kept.shrink_to_fit();
+            message.is_whole = false;
+            self.room = Some(0);
+        }
     }
 
     /// Looks for the next message from here on: right here if `may_try`, else where the other side has had its turn.

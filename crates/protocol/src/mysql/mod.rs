@@ -29,6 +29,8 @@ use crate::{CommandTraffic, Counts, Event, Limits, Outcome, ParseError, Session,
 pub(crate) use detect::fit;
 
 const NAME: &str = "mysql";
+/// A side that sent nothing for so long has stalled.
+const STALL_NS: u64 = 5_000_000_000;
 /// Kept of the answer to a greeting: names, and the attributes of the client.
 const LOGIN_BYTES: usize = 16 << 10;
 
@@ -85,6 +87,8 @@ pub struct Parser {
     quality: Quality,
     /// Who sent the last bytes.
     last: Option<Side>,
+    /// When either side sent bytes.
+    sent: [Option<Time>; 2],
     /// A packet of this number may still end the last reply.
     may_end: Option<u8>,
 }
@@ -112,6 +116,7 @@ impl Parser {
             session: Session::default(),
             quality: Quality::new(NAME),
             last: None,
+            sent: [None; 2],
             may_end: None,
         };
         if midstream {
@@ -133,6 +138,19 @@ impl Parser {
             Side::Client => self.feed_client(data, time, out),
             Side::Server => self.feed_server(data, time, out),
         }
+    }
+
+    fn note(&mut self, side: Side, time: Time) {
+        let [client, server] = &mut self.sent;
+        let sent = if side == Side::Client { client } else { server };
+        *sent = Some(time);
+    }
+
+    /// `side` sent bytes a short time ago.
+    fn is_under_way(&self, side: Side, time: Time) -> bool {
+        let [client, server] = self.sent;
+        let sent = if side == Side::Client { client } else { server };
+        sent.is_some_and(|sent| time.0.saturating_sub(sent.0) < STALL_NS)
     }
 
     fn turn(&self) -> Turn {
@@ -517,6 +535,7 @@ impl crate::Parser for Parser {
             self.wire.turn(side);
         }
         self.last = Some(side);
+        self.note(side, time);
         self.unpack(side, &data, time, out)
     }
 
@@ -536,6 +555,14 @@ impl crate::Parser for Parser {
     }
 
     fn resync(&mut self, side: Side, time: Time, out: &mut Vec<Event>) {
+        // A file, a long statement or a result on its way takes its time; only memory may be short.
+        if self.is_under_way(side, time) {
+            match side {
+                Side::Client => self.client.shed(),
+                Side::Server => self.server.shed(),
+            }
+            return;
+        }
         self.wire.lose(side, false);
         // A stall is no proof of another protocol.
         _ = self.lose(side, None, time, out);

@@ -91,6 +91,11 @@ impl Talk {
         self
     }
 
+    pub(crate) fn resync(&mut self, side: Side) -> &mut Self {
+        self.parser.resync(side, Time(self.now), &mut self.events);
+        self
+    }
+
     pub(crate) fn expire(&mut self) -> &mut Self {
         self.now += 1;
         self.parser.expire(Time(self.now), &mut self.events);

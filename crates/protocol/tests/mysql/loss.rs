@@ -256,3 +256,33 @@ fn a_hole_of_any_size_in_a_login_is_survived_also_where_compression_was_agreed_i
         assert_eq!(done.last().unwrap().result().affected, Some(4), "{from} {length}");
     }
 }
+
+#[test]
+fn p_l3_a_forced_search_leaves_a_statement_alone_whose_bytes_still_come() {
+    for (seconds, outcome) in [(0, Outcome::Complete), (6, Outcome::Incomplete)] {
+        let mut talk = Talk::new();
+        talk.ask("select 0", &[ok(0, 0, 0)]);
+        let statement = format!("select '{}'", "x".repeat(5000));
+        let asked = query(&statement);
+        talk.client(&asked[..3000]).wait(seconds).resync(Side::Client);
+        talk.client(&asked[3000..]).server(reply(&[ok(7, 0, 0)]));
+        talk.ask("select 1", &[ok(1, 0, 0)]);
+        let done = talk.done();
+        if outcome == Outcome::Complete {
+            assert_eq!(
+                (done[1].command.held(), done[1].command.truncated, done[1].outcome),
+                (255, true, outcome)
+            );
+            assert_eq!(done[1].result().affected, Some(7));
+        } else {
+            assert_eq!((done.len(), done[1].outcome), (2, outcome));
+        }
+    }
+}
+
+#[test]
+fn what_begins_as_no_statement_does_is_none() {
+    let mut talk = Talk::new();
+    talk.client(query("\u{1} 1\0\0binary"));
+    assert!(talk.close().is_empty());
+}
