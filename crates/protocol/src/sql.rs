@@ -68,6 +68,9 @@ pub(crate) fn verb(statement: &str) -> String {
 /// The statement with all its literals masked if a word in it names a credential, or a literal holds one; and whether that was so.
 /// More is masked than would be needed: which literal is the credential depends on the statement.
 pub(crate) fn masked(statement: &str, dialect: Dialect) -> (String, bool) {
+    if !may_be_secret(statement) {
+        return (statement.to_owned(), false);
+    }
     let readings: &[Reading] = match dialect {
         Dialect::Postgres => &[Reading::Postgres],
         // Whether a backslash escapes is a setting of the session.
@@ -110,13 +113,24 @@ pub(crate) fn masked(statement: &str, dialect: Dialect) -> (String, bool) {
     (parts.collect(), true)
 }
 
+/// Whether anything of what names a credential stands in a statement at all: most are not looked at more closely.
+fn may_be_secret(statement: &str) -> bool {
+    let text = statement.to_ascii_lowercase();
+    let functions = SECRET_FUNCTIONS.iter().chain(&MYSQL_FUNCTIONS);
+    let parts = SECRET_PARTS.iter().chain(functions).chain(&["://"]);
+    parts
+        .into_iter()
+        .any(|part| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some())
+}
+
 /// Whether what a statement of MySQL returns can hold hashes of passwords: accounts, and the statements that make them.
 pub(crate) fn reads_accounts(statement: &str) -> bool {
-    let plain: String = statement
-        .chars()
-        .filter(|c| *c != '`' && !c.is_whitespace())
-        .flat_map(char::to_lowercase)
-        .collect();
+    let text = statement.to_ascii_lowercase();
+    let may_be = ["mysql", "show", "authentication_string"];
+    if !may_be.iter().any(|part| text.contains(part)) {
+        return false;
+    }
+    let plain: String = text.chars().filter(|c| *c != '`' && !c.is_whitespace()).collect();
     let parts = [
         "mysql.user",
         "mysql.global_priv",

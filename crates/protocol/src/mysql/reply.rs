@@ -233,6 +233,7 @@ fn begun(
 }
 
 fn columns(unit: &mut Unit, count: u64, has_definitions: bool) -> Said {
+    unit.shows_columns &= unit.result.columns.is_empty();
     unit.reply = if has_definitions {
         unit.columns = Arc::default();
         Reply::Definitions(count)
@@ -255,9 +256,8 @@ fn define(unit: &mut Unit, message: &Message, agreed: &Agreed) {
     }
 }
 
-/// Columns of the first of several results are shown.
 fn name_column(unit: &mut Unit, name: String) {
-    if unit.result.tags.is_empty() && unit.kind != Kind::Prepare {
+    if unit.shows_columns {
         unit.result.columns.push(name);
     }
 }

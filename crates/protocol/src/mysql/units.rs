@@ -66,6 +66,8 @@ pub(super) struct Unit {
     pub(super) id: Option<u32>,
     pub(super) change: Change,
     pub(super) columns: Arc<Columns>,
+    /// Their names are shown: those of the first result that has some.
+    pub(super) shows_columns: bool,
     pub(super) traffic: CommandTraffic,
     pub(super) result: CommandResult,
     /// Rows of the result under way.
@@ -85,6 +87,7 @@ impl Unit {
             id: None,
             change: Change::Nothing,
             columns: Arc::default(),
+            shows_columns: kind != Kind::Prepare,
             traffic: CommandTraffic::default(),
             result: CommandResult::default(),
             rows: 0,

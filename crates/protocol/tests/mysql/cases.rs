@@ -114,6 +114,7 @@ fn p_my6_several_results_are_one_command() {
     let done = talk.done();
     let result = done[0].result();
     assert_eq!(result.tags, ["OK 1", "ResultSet 1", "OK 3"]);
+    assert_eq!(result.columns, ["1"]);
     assert_eq!(
         (result.kind, result.affected, result.count),
         ("ResultSet", Some(4), Some(1))
