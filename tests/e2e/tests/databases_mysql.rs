@@ -384,6 +384,79 @@ fn mysql2_prepares_plain_compressed_and_tls() {
     }
 }
 
+/// Pipelines, prepared statements that are run before their id is known, many rows in one command, extended metadata, with the
+/// connector of MariaDB for Node.
+#[test]
+fn connector_of_mariadb_plain_and_tls() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = mariadb(folder.path(), &certificates);
+    for transport in [Transport::Plain, Transport::Tls] {
+        let agent = agent();
+        let mut command = Command::new(runtime("node-22").join("bin/node"));
+        command
+            .arg(programs().join("mariadb_client.js"))
+            .args([&server.port.to_string(), SECRET])
+            .env("NODE_PATH", node_clients());
+        if transport == Transport::Tls {
+            command.arg(&certificates.authority);
+        }
+        let said = run_ok(&mut command).json();
+        assert_eq!(
+            said,
+            json!({"inserted": 2000, "rows": 2, "again": 3, "missing": 1146, "piped": true})
+        );
+        let (events, clients, servers) = ends(agent, server.port, 1);
+        for requests in both_ends(&events, &clients[0], &servers[0], transport) {
+            let inserts = all(&requests, "insert into bulk (name, at) values (?, ?)");
+            let changed: u64 = inserts.iter().filter_map(|request| outcome(request).2).sum();
+            assert_eq!(changed, 2000, "{inserts:#?}");
+            assert!(inserts.len() < 10, "in bulk");
+            let selects = all(
+                &requests,
+                "select id, name, at from bulk where id <= ? order by id",
+            );
+            let rows: Vec<_> = selects.iter().filter_map(|request| outcome(request).1).collect();
+            assert_eq!(rows, [2, 3]);
+            let columns = json!(["id", "name", "at"]);
+            assert_eq!(
+                selects
+                    .iter()
+                    .filter(|request| request["columns"] == columns)
+                    .count(),
+                2,
+                "{selects:#?}"
+            );
+            assert!(
+                inserts
+                    .iter()
+                    .chain(&selects)
+                    .any(|request| request["prepared"] == "-1"),
+                "one is run before its id is known"
+            );
+            assert_eq!(find(&requests, "select * from nowhere")["errorCode"], "1146");
+            for number in 0..100 {
+                let piped = find(&requests, &format!("select {number} + 1000 as n"));
+                assert_eq!(outcome(piped), ("ResultSet", Some(1), None));
+            }
+        }
+        let shown = events.iter().filter(|event| {
+            event["command"]["query"]
+                .as_str()
+                .is_some_and(|query| query.ends_with("+ 1000 as n"))
+        });
+        for event in shown {
+            let query = event["command"]["query"].as_str().unwrap();
+            let number: u32 = query.split(' ').nth(1).unwrap().parse().unwrap();
+            assert_eq!(
+                event["result"]["value"],
+                format!("{}\n", number + 1000),
+                "its own result"
+            );
+        }
+    }
+}
+
 /// A session older than the agent.
 #[test]
 fn mysql_is_recognised_in_the_middle() {

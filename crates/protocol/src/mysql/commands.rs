@@ -152,9 +152,14 @@ impl Parser {
 
     /// A command on a prepared statement.
     fn run(&mut self, opcode: Opcode, id: u32) -> Unit {
+        let id = match (id, self.statements.latest_id()) {
+            (LAST_PREPARED, latest) => latest.filter(|_| !self.units.is_preparing()),
+            (id, _) => Some(id),
+        };
         let (statement, columns) = match id {
-            LAST_PREPARED => (self.statements.latest(), None),
-            id => self.statements.get(id),
+            // Its id is still to come.
+            None => (self.statements.latest(), None),
+            Some(id) => self.statements.get(id),
         };
         let kind = match opcode {
             Opcode::StmtReset => return named(Kind::Simple, opcode, ""),
@@ -162,7 +167,7 @@ impl Parser {
             _ => Kind::Execute,
         };
         let mut unit = Unit::new(kind, statement);
-        unit.id = Some(id).filter(|id| *id != LAST_PREPARED);
+        unit.id = id;
         unit.columns = columns.unwrap_or_default();
         unit
     }

@@ -15,6 +15,8 @@ mod units;
 mod values;
 mod wire;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use self::handshake::{Agreed, Offer};
@@ -302,10 +304,11 @@ impl Parser {
             let has_columns = aside.has_cursor || self.agreed.cache_metadata == Some(true);
             let is_success = is_done && unit.result.error.is_none();
             if let (true, Some(id)) = (is_success, unit.id) {
+                let columns = Arc::clone(&unit.columns);
                 if unit.kind == Kind::Prepare {
-                    prepared = Some((id, std::sync::Arc::clone(&unit.statement)));
+                    prepared = Some((id, Arc::clone(&unit.statement), Arc::clone(&columns)));
                 }
-                described = Some((id, std::sync::Arc::clone(&unit.columns))).filter(|_| has_columns);
+                described = Some((id, columns)).filter(|_| has_columns);
             }
             if is_success {
                 change = std::mem::take(&mut unit.change);
@@ -316,8 +319,9 @@ impl Parser {
             self.units.finish(time, out);
         }
         // While it is not proved which reply is whose, an id may be that of another statement.
-        if let (Some((id, statement)), true) = (prepared, self.units.is_aligned()) {
+        if let (Some((id, statement, columns)), true) = (prepared, self.units.is_aligned()) {
             self.statements.prepare(id, &statement);
+            self.units.resolve(id, &columns);
         }
         if let Some((id, columns)) = described.filter(|(_, columns)| !columns.is_empty()) {
             self.statements.describe(id, columns);

@@ -73,6 +73,8 @@ pub(super) struct Statements {
     prepared: HashMap<u32, Prepared>,
     /// The newest that the client asked to prepare, whether answered or not.
     latest: Option<Arc<Statement>>,
+    /// Id of the newest that was answered.
+    latest_id: Option<u32>,
     held: usize,
     uses: u64,
 }
@@ -87,6 +89,11 @@ impl Statements {
     pub(super) fn latest(&self) -> Arc<Statement> {
         let unknown = || Arc::new(Statement::unknown());
         self.latest.clone().unwrap_or_else(unknown)
+    }
+
+    /// Id of the newest that was answered.
+    pub(super) const fn latest_id(&self) -> Option<u32> {
+        self.latest_id
     }
 
     /// The server prepared one under this id.
@@ -108,6 +115,7 @@ impl Statements {
         } else {
             Arc::clone(statement)
         };
+        self.latest_id = Some(id);
         self.uses += 1;
         let prepared = Prepared {
             statement,

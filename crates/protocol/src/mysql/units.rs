@@ -208,6 +208,23 @@ impl Units {
         is_sure
     }
 
+    /// A statement was prepared: those that run the one prepared last, and were sent before the next such, run this.
+    pub(super) fn resolve(&mut self, id: u32, columns: &Arc<Columns>) {
+        let followers = self
+            .units
+            .iter_mut()
+            .take_while(|unit| unit.kind != Kind::Prepare);
+        for unit in followers.filter(|unit| unit.kind == Kind::Execute && unit.id.is_none()) {
+            unit.id = Some(id);
+            unit.columns = Arc::clone(columns);
+        }
+    }
+
+    /// A statement is to be prepared.
+    pub(super) fn is_preparing(&self) -> bool {
+        self.units.iter().any(|unit| unit.kind == Kind::Prepare)
+    }
+
     /// More wait than can be followed.
     pub(super) fn is_full(&self) -> bool {
         self.units.len() > self.limit.saturating_mul(2)

@@ -177,6 +177,45 @@ fn mariadb_executes_in_bulk_and_leaves_out_known_columns() {
 }
 
 #[test]
+fn mariadb_leaves_out_the_columns_of_a_statement_that_is_run_before_its_id_is_known() {
+    let flags = USUAL & !LONG_PASSWORD;
+    let mut talk = Talk::with_flags(flags, CACHE_METADATA);
+    let prepared_two = |id| {
+        let definitions = [column("id", INT), column("name", VARCHAR)];
+        reply(&[vec![prepared(id, 2, 0)], definitions.to_vec()].concat())
+    };
+    let rows = |n| reply(&[vec![2, 0], binary_row(n, Some("a")), end(0)]);
+    talk.client(
+        [
+            prepare("select 1"),
+            execute(u32::MAX, 7),
+            prepare("select 2"),
+            execute(u32::MAX, 8),
+        ]
+        .concat(),
+    );
+    talk.server([prepared_two(1), rows(1), prepared_two(2), rows(2)].concat());
+    talk.client(execute(u32::MAX, 9)).server(rows(3));
+    let runs: Vec<_> = talk
+        .done()
+        .into_iter()
+        .filter(|done| done.brief().1 == "ResultSet")
+        .collect();
+    for (done, (statement, preview)) in runs.iter().zip([
+        ("select 1", "1 | a\n"),
+        ("select 2", "2 | a\n"),
+        ("select 2", "3 | a\n"),
+    ]) {
+        assert_eq!(
+            (done.command.statement().as_ref(), done.result().preview.as_str()),
+            (statement, preview)
+        );
+        assert_eq!(done.result().columns, ["id", "name"]);
+    }
+    assert_eq!(runs.len(), 3);
+}
+
+#[test]
 fn a_change_of_user_and_a_reset_forget_statements() {
     let mut talk = Talk::new();
     prepare_two(&mut talk, USUAL);
