@@ -111,6 +111,8 @@ pub struct CommandResult {
     pub error: Option<CommandError>,
     /// Rows changed.
     pub affected: Option<u64>,
+    /// Id that the server made for a row that was inserted.
+    pub insert_id: Option<u64>,
     /// Rows or elements returned.
     pub count: Option<u64>,
     /// Names of the columns.
@@ -128,7 +130,7 @@ pub struct CommandResult {
 /// An error of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError {
-    /// Code: SQLSTATE, or the first word of an error of Redis. Empty without one.
+    /// Code: SQLSTATE, number of an error of MySQL, or the first word of one of Redis. Empty without one.
     pub code: String,
     /// Text, cut to a few KiB.
     pub message: String,

@@ -13,6 +13,8 @@ pub enum Protocol {
     Redis,
     /// Protocol 3 of PostgreSQL, and what speaks it.
     Postgres,
+    /// The protocol of MySQL, MariaDB, and what speaks it.
+    MySql,
 }
 
 impl Protocol {
@@ -24,6 +26,7 @@ impl Protocol {
             Self::Http2 => "http2",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
+            Self::MySql => "mysql",
         }
     }
 }

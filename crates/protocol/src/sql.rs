@@ -2,6 +2,14 @@
 
 use crate::REDACTED;
 
+/// How literals, names and comments are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Postgres,
+    /// Of MariaDB too.
+    MySql,
+}
+
 /// Parts of words that name a credential.
 const SECRET_PARTS: [&str; 7] = [
     "passw",
@@ -21,6 +29,18 @@ const SECRET_FUNCTIONS: [&str; 6] = [
     "aes_encrypt",
     "aes_decrypt",
 ];
+/// Those of MySQL besides.
+const MYSQL_FUNCTIONS: [&str; 9] = [
+    "des_encrypt",
+    "des_decrypt",
+    "encrypt",
+    "encode",
+    "decode",
+    "md5",
+    "sha",
+    "sha1",
+    "sha2",
+];
 
 /// The first word in capitals; empty without one.
 pub(crate) fn verb(statement: &str) -> String {
@@ -29,6 +49,11 @@ pub(crate) fn verb(statement: &str) -> String {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ';'));
         let after = match () {
             () if rest.starts_with("--") => rest.split_once('\n').map(|(_, after)| after),
+            // MySQL runs what is in such a comment, on servers of that version or newer.
+            () if rest.starts_with("/*!") || rest.starts_with("/*M!") => rest
+                .split_once('!')
+                .map(|(_, after)| after.trim_start_matches(|c: char| c.is_ascii_digit())),
+            () if rest.starts_with('#') => rest.split_once('\n').map(|(_, after)| after),
             () if rest.starts_with("/*") => rest.split_once("*/").map(|(_, after)| after),
             () => break,
         };
@@ -42,10 +67,24 @@ pub(crate) fn verb(statement: &str) -> String {
 
 /// The statement with all its literals masked if a word in it names a credential, or a literal holds one; and whether that was so.
 /// More is masked than would be needed: which literal is the credential depends on the statement.
-pub(crate) fn masked(statement: &str) -> (String, bool) {
-    let tokens = tokens(statement);
-    let is_secret = tokens.iter().any(|token| match token {
-        Token::Word(word) => names_secret(word),
+pub(crate) fn masked(statement: &str, dialect: Dialect) -> (String, bool) {
+    if !may_be_secret(statement) {
+        return (statement.to_owned(), false);
+    }
+    let readings: &[Reading] = match dialect {
+        Dialect::Postgres => &[Reading::Postgres],
+        // Whether a backslash escapes is a setting of the session.
+        Dialect::MySql => &[
+            Reading::MySql { escapes: true },
+            Reading::MySql { escapes: false },
+        ],
+    };
+    let readings: Vec<_> = readings
+        .iter()
+        .map(|reading| tokens(statement, *reading))
+        .collect();
+    let is_secret = readings.iter().flatten().any(|token| match token {
+        Token::Word(word) => names_secret(word, dialect),
         // A connection string, or a statement inside of a literal.
         Token::Literal(text) | Token::Open(text) => {
             let text = text.to_ascii_lowercase();
@@ -56,10 +95,14 @@ pub(crate) fn masked(statement: &str) -> (String, bool) {
     if !is_secret {
         return (statement.to_owned(), false);
     }
+    let is_same = readings
+        .windows(2)
+        .all(|pair| matches!(pair, [one, other] if one == other));
+    let tokens = readings.into_iter().next().unwrap_or_default();
     let ends_open = matches!(tokens.last(), Some(Token::Open(_)));
     let is_literal = |token: &&Token<'_>| matches!(token, Token::Literal(_) | Token::Open(_));
     let has_own_end = tokens.iter().filter(is_literal).count() < 2;
-    if ends_open && !has_own_end {
+    if !is_same || ends_open && !has_own_end {
         // A quote too many or too few: what is inside of literals and what is outside may be the wrong way round.
         return (format!("{} {REDACTED}", verb(statement)), true);
     }
@@ -68,6 +111,52 @@ pub(crate) fn masked(statement: &str) -> (String, bool) {
         Token::Literal(_) | Token::Open(_) => format!("'{REDACTED}'"),
     });
     (parts.collect(), true)
+}
+
+/// Whether anything of what names a credential stands in a statement at all: most are not looked at more closely.
+fn may_be_secret(statement: &str) -> bool {
+    let text = statement.to_ascii_lowercase();
+    let functions = SECRET_FUNCTIONS.iter().chain(&MYSQL_FUNCTIONS);
+    let parts = SECRET_PARTS.iter().chain(functions).chain(&["://"]);
+    parts
+        .into_iter()
+        .any(|part| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some())
+}
+
+/// Whether what a statement of MySQL returns can hold hashes of passwords: accounts, and the statements that make them.
+pub(crate) fn reads_accounts(statement: &str) -> bool {
+    let text = statement.to_ascii_lowercase();
+    let may_be = ["mysql", "show", "authentication_string"];
+    if !may_be.iter().any(|part| text.contains(part)) {
+        return false;
+    }
+    let plain: String = text.chars().filter(|c| *c != '`' && !c.is_whitespace()).collect();
+    let parts = [
+        "mysql.user",
+        "mysql.global_priv",
+        "mysql.servers",
+        "mysql.slave_master_info",
+        "authentication_string",
+        "showgrants",
+        "showcreateuser",
+    ];
+    parts.iter().any(|part| plain.contains(part))
+}
+
+/// A message of the server without what stands between its first quote and its last: MySQL quotes statements as they are.
+pub(crate) fn masked_span(message: &str) -> String {
+    let is_quote = |c: char| matches!(c, '\'' | '"' | '`');
+    match (message.find(is_quote), message.rfind(is_quote)) {
+        (Some(first), Some(last)) => {
+            let (before, after) = (message.get(..first), message.get(last + 1..));
+            format!(
+                "{}{REDACTED}{}",
+                before.unwrap_or_default(),
+                after.unwrap_or_default()
+            )
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// What stands in quotes in a message of the server, masked: it can quote a statement.
@@ -80,16 +169,20 @@ pub(crate) fn masked_message(message: &str) -> String {
 }
 
 fn masked_literals(text: &str) -> String {
-    let parts = tokens(text).into_iter().map(|token| match token {
-        Token::Word(text) | Token::Other(text) => text.to_owned(),
-        Token::Literal(_) | Token::Open(_) => format!("'{REDACTED}'"),
-    });
+    let parts = tokens(text, Reading::Postgres)
+        .into_iter()
+        .map(|token| match token {
+            Token::Word(text) | Token::Other(text) => text.to_owned(),
+            Token::Literal(_) | Token::Open(_) => format!("'{REDACTED}'"),
+        });
     parts.collect()
 }
 
-fn names_secret(word: &str) -> bool {
+fn names_secret(word: &str, dialect: Dialect) -> bool {
     let word = word.to_ascii_lowercase();
-    SECRET_PARTS.iter().any(|part| word.contains(part)) || SECRET_FUNCTIONS.contains(&word.as_str())
+    SECRET_PARTS.iter().any(|part| word.contains(part))
+        || SECRET_FUNCTIONS.contains(&word.as_str())
+        || dialect == Dialect::MySql && MYSQL_FUNCTIONS.contains(&word.as_str())
 }
 
 /// `scheme://user:password@host`.
@@ -113,6 +206,22 @@ enum Token<'a> {
     Other(&'a str),
 }
 
+/// A dialect, and a setting of its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Postgres,
+    MySql { escapes: bool },
+}
+
+impl Reading {
+    const fn dialect(self) -> Dialect {
+        match self {
+            Self::Postgres => Dialect::Postgres,
+            Self::MySql { .. } => Dialect::MySql,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Word,
@@ -122,43 +231,66 @@ enum Kind {
     Other,
 }
 
-fn tokens(statement: &str) -> Vec<Token<'_>> {
+fn tokens(statement: &str, reading: Reading) -> Vec<Token<'_>> {
+    let dialect = reading.dialect();
     let mut tokens = Vec::new();
     let mut rest = statement;
     while let Some(first) = rest.chars().next() {
-        let (length, kind) = match first {
-            '\'' => match quoted(rest, is_escape(&tokens)) {
-                Some(length) => (length, Kind::Literal),
-                None => (rest.len(), Kind::Open),
-            },
+        let (length, kind) = match (first, reading) {
+            ('\'', Reading::Postgres) => literal(rest, is_escape(&tokens)),
+            // Double quotes are of a literal too, unless a setting makes them those of a name.
+            ('\'' | '"', Reading::MySql { escapes }) => literal(rest, escapes),
             // A name that does not end hides a statement.
-            '"' => match quoted_name(rest) {
+            ('"', Reading::Postgres) | ('`', Reading::MySql { .. }) => match quoted_name(rest, first) {
                 Some(length) => (length, Kind::Word),
                 None => (rest.len(), Kind::Open),
             },
-            '$' => match dollar(rest) {
+            ('$', Reading::Postgres) => match dollar(rest) {
                 Some(length) => (length, Kind::Literal),
                 None => (1, Kind::Other),
             },
-            '-' if rest.starts_with("--") => (rest.find('\n').unwrap_or(rest.len()), Kind::Comment),
-            '/' if rest.starts_with("/*") => {
+            ('-', _) if is_comment(rest, dialect) => (rest.find('\n').unwrap_or(rest.len()), Kind::Comment),
+            ('#', Reading::MySql { .. }) => (rest.find('\n').unwrap_or(rest.len()), Kind::Comment),
+            ('/', _) if rest.starts_with("/*") => {
                 (rest.find("*/").map_or(rest.len(), |end| end + 2), Kind::Comment)
             }
-            c if is_word(c) => (rest.find(|c| !is_word(c)).unwrap_or(rest.len()), Kind::Word),
-            c => (c.len_utf8(), Kind::Other),
+            (c, _) if is_word(c) => {
+                let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                let word = rest.get(..length).unwrap_or_default();
+                // In hexadecimal.
+                let is_literal =
+                    dialect == Dialect::MySql && (word.starts_with("0x") || word.starts_with("0X"));
+                (length, if is_literal { Kind::Literal } else { Kind::Word })
+            }
+            (c, _) => (c.len_utf8(), Kind::Other),
         };
         let (token, after) = rest.split_at_checked(length.max(1)).unwrap_or((rest, ""));
         tokens.push(match kind {
             Kind::Word => Token::Word(token),
             Kind::Literal => Token::Literal(token),
             Kind::Open => Token::Open(token),
-            // One can hold a statement that was put out of use.
-            Kind::Comment if names_secret(token) => Token::Literal(token),
+            // One can hold a statement that was put out of use, or that only some servers run.
+            Kind::Comment if names_secret(token, dialect) => Token::Literal(token),
             Kind::Comment | Kind::Other => Token::Other(token),
         });
         rest = after;
     }
     tokens
+}
+
+fn literal(text: &str, escapes: bool) -> (usize, Kind) {
+    match quoted(text, escapes) {
+        Some(length) => (length, Kind::Literal),
+        None => (text.len(), Kind::Open),
+    }
+}
+
+/// Whether `text` begins a comment. In MySQL something blank must follow the dashes.
+fn is_comment(text: &str, dialect: Dialect) -> bool {
+    text.strip_prefix("--").is_some_and(|rest| {
+        let is_blank = |c: char| c.is_whitespace() || c.is_control();
+        dialect == Dialect::Postgres || rest.is_empty() || rest.starts_with(is_blank)
+    })
 }
 
 fn is_word(c: char) -> bool {
@@ -170,15 +302,16 @@ fn is_escape(tokens: &[Token<'_>]) -> bool {
     matches!(tokens.last(), Some(Token::Word("e" | "E")))
 }
 
-/// Length of a literal in single quotes; a doubled quote is one of it.
+/// Length of a literal in the quotes that it begins with; a doubled quote is one of it.
 fn quoted(text: &str, escapes: bool) -> Option<usize> {
     let bytes = text.as_bytes();
+    let quote = *bytes.first()?;
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'\\' if escapes => at += 1,
-            b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 1,
-            b'\'' => return Some(at + 1),
+            byte if *byte == quote && bytes.get(at + 1) == Some(&quote) => at += 1,
+            byte if *byte == quote => return Some(at + 1),
             _ => {}
         }
         at += 1;
@@ -186,8 +319,8 @@ fn quoted(text: &str, escapes: bool) -> Option<usize> {
     None
 }
 
-fn quoted_name(text: &str) -> Option<usize> {
-    text.get(1..)?.find('"').map(|end| end + 2)
+fn quoted_name(text: &str, quote: char) -> Option<usize> {
+    text.get(1..)?.find(quote).map(|end| end + 2)
 }
 
 /// Length of `$tag$…$tag$`.
@@ -206,105 +339,5 @@ fn dollar(text: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn verbs() {
-        for (statement, expected) in [
-            ("select 1", "SELECT"),
-            ("  /* a */ -- b\n (With x as (select 1) select 2", "WITH"),
-            ("", ""),
-            ("-- only", ""),
-        ] {
-            assert_eq!(verb(statement), expected, "{statement}");
-        }
-    }
-
-    #[test]
-    fn credentials_are_masked() {
-        for (statement, shown) in [
-            (
-                "CREATE USER bob PASSWORD 'hunter2'",
-                "CREATE USER bob PASSWORD '[REDACTED]'",
-            ),
-            (
-                "alter role bob with encrypted password 'hunt''er2' login",
-                "alter role bob with encrypted password '[REDACTED]' login",
-            ),
-            (
-                r"ALTER USER a PASSWORD E'hunter\'2'; SELECT 1",
-                "ALTER USER a PASSWORD E'[REDACTED]'; SELECT 1",
-            ),
-            (
-                "ALTER USER a PASSWORD $x$hunter2$x$",
-                "ALTER USER a PASSWORD '[REDACTED]'",
-            ),
-            (
-                "ALTER USER a PASSWORD 'hunter2",
-                "ALTER USER a PASSWORD '[REDACTED]'",
-            ),
-            (
-                "CREATE USER 'a'@'%' IDENTIFIED BY 'hunter2'",
-                "CREATE USER '[REDACTED]'@'[REDACTED]' IDENTIFIED BY '[REDACTED]'",
-            ),
-            (
-                "SELECT dblink_connect('host=a password=hunter2')",
-                "SELECT dblink_connect('[REDACTED]')",
-            ),
-            (
-                "SELECT dblink_connect('postgres://bob:hunter2@a/b')",
-                "SELECT dblink_connect('[REDACTED]')",
-            ),
-            (
-                "select crypt('hunter2', gen_salt('bf'))",
-                "select crypt('[REDACTED]', gen_salt('[REDACTED]'))",
-            ),
-            (
-                "INSERT INTO users (name, \"passwordHash\") VALUES ('bob', 'hunter2')",
-                "INSERT INTO users (name, \"passwordHash\") VALUES ('[REDACTED]', '[REDACTED]')",
-            ),
-            (
-                "DO $$ BEGIN EXECUTE 'ALTER USER a PASSWORD ''hunter2'''; END $$",
-                "DO '[REDACTED]'",
-            ),
-        ] {
-            assert_eq!(masked(statement), (shown.to_owned(), true), "{statement}");
-        }
-        for statement in [
-            "SELECT 'a' FROM t WHERE id = $1",
-            "SELECT 'it''s', $1, $$x$$",
-            "SELECT '",
-            "SELECT $",
-        ] {
-            assert_eq!(masked(statement), (statement.to_owned(), false));
-        }
-    }
-
-    #[test]
-    fn messages_that_quote_a_statement_are_masked() {
-        assert_eq!(
-            masked_message("syntax error at or near \"hunter2\" or 'hunter2'"),
-            "syntax error at or near [REDACTED] or '[REDACTED]'"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_not_secret_is_kept(statement in "[a-z'\"$ \\\\/*-]{0,40}") {
-            let tokens: String = tokens(&statement).into_iter().map(|token| match token {
-                Token::Word(text) | Token::Literal(text) | Token::Open(text) | Token::Other(text) => text,
-            }).collect();
-            prop_assert_eq!(tokens, statement);
-        }
-
-        #[test]
-        fn a_password_is_never_kept(prefix in "[a-z \"$]{0,20}'?", quote in "(''|x)*") {
-            let statement = format!("{prefix}; ALTER USER a PASSWORD 'hunter2{quote}'");
-            // Inside of an open literal or name the whole is one token, which names a password too.
-            prop_assert!(!masked(&statement).0.contains("hunter2"));
-        }
-    }
-}
+#[path = "sql_tests.rs"]
+mod tests;

@@ -29,6 +29,14 @@ pub fn venv() -> PathBuf {
     })
 }
 
+/// Where `scripts/setup tests` installs clients of databases for Node: `NODE_PATH`.
+#[must_use]
+pub fn node_clients() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/e2e-node-clients/node_modules");
+    path.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup tests", path.display()))
+}
+
 /// A folder of the test's own, removed at its end.
 #[must_use]
 pub fn scratch() -> TempDir {

@@ -19,6 +19,7 @@ mod cgroup;
 mod check;
 mod config;
 mod curl;
+pub mod databases;
 mod events;
 mod expect;
 mod files;
@@ -45,7 +46,7 @@ pub use expect::{
     Transport, assert_complete, assert_healthy, assert_sums, assert_truth, header_lists, headers_of,
     is_flagged, one, outline, single, single_on_port, wait_for_both_ends,
 };
-pub use files::{deterministic_bytes, hex_sha256, programs, scratch, system_library, venv};
+pub use files::{deterministic_bytes, hex_sha256, node_clients, programs, scratch, system_library, venv};
 pub use guest::{
     Expected, Front, GRPC_PATHS, Guest, HTTP_PATHS, Matter, assert_exchange, assert_implementation,
     assert_rounds, guest, runtime,

@@ -6,72 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use qtap_e2e::databases::{SECRET, agent, ends, find, of_connection, statements};
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Events, Program, Side, Transport, assert_healthy, free_port,
-    programs, run_ok, scratch, until, venv, wait_for_listener,
+    Certificates, Program, Transport, assert_healthy, free_port, node_clients, programs, run_ok, runtime,
+    scratch, venv, wait_for_listener,
 };
 use serde_json::{Value, json};
-
-/// Used as a password everywhere, and nowhere else: it must not be in any output.
-const SECRET: &str = "s3cr3t-horse-battery";
-
-/// An agent whose access log shows all that it may.
-fn agent() -> Agent {
-    let config = Config {
-        tap: "  redis: {stack: e2e}\n  postgres: {stack: e2e}\n".to_owned(),
-        ..Config::default()
-    };
-    let plugins =
-        "      - type: report_usage\n      - type: access_logs\n        config: {mode: full, format: json}\n";
-    Agent::start_with(
-        &config
-            .to_string()
-            .replace("      - type: report_usage\n", plugins),
-        &["--log-level", "debug"],
-    )
-}
-
-/// Stops the agent; the password is in nothing that it wrote.
-fn stop(agent: Agent) -> Events {
-    assert!(!agent.log().contains(SECRET), "the log shows a password");
-    let other = agent.other_output().join("\n");
-    assert!(
-        !other.contains(SECRET),
-        "the access log shows a password: {other}"
-    );
-    let events = agent.stop();
-    for event in events.iter() {
-        let text = event.to_string();
-        assert!(!text.contains(SECRET), "an event shows a password: {text}");
-    }
-    events
-}
-
-/// `database_request` events of one connection.
-fn of_connection<'a>(events: &'a Events, capture: &Capture) -> Vec<&'a Value> {
-    let id = &capture.connection["meta"]["connectionId"];
-    events
-        .of_type("database_request")
-        .filter(|event| event["connectionId"] == *id)
-        .collect()
-}
-
-fn statements(requests: &[&Value]) -> Vec<String> {
-    requests
-        .iter()
-        .map(|request| request["statement"].as_str().unwrap().to_owned())
-        .collect()
-}
-
-/// The one request with this statement.
-fn find<'a>(requests: &[&'a Value], statement: &str) -> &'a Value {
-    let found: Vec<_> = requests
-        .iter()
-        .filter(|request| request["statement"] == statement)
-        .collect();
-    assert_eq!(found.len(), 1, "{statement}: {:#?}", statements(requests));
-    found[0]
-}
 
 struct Redis {
     _program: Program,
@@ -118,23 +58,6 @@ fn redis(folder: &Path, certificates: &Certificates) -> Redis {
         plain,
         tls,
     }
-}
-
-/// Both ends of the finished connections to a port, once there are as many as expected.
-fn ends(agent: Agent, port: u16, connections: usize) -> (Events, Vec<Capture>, Vec<Capture>) {
-    until(Duration::from_secs(20), "both ends of every connection", || {
-        let events = agent.events();
-        [Side::Client, Side::Server]
-            .iter()
-            .all(|side| events.of_port(port, *side).len() >= connections)
-    });
-    let events = stop(agent);
-    let (clients, servers) = (
-        events.of_port(port, Side::Client),
-        events.of_port(port, Side::Server),
-    );
-    assert_eq!((clients.len(), servers.len()), (connections, connections));
-    (events, clients, servers)
 }
 
 /// "statement, result, counts, errors, durations" with `redis-cli`, as both ends see it.
@@ -312,6 +235,52 @@ fn redis_py_plain_and_tls_in_both_versions_of_the_protocol() {
                 (&json!("complete"), &json!(false))
             );
         }
+    }
+}
+
+/// The same with the client for Node, inside of the TLS that is linked into it.
+#[test]
+fn redis_of_node_plain_and_tls() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = redis(folder.path(), &certificates);
+    for (transport, port) in [(Transport::Plain, server.plain), (Transport::Tls, server.tls)] {
+        let agent = agent();
+        let mut command = node("redis_client.js", port);
+        if transport == Transport::Tls {
+            command.arg(&certificates.authority);
+        }
+        let said = run_ok(&mut command).json();
+        assert_eq!((&said["got"], &said["echoed"]), (&json!("grüße"), &json!(true)));
+        let (events, clients, servers) = ends(agent, port, 1);
+        for capture in [&clients[0], &servers[0]] {
+            assert_healthy(capture, transport);
+            assert_eq!(capture.connection["l7Protocol"], "redis");
+            let requests = of_connection(&events, capture);
+            assert!(
+                requests.iter().all(|request| request["outcome"] == "complete"),
+                "{requests:#?}"
+            );
+            let set = find(&requests, "SET js:key grüße");
+            assert_eq!(
+                (&set["database"], &set["clientName"]),
+                (&json!("3"), &json!("e2e"))
+            );
+            assert_eq!(find(&requests, "INCR js:list")["errorCode"], "WRONGTYPE");
+            assert!(said["error"].as_str().unwrap().starts_with("WRONGTYPE"));
+            let echoed: Vec<_> = statements(&requests)
+                .into_iter()
+                .filter(|statement| statement.starts_with("ECHO n"))
+                .collect();
+            assert_eq!(echoed.len(), 100);
+            assert_eq!(find(&requests, "EXEC")["resultCount"], 2);
+            find(&requests, "CONFIG SET requirepass [REDACTED]");
+        }
+        let (client, server) = (
+            of_connection(&events, &clients[0]),
+            of_connection(&events, &servers[0]),
+        );
+        assert_eq!(statements(&client), statements(&server), "both ends saw the same");
     }
 }
 
@@ -527,6 +496,58 @@ fn psycopg_plain_and_tls() {
     }
 }
 
+/// The same with pg of Node, inside of the TLS that is linked into it.
+#[test]
+fn pg_of_node_plain_and_tls() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = postgres(folder.path(), &certificates);
+    for transport in [Transport::Plain, Transport::Tls] {
+        let agent = agent();
+        let mut command = node("postgres_client.js", server.port);
+        if transport == Transport::Tls {
+            command.arg(&certificates.authority);
+        }
+        let said = run_ok(&mut command).json();
+        assert_eq!(
+            (&said["rows"][0]["name"], &said["error"]),
+            (&json!("grüße"), &json!("22012"))
+        );
+        let (events, clients, servers) = ends(agent, server.port, 1);
+        for capture in [&clients[0], &servers[0]] {
+            assert_healthy(capture, transport);
+            let requests = of_connection(&events, capture);
+            let inserts: Vec<_> = requests
+                .iter()
+                .filter(|request| request["statement"] == "insert into js values ($1, $2)")
+                .collect();
+            assert_eq!(inserts.len(), 3, "{:#?}", statements(&requests));
+            for insert in inserts {
+                assert_eq!(
+                    (
+                        &insert["affectedCount"],
+                        &insert["prepared"],
+                        &insert["clientName"]
+                    ),
+                    (&json!(1), &json!("insert-js"), &json!("e2e"))
+                );
+            }
+            let rows = find(&requests, "select id, name from js where id < $1 order by id");
+            assert_eq!(
+                (&rows["resultCount"], &rows["columns"]),
+                (&json!(2), &json!(["id", "name"]))
+            );
+            assert_eq!(find(&requests, "select 1/$1::int")["errorCode"], "22012");
+            find(&requests, "alter user postgres password '[REDACTED]'");
+        }
+        let (client, server) = (
+            of_connection(&events, &clients[0]),
+            of_connection(&events, &servers[0]),
+        );
+        assert_eq!(statements(&client), statements(&server), "both ends saw the same");
+    }
+}
+
 /// A session older than the agent, and one with a statement that was prepared before.
 #[test]
 fn postgres_is_recognised_in_the_middle() {
@@ -632,5 +653,14 @@ fn python_client(port: u16, resp: &str) -> Command {
     command
         .arg(programs().join("redis_client.py"))
         .args([&port.to_string(), SECRET, "--resp", resp]);
+    command
+}
+
+fn node(program: &str, port: u16) -> Command {
+    let mut command = Command::new(runtime("node-22").join("bin/node"));
+    command
+        .arg(programs().join(program))
+        .args([&port.to_string(), SECRET])
+        .env("NODE_PATH", node_clients());
     command
 }

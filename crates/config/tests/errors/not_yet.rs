@@ -43,15 +43,6 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
     }
     check(&[
         (
-            "stacks: {m: {}}\ntap: {mysql: {stack: m}}\n",
-            A,
-            3,
-            22,
-            "tap.mysql.stack",
-            "a stack for `mysql` is not",
-            None,
-        ),
-        (
             "stacks: {m: {}}\ntap: {grpc: {stack: m}}\n",
             A,
             3,

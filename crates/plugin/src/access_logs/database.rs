@@ -257,6 +257,8 @@ struct Came<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     affected_rows: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    last_insert_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     columns: &'a [String],
@@ -298,6 +300,7 @@ impl<'a> Details<'a> {
                 error_code: result.error.as_ref().map(|error| error.code.as_str()),
                 error_message: result.error.as_ref().map(|error| error.message.as_str()),
                 affected_rows: result.affected,
+                last_insert_id: result.insert_id,
                 count: result.count,
                 columns: &result.columns,
                 tags: &result.tags,

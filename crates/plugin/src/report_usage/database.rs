@@ -32,6 +32,7 @@ pub(super) fn event(exchange: &CommandExchange<'_>) -> DatabaseRequestEvent {
             .filter(|code| !code.is_empty()),
         error_msg: exchange.error().map(|error| error.message.clone()),
         affected_count: result.and_then(|result| result.affected),
+        insert_id: result.and_then(|result| result.insert_id),
         result_count: result.and_then(|result| result.count),
         columns: result.map(|result| result.columns.clone()).unwrap_or_default(),
         response_summary: result.map(|result| result.tags.clone()).unwrap_or_default(),

@@ -48,7 +48,7 @@ pub struct DatabaseRequestEvent {
     pub result_type: Option<&'static str>,
     /// The server refused it.
     pub is_error: bool,
-    /// SQLSTATE, or the first word of an error of Redis.
+    /// SQLSTATE, number of an error of MySQL, or the first word of one of Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
     /// What the server said.
@@ -57,6 +57,9 @@ pub struct DatabaseRequestEvent {
     /// Rows changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affected_count: Option<u64>,
+    /// Id that the server made for a row that was inserted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insert_id: Option<u64>,
     /// Rows or elements returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_count: Option<u64>,

@@ -1,13 +1,11 @@
-//! One run of the PostgreSQL parser over a script of bytes, gaps and other calls made from arbitrary data.
-//! Shared by the fuzz target and by the property tests; panics when a rule of `protocols.md` is broken.
+//! The PostgreSQL parser under [`commands`], for the fuzz target and for the property tests.
 
-use std::collections::HashSet;
+use qtap_protocol::{Event, Side, postgres};
 
-use bytes::Bytes;
-use qtap_protocol::{Event, Limits, ParseError, Parser as _, Side, Time, postgres::Parser};
+#[path = "commands.rs"]
+mod commands;
 
-/// Fragments that make arbitrary data look like traffic often enough to get deep.
-const WORDS: [&[u8]; 48] = [
+const WORDS: &[&[u8]] = &[
     b"\0\0\0\x08\x04\xd2\x16\x2f",
     b"\0\0\0\x08\x04\xd2\x16\x30",
     b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02",
@@ -58,119 +56,21 @@ const WORDS: [&[u8]; 48] = [
     b"\xff\xff\xff\xff\xff",
 ];
 
-/// One call of the parser.
-#[derive(Clone, Debug)]
-pub(crate) enum Call {
-    /// Bytes of a side.
-    Bytes(Side, Vec<u8>),
-    /// Missing bytes.
-    Gap(Side, u64),
-    /// Forced search.
-    Resync(Side),
-    /// Commands expire.
-    Expire,
-}
-
-/// Makes a script of calls from `data`.
-pub(crate) fn script(data: &[u8]) -> Vec<Call> {
-    let mut calls = vec![Call::Bytes(Side::Client, WORDS[3].to_vec())];
-    let mut bytes = data.iter().copied();
-    if data.first().is_some_and(|first| first & 3 == 0) {
-        calls.clear();
-    }
-    while let (Some(kind), Some(value)) = (bytes.next(), bytes.next()) {
-        let side = if kind & 1 == 0 { Side::Client } else { Side::Server };
-        let word = |index: u8| WORDS[usize::from(index) % WORDS.len()];
-        calls.push(match kind >> 1 {
-            0..=60 => Call::Bytes(side, word(value).to_vec()),
-            61..=95 => Call::Bytes(side, [word(value), word(value.wrapping_add(kind))].concat()),
-            96..=112 => Call::Bytes(side, bytes.by_ref().take(usize::from(value) % 64).collect()),
-            113..=123 => Call::Gap(side, u64::from(value) + 1),
-            124..=125 => Call::Resync(side),
-            _ => Call::Expire,
-        });
-    }
-    calls
-}
-
-/// Runs a script, each piece cut after every `step` bytes, and closes. Ends where TLS begins.
-pub(crate) fn play(calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>, Result<(), ParseError>) {
-    let limits = Limits {
-        statement_bytes: 512,
-        preview_bytes: 64,
-        pending_commands: 8,
-        ..Limits::default()
-    };
-    let (mut parser, mut out) = (Parser::new(limits, midstream), Vec::new());
-    let mut result = Ok(());
-    for (index, call) in calls.iter().enumerate() {
-        let time = Time((index as u64 + 1) * 400_000_000);
-        match call {
-            Call::Bytes(side, data) => {
-                for piece in data.chunks(step) {
-                    match out.last_mut() {
-                        Some(Event::StartTls { client, server, .. }) => {
-                            let rest = if *side == Side::Client { client } else { server };
-                            *rest = [&rest[..], piece].concat().into();
-                        }
-                        _ => result = parser.bytes(*side, Bytes::copy_from_slice(piece), time, &mut out),
-                    }
-                    if result.is_err() {
-                        break;
-                    }
-                }
-            }
-            Call::Gap(side, length) => result = parser.gap(*side, *length, time, &mut out),
-            Call::Resync(side) => parser.resync(*side, time, &mut out),
-            Call::Expire => parser.expire(Time(time.0.saturating_sub(2_000_000_000)), &mut out),
-        }
-        for side in [Side::Client, Side::Server] {
-            assert!(parser.buffered(side) <= 160 << 10, "memory is bounded");
-        }
-        if result.is_err() || matches!(out.last(), Some(Event::StartTls { .. })) {
-            break;
-        }
-    }
-    parser.close(Time((calls.len() as u64 + 1) * 400_000_000), &mut out);
-    (out, result)
-}
+const SUBJECT: commands::Subject = commands::Subject {
+    parser: postgres::start,
+    words: WORDS,
+    beginning: &[(Side::Client, WORDS[3])],
+    shows_secret: |command| command.statement().contains("hunter2"),
+    can_start_tls: true,
+};
 
 /// One end for each command, and no password.
+#[allow(dead_code, reason = "for the property tests")]
 pub(crate) fn check(events: &[Event]) {
-    let mut open = HashSet::new();
-    let mut last_key = 0;
-    for event in events {
-        match event {
-            Event::Command {
-                key,
-                command,
-                started,
-                time,
-            } => {
-                assert!(key.0 > last_key, "keys rise and are not used again");
-                last_key = key.0;
-                assert!(open.insert(key.0) && started <= time);
-                assert!(!command.statement().contains("hunter2"), "{command:?}");
-                assert!(command.held() <= 4096, "what is kept of a statement is bounded");
-            }
-            Event::CommandEnd { key, .. } => assert!(open.remove(&key.0), "ends once, after it began"),
-            Event::Resync { .. } | Event::Orphan { .. } | Event::StartTls { .. } => {}
-            other => panic!("no event of this parser: {other:?}"),
-        }
-    }
-    assert!(open.is_empty(), "every command ends");
+    SUBJECT.check(events);
 }
 
 /// The whole check.
 pub(crate) fn run(data: &[u8]) {
-    let Some((flags, rest)) = data.split_first() else {
-        return;
-    };
-    let (midstream, step) = (flags & 1 == 1, usize::from(flags >> 1).max(1));
-    let calls = script(rest);
-    let (whole, result) = play(&calls, midstream, usize::MAX);
-    check(&whole);
-    let (split, split_result) = play(&calls, midstream, step);
-    assert_eq!(whole, split, "the same events however the bytes are split");
-    assert_eq!(result, split_result);
+    SUBJECT.run(data);
 }

@@ -24,7 +24,7 @@ pub(super) struct Statement {
 impl Statement {
     /// Of the text that was kept; `is_whole` if that is all.
     pub(super) fn new(kept: &[u8], is_whole: bool) -> Self {
-        let (text, redacted) = sql::masked(&shown(kept, usize::MAX).0);
+        let (text, redacted) = sql::masked(&shown(kept, usize::MAX).0, sql::Dialect::Postgres);
         Self {
             text,
             truncated: !is_whole,

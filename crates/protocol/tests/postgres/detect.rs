@@ -63,7 +63,6 @@ fn others_on_the_port_of_postgres_stay_others() {
         (&b"\0\0\0\x08\x04\xd2\x16\x31"[..], &b""[..]),
         (b"\0\0\0\x20\0\x03\0\0\xff\xff\xff\xff", b""),
         (b"\0\0\0\x2b\0\x12\0\x03\0\0\0\x01\0\x05", b""),
-        (b"", b"J\0\0\0\x0a5.7.0\0"),
         (b"\0\0\0\x13\0\x03\0\0name\0hal\0\0\0", b""),
     ] {
         assert_eq!(found(client, server, false), Detection::Other, "{client:?}");

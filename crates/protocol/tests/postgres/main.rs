@@ -8,6 +8,8 @@
 )]
 
 mod cases;
+#[path = "../commands/mod.rs"]
+mod commands;
 mod detect;
 #[path = "../../fuzz/bodies/postgres.rs"]
 mod fuzz_body;

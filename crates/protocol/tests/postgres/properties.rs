@@ -1,15 +1,15 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic (no result is ever given to a wrong statement).
 
-use bytes::Bytes;
 use proptest::prelude::*;
-use qtap_protocol::{Event, Limits, Outcome, Parser as _, Side, Time, postgres::Parser};
+use qtap_protocol::{Limits, Outcome, Side, postgres};
 
+use crate::commands::{Pieces, lossy, split};
 use crate::fuzz_body;
 use crate::support::done;
 use crate::wire::*;
 
 /// Bursts of numbered statements, each answered before the next; every third by a simple query.
-fn traffic(bursts: &[u8]) -> Vec<(Side, Vec<u8>)> {
+fn traffic(bursts: &[u8]) -> Pieces {
     let mut pieces = vec![
         (Side::Client, startup(&["user", "a"])),
         (Side::Server, ready(b'I')),
@@ -56,26 +56,7 @@ proptest! {
         bursts in prop::collection::vec(1_u8..6, 4..40),
         holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, 1_usize..40), 1..4),
     ) {
-        let pieces = traffic(&bursts);
-        let mut parser = Parser::new(Limits::default(), false);
-        let mut out = Vec::new();
-        let holes: Vec<_> = holes.iter().map(|(index, from, length)| (index.index(pieces.len()), *from, *length)).collect();
-        let mut result = Ok(());
-        for (index, (side, data)) in pieces.iter().enumerate() {
-            let time = Time(index as u64 + 1);
-            let hole = holes.iter().find(|hole| hole.0 == index);
-            let (from, to) = hole.map_or((data.len(), data.len()), |(_, from, length)| {
-                (*from.min(&data.len()), (from + length).min(data.len()))
-            });
-            result = parser
-                .bytes(*side, Bytes::copy_from_slice(&data[..from]), time, &mut out)
-                .and_then(|()| parser.gap(*side, (to - from) as u64, time, &mut out))
-                .and_then(|()| parser.bytes(*side, Bytes::copy_from_slice(&data[to..]), time, &mut out));
-            if result.is_err() {
-                break;
-            }
-        }
-        parser.close(Time(u64::MAX), &mut out);
+        let (out, result) = lossy(&mut *postgres::start(Limits::default(), false), &traffic(&bursts), &holes);
         prop_assert!(result.is_ok() || !holes.is_empty());
         fuzz_body::check(&out);
         for done in done(&out) {
@@ -89,19 +70,11 @@ proptest! {
 
     #[test]
     fn without_loss_every_statement_is_complete(bursts in prop::collection::vec(1_u8..20, 1..20), step in 1_usize..50) {
-        let mut parser = Parser::new(Limits::default(), false);
-        let mut out = Vec::new();
-        for (side, data) in traffic(&bursts) {
-            for piece in data.chunks(step) {
-                parser.bytes(side, Bytes::copy_from_slice(piece), Time(1), &mut out).unwrap();
-            }
-        }
+        let out = split(&mut *postgres::start(Limits::default(), false), &traffic(&bursts), step);
         let done = done(&out);
         prop_assert_eq!(done.len(), bursts.iter().map(|burst| usize::from(*burst)).sum::<usize>());
         for done in done {
             prop_assert_eq!(done.command.statement().into_owned(), format!("select {}", done.result().preview.trim_end()));
         }
-        let has_other = out.iter().any(|event| !matches!(event, Event::Command { .. } | Event::CommandEnd { .. }));
-        prop_assert!(!has_other);
     }
 }

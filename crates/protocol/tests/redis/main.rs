@@ -8,6 +8,8 @@
 )]
 
 mod cases;
+#[path = "../commands/mod.rs"]
+mod commands;
 mod detect;
 #[path = "../../fuzz/bodies/redis.rs"]
 mod fuzz_body;

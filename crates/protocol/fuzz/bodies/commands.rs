@@ -1,0 +1,148 @@
+//! One run of a parser of commands over a script of bytes, gaps and other calls made from arbitrary data.
+//! Shared by the bodies of all of them; panics when a rule of `protocols.md` is broken.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use qtap_protocol::{Command, Event, Limits, ParseError, Parser, Side, Time};
+
+/// Nanoseconds from one call to the next.
+const STEP_NS: u64 = 400_000_000;
+
+/// What is tried.
+pub(crate) struct Subject {
+    /// Makes the parser; the flag says that it joins in the middle.
+    pub(crate) parser: fn(Limits, bool) -> Box<dyn Parser>,
+    /// Fragments that make arbitrary data look like traffic often enough to get deep.
+    pub(crate) words: &'static [&'static [u8]],
+    /// What most scripts begin with.
+    pub(crate) beginning: &'static [(Side, &'static [u8])],
+    /// Whether a command shows what it must not.
+    pub(crate) shows_secret: fn(&Command) -> bool,
+    /// TLS can begin in mid-stream.
+    pub(crate) can_start_tls: bool,
+}
+
+/// One call of the parser.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    /// Bytes of a side.
+    Bytes(Side, Vec<u8>),
+    /// Missing bytes.
+    Gap(Side, u64),
+    /// Forced search.
+    Resync(Side),
+    /// Commands expire.
+    Expire,
+}
+
+impl Subject {
+    /// Makes a script of calls from `data`.
+    fn script(&self, data: &[u8]) -> Vec<Call> {
+        let mut calls = Vec::new();
+        if data.first().is_none_or(|first| first & 3 != 0) {
+            let beginning = self.beginning.iter();
+            calls.extend(beginning.map(|(side, data)| Call::Bytes(*side, data.to_vec())));
+        }
+        let mut bytes = data.iter().copied();
+        while let (Some(kind), Some(value)) = (bytes.next(), bytes.next()) {
+            let side = if kind & 1 == 0 { Side::Client } else { Side::Server };
+            let word = |index: u8| self.words[usize::from(index) % self.words.len()];
+            calls.push(match kind >> 1 {
+                0..=60 => Call::Bytes(side, word(value).to_vec()),
+                61..=95 => Call::Bytes(side, [word(value), word(value.wrapping_add(kind))].concat()),
+                96..=112 => Call::Bytes(side, bytes.by_ref().take(usize::from(value) % 64).collect()),
+                113..=123 => Call::Gap(side, u64::from(value) + 1),
+                124..=125 => Call::Resync(side),
+                _ => Call::Expire,
+            });
+        }
+        calls
+    }
+
+    /// Runs a script, each piece cut after every `step` bytes, and closes. Ends where TLS begins.
+    fn play(&self, calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>, Result<(), ParseError>) {
+        let limits = Limits {
+            statement_bytes: 512,
+            preview_bytes: 64,
+            pending_commands: 8,
+            ..Limits::default()
+        };
+        let (mut parser, mut out) = ((self.parser)(limits, midstream), Vec::new());
+        let mut result = Ok(());
+        for (index, call) in calls.iter().enumerate() {
+            let time = Time((index as u64 + 1) * STEP_NS);
+            match call {
+                Call::Bytes(side, data) => {
+                    for piece in data.chunks(step) {
+                        match out.last_mut() {
+                            Some(Event::StartTls { client, server, .. }) => {
+                                let rest = if *side == Side::Client { client } else { server };
+                                *rest = [&rest[..], piece].concat().into();
+                            }
+                            _ => result = parser.bytes(*side, Bytes::copy_from_slice(piece), time, &mut out),
+                        }
+                        if result.is_err() {
+                            break;
+                        }
+                    }
+                }
+                Call::Gap(side, length) => result = parser.gap(*side, *length, time, &mut out),
+                Call::Resync(side) => parser.resync(*side, time, &mut out),
+                Call::Expire => parser.expire(Time(time.0.saturating_sub(5 * STEP_NS)), &mut out),
+            }
+            for side in [Side::Client, Side::Server] {
+                assert!(parser.buffered(side) <= 160 << 10, "memory is bounded");
+            }
+            if result.is_err() || matches!(out.last(), Some(Event::StartTls { .. })) {
+                break;
+            }
+        }
+        parser.close(Time((calls.len() as u64 + 1) * STEP_NS), &mut out);
+        (out, result)
+    }
+
+    /// One end for each command, and no credential.
+    pub(crate) fn check(&self, events: &[Event]) {
+        let mut open = HashSet::new();
+        let mut last_key = 0;
+        for event in events {
+            match event {
+                Event::Command {
+                    key,
+                    command,
+                    started,
+                    time,
+                } => {
+                    assert!(key.0 > last_key, "keys rise and are not used again");
+                    last_key = key.0;
+                    assert!(open.insert(key.0) && started <= time);
+                    assert!(!(self.shows_secret)(command), "{command:?}");
+                    assert!(
+                        command.statement().len() <= 4096,
+                        "what is kept of a statement is bounded"
+                    );
+                }
+                Event::CommandEnd { key, .. } => assert!(open.remove(&key.0), "ends once, after it began"),
+                Event::Resync { .. } | Event::Orphan { .. } => {}
+                Event::StartTls { .. } if self.can_start_tls => {}
+                other => panic!("no event of this parser: {other:?}"),
+            }
+        }
+        assert!(open.is_empty(), "every command ends");
+    }
+
+    /// The whole check.
+    pub(crate) fn run(&self, data: &[u8]) {
+        let Some((flags, rest)) = data.split_first() else {
+            return;
+        };
+        let (midstream, step) = (flags & 1 == 1, usize::from(flags >> 1).max(1));
+        let calls = self.script(rest);
+        let (whole, result) = self.play(&calls, midstream, usize::MAX);
+        self.check(&whole);
+        let (split, split_result) = self.play(&calls, midstream, step);
+        assert_eq!(whole, split, "the same events however the bytes are split");
+        assert_eq!(result, split_result);
+    }
+}

@@ -1,0 +1,170 @@
+//! Conversations with the parsers of commands, and what came of them. Shared by their tests.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use qtap_protocol::{Command, CommandResult, CommandTraffic, Event, Outcome, ParseError, Parser, Side, Time};
+
+/// A command that ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) command: Command,
+    pub(crate) result: Option<CommandResult>,
+    pub(crate) outcome: Outcome,
+    pub(crate) traffic: CommandTraffic,
+}
+
+/// The commands of events, in the order of their ends.
+pub(crate) fn done(events: &[Event]) -> Vec<Done> {
+    let begun = |wanted| {
+        events.iter().find_map(|event| match event {
+            Event::Command { key, command, .. } if *key == wanted => Some((**command).clone()),
+            _ => None,
+        })
+    };
+    let ends = events.iter().filter_map(|event| match event {
+        Event::CommandEnd {
+            key,
+            result,
+            outcome,
+            traffic,
+            ..
+        } => Some(Done {
+            command: begun(*key).expect("a command begins before it ends"),
+            result: result.as_deref().cloned(),
+            outcome: *outcome,
+            traffic: *traffic,
+        }),
+        _ => None,
+    });
+    ends.collect()
+}
+
+pub(crate) struct Talk {
+    parser: Box<dyn Parser>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) result: Result<(), ParseError>,
+    pub(crate) now: u64,
+}
+
+#[allow(dead_code, reason = "no protocol needs all")]
+impl Talk {
+    pub(crate) fn with_parser(parser: Box<dyn Parser>) -> Self {
+        Self {
+            parser,
+            events: Vec::new(),
+            result: Ok(()),
+            now: 0,
+        }
+    }
+
+    fn bytes(&mut self, side: Side, data: &[u8]) -> &mut Self {
+        self.now += 1;
+        if self.result.is_ok() {
+            self.result = self.parser.bytes(
+                side,
+                Bytes::copy_from_slice(data),
+                Time(self.now),
+                &mut self.events,
+            );
+        }
+        self
+    }
+
+    pub(crate) fn client(&mut self, data: impl AsRef<[u8]>) -> &mut Self {
+        self.bytes(Side::Client, data.as_ref())
+    }
+
+    pub(crate) fn server(&mut self, data: impl AsRef<[u8]>) -> &mut Self {
+        self.bytes(Side::Server, data.as_ref())
+    }
+
+    pub(crate) fn gap(&mut self, side: Side, length: u64) -> &mut Self {
+        self.now += 1;
+        self.parser
+            .gap(side, length, Time(self.now), &mut self.events)
+            .unwrap();
+        self
+    }
+
+    pub(crate) fn wait(&mut self, seconds: u64) -> &mut Self {
+        self.now += seconds * 1_000_000_000;
+        self
+    }
+
+    pub(crate) fn resync(&mut self, side: Side) -> &mut Self {
+        self.parser.resync(side, Time(self.now), &mut self.events);
+        self
+    }
+
+    pub(crate) fn expire(&mut self) -> &mut Self {
+        self.now += 1;
+        self.parser.expire(Time(self.now), &mut self.events);
+        self
+    }
+
+    pub(crate) fn done(&self) -> Vec<Done> {
+        done(&self.events)
+    }
+
+    pub(crate) fn close(&mut self) -> Vec<Done> {
+        self.now += 1;
+        self.parser.close(Time(self.now), &mut self.events);
+        self.done()
+    }
+
+    pub(crate) fn orphans(&self) -> usize {
+        let is_orphan = |event: &&Event| matches!(event, Event::Orphan { .. });
+        self.events.iter().filter(is_orphan).count()
+    }
+}
+
+/// Pieces of both sides, in order.
+pub(crate) type Pieces = Vec<(Side, Vec<u8>)>;
+
+/// Where in which piece how many bytes are missing.
+pub(crate) type Hole = (prop::sample::Index, usize, usize);
+
+/// Feeds pieces with holes in them, and closes. The result is that of the first call that failed.
+pub(crate) fn lossy(
+    parser: &mut dyn Parser,
+    pieces: &Pieces,
+    holes: &[Hole],
+) -> (Vec<Event>, Result<(), ParseError>) {
+    let mut out = Vec::new();
+    let holes: Vec<_> = holes
+        .iter()
+        .map(|(index, from, length)| (index.index(pieces.len()), *from, *length))
+        .collect();
+    let mut result = Ok(());
+    for (index, (side, data)) in pieces.iter().enumerate() {
+        let time = Time(index as u64 + 1);
+        let hole = holes.iter().find(|hole| hole.0 == index);
+        let (from, to) = hole.map_or((data.len(), data.len()), |(_, from, length)| {
+            (*from.min(&data.len()), (from + length).min(data.len()))
+        });
+        result = parser
+            .bytes(*side, Bytes::copy_from_slice(&data[..from]), time, &mut out)
+            .and_then(|()| parser.gap(*side, (to - from) as u64, time, &mut out))
+            .and_then(|()| parser.bytes(*side, Bytes::copy_from_slice(&data[to..]), time, &mut out));
+        if result.is_err() {
+            break;
+        }
+    }
+    parser.close(Time(u64::MAX), &mut out);
+    (out, result)
+}
+
+/// Feeds pieces cut after every `step` bytes. Nothing else than commands and their ends may come of it.
+pub(crate) fn split(parser: &mut dyn Parser, pieces: &Pieces, step: usize) -> Vec<Event> {
+    let mut out = Vec::new();
+    for (side, data) in pieces {
+        for piece in data.chunks(step) {
+            parser
+                .bytes(*side, Bytes::copy_from_slice(piece), Time(1), &mut out)
+                .unwrap();
+        }
+    }
+    let is_other = |event: &Event| !matches!(event, Event::Command { .. } | Event::CommandEnd { .. });
+    assert!(!out.iter().any(is_other), "{out:?}");
+    out
+}
