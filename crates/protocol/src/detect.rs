@@ -13,6 +13,8 @@ pub enum Protocol {
     Redis,
     /// Protocol 3 of PostgreSQL, and what speaks it.
     Postgres,
+    /// Kafka, and what speaks its protocol: Redpanda, Tansu.
+    Kafka,
 }
 
 impl Protocol {
@@ -24,6 +26,7 @@ impl Protocol {
             Self::Http2 => "http2",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
+            Self::Kafka => "kafka",
         }
     }
 }
@@ -105,6 +108,8 @@ pub fn detect(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Detection {
     };
     match http {
         Detection::Known(_) => http,
+        // ALPN has settled on HTTP.
+        _ if is_alpn_http1(hints) || hints.alpn == Some(b"h2") => http,
         Detection::NeedMore | Detection::Other => detect_database(client, server, hints).unwrap_or(http),
     }
 }

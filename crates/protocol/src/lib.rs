@@ -16,6 +16,7 @@ mod event;
 mod head;
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 mod parser;
 pub mod postgres;
 mod quality;

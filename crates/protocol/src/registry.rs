@@ -1,7 +1,7 @@
 //! Databases and queues that are told apart: one line each. Everything that depends on the list reads it here.
 
 use crate::detect::{Evidence, Fit, Protocol};
-use crate::{Limits, Parser, postgres, redis};
+use crate::{Limits, Parser, kafka, postgres, redis};
 
 /// One protocol of commands and results.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub struct Database {
 pub const DATABASES: &[Database] = &[
     Database { protocol: Protocol::Redis, fit: redis::fit, parser: redis::start },
     Database { protocol: Protocol::Postgres, fit: postgres::fit, parser: postgres::start },
+    Database { protocol: Protocol::Kafka, fit: kafka::fit, parser: kafka::start },
 ];
 
 impl Protocol {

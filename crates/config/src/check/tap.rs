@@ -29,7 +29,7 @@ const TAP: [&str; 13] = [
 const ENDPOINT: [&str; 7] = ["domain", "http", "redis", "mysql", "kafka", "postgres", "grpc"];
 
 /// Protocols whose stack can be named but whose parser is not there yet.
-const PROTOCOLS_NOT_YET: [&str; 3] = ["mysql", "kafka", "grpc"];
+const PROTOCOLS_NOT_YET: [&str; 2] = ["mysql", "grpc"];
 
 const DIRECTIONS: &Names<Direction> = &[
     ("all", Known::Ready(Direction::All)),
