@@ -72,8 +72,10 @@ pub(super) struct Facts {
     pub(super) forgotten: Vec<(Arc<str>, i32)>,
     pub(super) messages: u64,
     pub(super) samples: Vec<String>,
-    /// A part of it was left out, because of a limit or a hole.
+    /// Names were left out or cut, because of a limit or a hole.
     pub(super) truncated: bool,
+    /// So were notes, partitions or batches.
+    pub(super) is_partial: bool,
 }
 
 impl Facts {
@@ -108,6 +110,7 @@ impl Facts {
             messages: 0,
             samples: Vec::new(),
             truncated: false,
+            is_partial: false,
         }
     }
 
@@ -212,7 +215,7 @@ impl Sink for Facts {
                         &mut self.fetched,
                         (topic, partition),
                         FETCHED,
-                        &mut self.truncated,
+                        &mut self.is_partial,
                     );
                 }
             }
@@ -222,7 +225,7 @@ impl Sink for Facts {
                         &mut self.forgotten,
                         (topic, partition),
                         FETCHED,
-                        &mut self.truncated,
+                        &mut self.is_partial,
                     );
                 }
             }
@@ -317,7 +320,7 @@ impl Sink for Facts {
             self.messages = self.messages.saturating_add(total.messages);
         }
         if note.error != 0 || note.offset.is_some() || note.total.is_some() || note.node.is_some() {
-            keep(&mut self.notes, note, KEPT, &mut self.truncated);
+            keep(&mut self.notes, note, KEPT, &mut self.is_partial);
         }
     }
 
@@ -338,7 +341,7 @@ impl Sink for Facts {
 
     fn records_end(&mut self) {
         let (total, lines) = self.batches.end();
-        self.truncated |= total.is_partial;
+        self.is_partial |= total.is_partial;
         let topic = self.topic();
         let topic = topic.as_deref().unwrap_or("?");
         let partition = self.partition().unwrap_or(-1);

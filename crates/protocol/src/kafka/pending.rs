@@ -58,11 +58,6 @@ impl Queue {
         }
     }
 
-    /// Bytes held for those that wait.
-    pub(super) const fn held(&self) -> usize {
-        self.held
-    }
-
     /// The key of the next transaction.
     pub(super) fn key(&mut self) -> StreamKey {
         let key = StreamKey(self.next_key);
@@ -103,11 +98,7 @@ impl Queue {
             return;
         }
         if self.held + pending.sent.held() > SENT_BYTES {
-            let messages = pending.sent.messages;
-            pending.sent = Sent {
-                messages,
-                ..Sent::default()
-            };
+            pending.sent = pending.sent.shortened();
         }
         self.held += pending.sent.held();
         if self.waiting.len() >= self.limit.saturating_mul(2) {

@@ -72,6 +72,8 @@ pub(super) struct Sent {
     pub(super) notes: Vec<Note>,
     pub(super) messages: u64,
     pub(super) samples: Vec<String>,
+    /// Notes are not of all partitions.
+    is_partial: bool,
     /// Partitions of a fetch that opens a session.
     pub(super) fetched: Vec<(Arc<str>, i32)>,
 }
@@ -82,7 +84,17 @@ impl Sent {
             notes: std::mem::take(&mut facts.notes),
             messages: facts.messages,
             samples: std::mem::take(&mut facts.samples),
+            is_partial: facts.is_partial,
             fetched: std::mem::take(&mut facts.fetched),
+        }
+    }
+
+    /// The count alone.
+    pub(super) fn shortened(&self) -> Self {
+        Self {
+            messages: self.messages,
+            is_partial: true,
+            ..Self::default()
         }
     }
 
@@ -100,6 +112,7 @@ pub(super) fn unanswered(sent: Sent) -> CommandResult {
     CommandResult {
         kind: "no_reply",
         affected: Some(sent.messages),
+        truncated: sent.is_partial,
         tags,
         ..CommandResult::default()
     }
@@ -160,7 +173,7 @@ pub(super) fn result(api: &Api, sent: Sent, facts: &mut Facts) -> CommandResult 
             () => None,
         },
         tags,
-        truncated: facts.truncated,
+        truncated: facts.truncated || facts.is_partial || sent.is_partial,
         throttle_ms: facts
             .throttle_ms
             .and_then(|ms| u32::try_from(ms).ok())
