@@ -1,7 +1,7 @@
 """Talks to a Kafka broker with kafka-python or librdkafka and prints what it got, as JSON.
 
 kafka_client.py python|librdkafka PORT [--ca FILE] [--hold] [--sasl MECHANISM USER PASSWORD]: with --hold it waits for a line on
-standard input after its first message. With --sasl it only tries to log in.
+standard input, with kafka-python after its first message, with librdkafka once the library is there. With --sasl it only tries to log in.
 """
 
 import argparse
@@ -77,6 +77,7 @@ def with_librdkafka():
     from confluent_kafka import Consumer, Producer, TopicPartition
     from confluent_kafka.admin import AdminClient, NewTopic
 
+    hold()
     common = librdkafka_settings()
     admin = AdminClient(common)
     for created in admin.create_topics([NewTopic("zipped", 1, 1), NewTopic("late", 1, 1)]).values():
