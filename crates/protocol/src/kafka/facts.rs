@@ -349,6 +349,6 @@ impl Sink for Facts {
             .into_iter()
             .map(|line| format!("[{topic}/{partition}] {line}"));
         self.samples.extend(lines);
-        self.note().total = Some(total);
+        self.note().total = Some(total).filter(|total| total.bytes > 0);
     }
 }
