@@ -1,7 +1,7 @@
 """Talks to a Kafka broker with kafka-python or librdkafka and prints what it got, as JSON.
 
-kafka_client.py python|librdkafka PORT [--ca FILE] [--hold] [--sasl MECHANISM USER PASSWORD]: with --hold it waits for a line on
-standard input, with kafka-python after its first message, with librdkafka once the library is there. With --sasl it only tries to log in.
+kafka_client.py python|librdkafka|group PORT [--ca FILE] [--hold] [--sasl MECHANISM USER PASSWORD]: with --hold it waits for a line on
+standard input, with kafka-python after its first message, with librdkafka once the library is there. With --sasl it only tries to log in. `group` is librdkafka too: a producer, and a consumer that is member of a group.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import time
 
 parser = argparse.ArgumentParser()
-parser.add_argument("library", choices=["python", "librdkafka"])
+parser.add_argument("library", choices=["python", "librdkafka", "group"])
 parser.add_argument("port", type=int)
 parser.add_argument("--ca")
 parser.add_argument("--hold", action="store_true")
@@ -101,6 +101,29 @@ def with_librdkafka():
     return {"values": sorted(values)}
 
 
+def in_a_group():
+    from confluent_kafka import Consumer, Producer
+
+    common = librdkafka_settings()
+    producer = Producer(common | {"acks": "all", "retry.backoff.ms": 50})
+    producer.produce("events", b"one", key=b"k")
+    assert producer.flush(20) == 0
+    settings = {"group.id": "members", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    settings |= {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
+    consumer = Consumer(common | settings)
+    consumer.subscribe(["events"])
+    value, deadline = None, time.monotonic() + 30
+    while value is None and time.monotonic() < deadline:
+        message = consumer.poll(1)
+        if message and not message.error():
+            value = message.value().decode()
+    # Time for heartbeats.
+    consumer.poll(1)
+    consumer.commit(asynchronous=False)
+    consumer.close()
+    return {"value": value}
+
+
 def log_in():
     """Tries once; what the broker said of it."""
     from confluent_kafka import Producer
@@ -129,6 +152,8 @@ if options.sasl:
     said = log_in()
 elif options.library == "python":
     said = with_kafka_python()
+elif options.library == "group":
+    said = in_a_group()
 else:
     said = with_librdkafka()
 print(json.dumps(said))

@@ -1,7 +1,7 @@
 //! Kafka: what real clients ask of a real broker, plain and inside of TLS.
 //!
-//! The broker is Tansu, a program of its own in Rust; Apache Kafka itself cannot be had from the package registries. Its TLS is
-//! HAProxy's. Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … credentials never shown".
+//! The broker is Tansu, a program of its own in Rust, or the one in librdkafka; Apache Kafka itself cannot be had from the package
+//! registries. TLS is HAProxy's. Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … credentials never shown".
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -354,6 +354,64 @@ fn librdkafka_plain_and_tls() {
                     "{statement}"
                 );
             }
+        }
+    }
+}
+
+/// Groups and errors that pass, against the broker that librdkafka has for its own tests.
+#[test]
+fn a_group_of_librdkafka_and_errors_that_pass() {
+    let libraries = tansu().ancestors().nth(3).unwrap().join("confluent_kafka.libs");
+    let library = std::fs::read_dir(&libraries)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .next()
+        .unwrap();
+    let mut command = Command::new(venv().join("bin/python"));
+    command
+        .arg(programs().join("kafka_mock.py"))
+        .arg(library)
+        .stdin(Stdio::piped());
+    let mut broker = Program::start(&mut command);
+    let port: u16 = broker.line(Duration::from_secs(20)).parse().unwrap();
+    let folder = scratch();
+    let agent = agent();
+    let said = run_ok(&mut client("group", port, folder.path(), Transport::Plain)).json();
+    assert_eq!(said["value"], "one");
+    let (events, clients, servers) = ends(agent, port);
+    check_ends(&events, &clients, &servers, Transport::Plain);
+    for side in [&clients, &servers] {
+        let all = requests(&events, side);
+        let produced = of(&all, "Produce events");
+        let codes: Vec<_> = produced.iter().map(|request| &request["errorCode"]).collect();
+        assert_eq!(codes, [&json!("NOT_LEADER_OR_FOLLOWER"), &Value::Null]);
+        let message = produced[0]["errorMsg"].as_str().unwrap();
+        assert!(
+            message.starts_with("events/") && message.ends_with(": NOT_LEADER_OR_FOLLOWER (retriable)"),
+            "{message}"
+        );
+        let affected: Vec<_> = produced.iter().map(|request| &request["affectedCount"]).collect();
+        assert_eq!(affected, [&json!(0), &json!(1)]);
+        let committed = of(&all, "OffsetCommit events group=members");
+        assert_eq!(committed[0]["errorCode"], "NOT_COORDINATOR", "{committed:#?}");
+        assert_eq!(committed.last().unwrap()["isError"], false, "{committed:#?}");
+        assert!(summary(committed.last().unwrap())[0].ends_with(" offset=1"));
+        let fetched = of(&all, "Fetch events");
+        assert_eq!(sum(&fetched, "resultCount"), 1);
+        assert!(
+            fetched
+                .iter()
+                .any(|request| summary(request).iter().any(|line| line.ends_with("] key=k one")))
+        );
+        for statement in [
+            "FindCoordinator group=members",
+            "JoinGroup group=members",
+            "SyncGroup group=members",
+            "Heartbeat group=members",
+            "OffsetFetch events group=members",
+            "LeaveGroup group=members",
+        ] {
+            of(&all, statement);
         }
     }
 }

@@ -141,8 +141,6 @@ pub(super) struct Lane {
     state: State,
     head: Vec<u8>,
     pub(super) walker: Walker,
-    /// What follows the part of the message that is described is not.
-    is_open: bool,
     /// The message under way cannot be read.
     pub(super) is_unread: bool,
     /// There is no frame yet whose place is certain.
@@ -161,7 +159,6 @@ impl Lane {
             state: if midstream { State::Search } else { State::Head },
             head: Vec::new(),
             walker: Walker::idle(),
-            is_open: false,
             is_unread: false,
             seek: midstream.then_some(seek),
             extent: Extent::default(),
@@ -276,7 +273,6 @@ impl Lane {
         let mut head = std::mem::take(&mut self.head);
         let left = u64::from(length).saturating_sub(header as u64 - 4);
         self.extent.bytes = head.len() as u64;
-        self.is_open = start.is_some_and(|start| start.is_open);
         if let Some(start) = start {
             self.walker.start(start, left);
         }
@@ -302,7 +298,8 @@ impl Lane {
             let step = self.walker.feed(body, sink);
             let reason = match step {
                 Step::Bad(reason) => Some(reason),
-                Step::Done if self.is_open => {
+                // Some brokers write a byte too many, which no client minds; a place that was found by a search has to be exact.
+                Step::Done if self.walker.is_open || !self.is_trying() => {
                     self.state = State::Body {
                         left,
                         is_opaque: true,

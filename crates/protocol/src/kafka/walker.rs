@@ -120,6 +120,8 @@ pub(super) struct Walker {
     /// After the header: its tagged fields.
     has_header_tags: bool,
     falls_back: bool,
+    /// What follows the part that is described is not.
+    pub(super) is_open: bool,
 }
 
 /// Where a message begins.
@@ -130,8 +132,8 @@ pub(super) struct Start {
     pub(super) flexible: bool,
     /// More follows, which is not described.
     pub(super) is_open: bool,
-    /// With `UNSUPPORTED_VERSION` the rest is laid out as in version 0: so answers a broker that does not know the version of
-    /// `ApiVersions`, as it has no other that the client is sure to know.
+    /// With `UNSUPPORTED_VERSION` the rest is laid out in another way: so answers a broker that does not know the version of
+    /// `ApiVersions`. Kafka falls back to version 0, others have forms of their own, and clients read the code alone.
     pub(super) falls_back: bool,
     /// The name of the client comes first.
     pub(super) has_client: bool,
@@ -152,6 +154,7 @@ impl Walker {
             kept: Vec::new(),
             has_header_tags: false,
             falls_back: false,
+            is_open: false,
         }
     }
 
@@ -168,6 +171,7 @@ impl Walker {
         });
         self.has_header_tags = start.has_header_tags;
         self.falls_back = start.falls_back;
+        self.is_open = start.is_open;
         self.state = if start.has_client {
             // Of the old form in every version, so that every broker can read it.
             State::Length {
@@ -336,7 +340,8 @@ impl Walker {
                     } else {
                         let value = signed(value, width);
                         if self.falls_back && role == Role::Error && value == UNSUPPORTED_VERSION {
-                            (self.version, self.flexible) = (0, false);
+                            self.levels.clear();
+                            self.is_open = true;
                         }
                         sink.number(role, value);
                     }

@@ -41,6 +41,11 @@ fn p_k1_a_broker_that_does_not_know_the_version_answers_in_version_0() {
         ("UNSUPPORTED_VERSION", Outcome::Complete)
     );
     assert_eq!(done[1].result().kind, "OK");
+    // As the broker in librdkafka 2.16 says it.
+    let other = b"\0\x23\x01\0\x12\0\0\0\x02\0\0\0\0";
+    talk.client(request(ApiKey::ApiVersions, 3, 3, &ApiVersionsRequest::default()))
+        .server(classic_reply(3, other));
+    assert_eq!(talk.last().code(), "UNSUPPORTED_VERSION");
 }
 
 #[test]
@@ -430,6 +435,20 @@ fn p_d4_what_is_no_kafka_at_all_is_given_up() {
     }
     assert!(talk.done().is_empty());
     assert!(matches!(talk.result, Err(ParseError::NotThisProtocol { .. })));
+}
+
+#[test]
+fn a_byte_behind_a_message_is_passed_over() {
+    // As the broker in librdkafka 2.16 writes replies of metadata.
+    let mut told = described(12, 1, &[("orders", 1, 0)]);
+    told.push(0);
+    told[3] += 1;
+    let mut talk = Talk::new();
+    talk.client(metadata(12, 1)).server(told);
+    assert_eq!(
+        (talk.last().result().kind, talk.last().result().count),
+        ("OK", Some(1))
+    );
 }
 
 #[test]
