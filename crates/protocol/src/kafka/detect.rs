@@ -3,8 +3,9 @@
 use super::correlation_of;
 use super::lane::{FRAME_BYTES, Head};
 use super::schema::{API_VERSIONS, Role};
+use super::sink::{Sink, Start, Step};
 use super::topics::Id;
-use super::walker::{Sink, Start, Step, Walker};
+use super::walker::Walker;
 use crate::detect::{Evidence, Fit};
 
 /// Length, key, version, correlation id, length of the client's name.

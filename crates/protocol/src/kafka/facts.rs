@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::records::{Batches, SAMPLES, Total};
 use super::schema::Role;
+use super::sink::Sink;
 use super::topics::{Id, Topics, written};
-use super::walker::Sink;
 use crate::command::shown;
 
 /// Topics, partitions and names kept of one message (P-K3).

@@ -1,7 +1,8 @@
 //! One side of a connection: frames of a length and so many bytes, and how to find them again (P-K9).
 
 use super::schema::{self, Api};
-use super::walker::{Sink, Start, Step, Walker};
+use super::sink::{Sink, Start, Step};
+use super::walker::Walker;
 use crate::{Counts, Event, Side, Time};
 
 /// Longest frame.

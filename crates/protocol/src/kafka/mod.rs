@@ -13,6 +13,7 @@ mod requests;
 mod sasl;
 mod schema;
 mod session;
+mod sink;
 #[rustfmt::skip] // written by a program
 mod tables;
 mod topics;

@@ -4,7 +4,7 @@ use super::lane::{Extent, Frame, Taken};
 use super::pending::{Kind, Pending};
 use super::sasl::Exchange;
 use super::schema::{self, API_VERSIONS, Api, SASL_HANDSHAKE};
-use super::walker::Start;
+use super::sink::Start;
 use super::{Parser, Reply, correlation_of, report};
 use crate::{Event, Outcome, ParseError, Side, Time};
 

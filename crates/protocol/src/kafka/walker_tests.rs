@@ -9,9 +9,10 @@ use kafka_protocol::protocol::VersionRange;
 
 use super::facts::Facts;
 use super::schema::{Field, Kind, Role};
+use super::sink::{Start, Step};
 use super::tables::APIS;
 use super::topics::Topics;
-use super::walker::{Start, Step, Walker};
+use super::walker::Walker;
 
 /// A message of a layout, its lists and texts of changing lengths.
 struct Writer {
