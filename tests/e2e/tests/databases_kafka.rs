@@ -159,6 +159,14 @@ fn statements(requests: &[&Value]) -> Vec<String> {
     all
 }
 
+/// Each statement of `few` is in `many`, at least as often.
+fn assert_within(few: &[String], many: &[String]) {
+    for statement in few {
+        let count = |of: &[String]| of.iter().filter(|other| *other == statement).count();
+        assert!(count(few) <= count(many), "{statement}: {few:#?} {many:#?}");
+    }
+}
+
 /// Those with this statement.
 fn of<'a>(requests: &[&'a Value], statement: &str) -> Vec<&'a Value> {
     let found: Vec<_> = requests
@@ -213,7 +221,14 @@ fn check_ends(events: &Events, clients: &[Capture], servers: &[Capture], transpo
         );
     }
     let (client, server) = (requests(events, clients), requests(events, servers));
-    assert_eq!(statements(&client), statements(&server), "both ends saw the same");
+    // A client may close on the heels of a request, which its broker then never reads.
+    let answered: Vec<_> = client
+        .iter()
+        .copied()
+        .filter(|request| request["outcome"] == "complete")
+        .collect();
+    assert_within(&statements(&answered), &statements(&server));
+    assert_within(&statements(&server), &statements(&client));
     for request in client.iter().chain(&server) {
         assert_eq!(request["databaseType"], "kafka");
         assert_ne!(request["resultType"], "unread", "{request:#}");
