@@ -132,7 +132,7 @@ pub struct ReportUsage {
 }
 
 /// Protocols of databases and queues that can have a stack: keys of `tap` and of its endpoints.
-pub const DATABASES: &[&str] = &["redis", "postgres", "mysql"];
+pub const DATABASES: &[&str] = &["redis", "postgres", "mysql", "kafka"];
 
 /// `tap.direction`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -37,12 +37,13 @@ impl<'a> CommandExchange<'a> {
         self.transaction.result.as_ref()?.error.as_ref()
     }
 
-    /// First byte of the command → last byte of its result, in milliseconds, rounded up and at least 1 (P-T1). Absent without a
-    /// result.
+    /// First byte of the command → last byte of its result, in milliseconds, rounded up and at least 1 (P-T1), less what the server
+    /// may have spent waiting for data (P-K7). Absent without a result.
     #[must_use]
     pub fn duration_ms(&self) -> Option<u64> {
-        self.transaction.result.as_ref()?;
-        Some(self.transaction.total_ns().div_ceil(1_000_000).max(1))
+        let waited_ns = self.transaction.result.as_ref()?.waited_ns.unwrap_or(0);
+        let busy_ns = self.transaction.total_ns().saturating_sub(waited_ns);
+        Some(busy_ns.div_ceil(1_000_000).max(1))
     }
 
     /// What the local process wrote.

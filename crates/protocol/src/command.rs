@@ -125,6 +125,10 @@ pub struct CommandResult {
     pub truncated: bool,
     /// State of the transaction that the session was in afterwards: `idle`, `transaction` or `failed`.
     pub transaction: Option<&'static str>,
+    /// How long the server asks the client to keep still, in milliseconds; absent when it does not.
+    pub throttle_ms: Option<u32>,
+    /// How long the server may have waited for something to return, as the command allowed it to, in nanoseconds.
+    pub waited_ns: Option<u64>,
 }
 
 /// An error of the server.

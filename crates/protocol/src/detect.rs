@@ -15,6 +15,8 @@ pub enum Protocol {
     Postgres,
     /// The protocol of MySQL, MariaDB, and what speaks it.
     MySql,
+    /// Kafka, and what speaks its protocol: Redpanda, Tansu.
+    Kafka,
 }
 
 impl Protocol {
@@ -27,6 +29,7 @@ impl Protocol {
             Self::Redis => "redis",
             Self::Postgres => "postgres",
             Self::MySql => "mysql",
+            Self::Kafka => "kafka",
         }
     }
 }
@@ -108,6 +111,8 @@ pub fn detect(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Detection {
     };
     match http {
         Detection::Known(_) => http,
+        // ALPN has settled on HTTP.
+        _ if is_alpn_http1(hints) || hints.alpn == Some(b"h2") => http,
         Detection::NeedMore | Detection::Other => detect_database(client, server, hints).unwrap_or(http),
     }
 }

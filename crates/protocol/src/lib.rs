@@ -17,6 +17,7 @@ mod event;
 mod head;
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 pub mod mysql;
 mod parser;
 pub mod postgres;

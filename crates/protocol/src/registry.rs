@@ -1,7 +1,7 @@
 //! Databases and queues that are told apart: one line each. Everything that depends on the list reads it here.
 
 use crate::detect::{Evidence, Fit, Protocol};
-use crate::{Limits, Parser, mysql, postgres, redis};
+use crate::{Limits, Parser, kafka, mysql, postgres, redis};
 
 /// One protocol of commands and results.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,7 @@ pub const DATABASES: &[Database] = &[
     Database { protocol: Protocol::Redis, fit: redis::fit, parser: redis::start },
     Database { protocol: Protocol::Postgres, fit: postgres::fit, parser: postgres::start },
     Database { protocol: Protocol::MySql, fit: mysql::fit, parser: mysql::start },
+    Database { protocol: Protocol::Kafka, fit: kafka::fit, parser: kafka::start },
 ];
 
 impl Protocol {

@@ -29,7 +29,7 @@ const TAP: [&str; 13] = [
 const ENDPOINT: [&str; 7] = ["domain", "http", "redis", "mysql", "kafka", "postgres", "grpc"];
 
 /// Protocols whose stack can be named but whose parser is not there yet.
-const PROTOCOLS_NOT_YET: [&str; 2] = ["kafka", "grpc"];
+const PROTOCOLS_NOT_YET: [&str; 1] = ["grpc"];
 
 const DIRECTIONS: &Names<Direction> = &[
     ("all", Known::Ready(Direction::All)),

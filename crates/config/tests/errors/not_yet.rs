@@ -52,12 +52,12 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
             None,
         ),
         (
-            "stacks: {m: {}}\ntap: {endpoints: [{domain: a, kafka: {stack: m}}]}\n",
+            "stacks: {m: {}}\ntap: {endpoints: [{domain: a, mysql: {stack: m}}]}\n",
             A,
             3,
             46,
-            "tap.endpoints[0].kafka.stack",
-            "a stack for `kafka` is not",
+            "tap.endpoints[0].mysql.stack",
+            "a stack for `mysql` is not",
             None,
         ),
         (

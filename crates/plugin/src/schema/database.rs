@@ -48,7 +48,7 @@ pub struct DatabaseRequestEvent {
     pub result_type: Option<&'static str>,
     /// The server refused it.
     pub is_error: bool,
-    /// SQLSTATE, number of an error of MySQL, or the first word of one of Redis.
+    /// SQLSTATE, number of an error of MySQL, name of one of Kafka, or the first word of one of Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
     /// What the server said.
@@ -119,18 +119,27 @@ pub struct CommandNotes {
     pub ttfb_ms: Option<f64>,
     /// First byte of the command → last byte of all, as above.
     pub total_ms: f64,
+    /// Of `ttfb_ms`, what the server may have spent waiting for data, as the command allowed it to; not in `duration`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<f64>,
+    /// How long the server asked the client to keep still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle_ms: Option<u32>,
 }
 
 impl CommandNotes {
     /// Notes on `transaction`.
     #[must_use]
     pub fn new(transaction: &CommandTransaction) -> Self {
+        let result = transaction.result.as_ref();
         Self {
             outcome: outcome_name(transaction.outcome),
             incomplete: transaction.gap_bytes() > 0 || transaction.outcome == Outcome::Incomplete,
             gap_bytes: transaction.gap_bytes(),
             ttfb_ms: transaction.ttfb_ns().map(milliseconds),
             total_ms: milliseconds(transaction.total_ns()),
+            wait_ms: result.and_then(|result| result.waited_ns).map(milliseconds),
+            throttle_ms: result.and_then(|result| result.throttle_ms),
         }
     }
 }

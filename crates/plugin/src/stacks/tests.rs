@@ -400,6 +400,29 @@ fn a_command_writes_a_line_and_an_event() {
     }
 }
 
+/// P-K7, P-K8: what a server waited for data is told, and is no part of the duration.
+#[test]
+fn waiting_and_throttling_are_told_apart() {
+    let memory = Arc::new(Memory::default());
+    let generation =
+        Generation::new(&config(Some("brief"), &[]), &context(&memory), &Arc::default()).unwrap();
+    let mut stacks = Stacks::new(Deployment::new(generation));
+    let (facts, mut done) = (redis_connection(), command());
+    let result = done.result.as_mut().unwrap();
+    (result.waited_ns, result.throttle_ms) = (Some(1_400_000), Some(20));
+    stacks.wants_command(&facts, StreamKey(done.stream), &done.command);
+    stacks.command(&facts, &done);
+    let event = serde_json::to_value(&memory.events.lock().unwrap()[0]).unwrap();
+    for (key, value) in [
+        ("duration", serde_json::json!(2)),
+        ("total_ms", 2.5.into()),
+        ("wait_ms", 1.4.into()),
+        ("throttle_ms", 20.into()),
+    ] {
+        assert_eq!(event[key], value, "{key}: {event:#}");
+    }
+}
+
 #[test]
 fn an_override_for_the_server_holds_for_its_database() {
     let mut stacks = built(&config(Some("brief"), &[("httpbin.org", None)]));

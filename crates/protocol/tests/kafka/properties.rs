@@ -1,0 +1,121 @@
+//! Properties of every input (P-M4, P-M5) and of lossy traffic (no reply is ever given to a wrong request).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use qtap_protocol::kafka::{Parser, Topics};
+use qtap_protocol::{Event, Limits, Outcome, Parser as _, Side, Time};
+
+use crate::fuzz_body;
+use crate::messages::*;
+use crate::support::done;
+
+/// Bursts of numbered requests, each answered before the next: the topic that a request names is in its reply.
+fn traffic(bursts: &[u8]) -> Vec<(Side, Vec<u8>)> {
+    let mut number = 100_i32;
+    let mut pieces = Vec::new();
+    for burst in bursts {
+        let numbers: Vec<i32> = (0..*burst).map(|index| number + i32::from(index)).collect();
+        number += i32::from(*burst);
+        let name = |number: i32| format!("topic-{number}");
+        for number in &numbers {
+            let name = name(*number);
+            pieces.push((
+                Side::Client,
+                if number % 2 == 0 {
+                    produce(9, *number, 1, &name, &[values(&[&name])])
+                } else {
+                    fetch(11, *number, (0, -1), &[(&name, 0)], &[])
+                },
+            ));
+        }
+        for number in &numbers {
+            let name = name(*number);
+            pieces.push((
+                Side::Server,
+                if number % 2 == 0 {
+                    produced(9, *number, &name, &[(0, i64::from(*number))])
+                } else {
+                    fetched(11, *number, 0, &[(&name, 0, 0, values(&["x", "y"]))])
+                },
+            ));
+        }
+    }
+    pieces
+}
+
+/// A reply that was read names the topic of its request, and nothing of another.
+fn is_own(statement: &str, tags: &[String]) -> bool {
+    let topic = statement.split(' ').next_back().unwrap();
+    let named = tags.iter().filter(|tag| tag.contains("topic-"));
+    named.into_iter().all(|tag| {
+        tag.split(['/', ' ', '['])
+            .filter(|word| word.starts_with("topic-"))
+            .all(|word| word.starts_with(topic))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 500 }))]
+
+    #[test]
+    fn arbitrary_scripts_keep_every_rule(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        fuzz_body::run(&data);
+    }
+
+    #[test]
+    fn lost_bytes_never_give_a_reply_to_a_wrong_request(
+        bursts in prop::collection::vec(1_u8..6, 4..20),
+        holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..90, 1_usize..90), 1..5),
+        midstream in any::<bool>(),
+    ) {
+        let pieces = traffic(&bursts);
+        let mut parser = Parser::new(Limits::default(), midstream, Arc::new(Topics::default()));
+        let mut out = Vec::new();
+        let holes: Vec<_> = holes.iter().map(|(index, from, length)| (index.index(pieces.len()), *from, *length)).collect();
+        for (index, (side, data)) in pieces.iter().enumerate() {
+            let time = Time(index as u64 + 1);
+            let hole = holes.iter().find(|hole| hole.0 == index);
+            let (from, to) = hole.map_or((data.len(), data.len()), |(_, from, length)| {
+                (*from.min(&data.len()), (from + length).min(data.len()))
+            });
+            parser.bytes(*side, Bytes::copy_from_slice(&data[..from]), time, &mut out).unwrap();
+            parser.gap(*side, (to - from) as u64, time, &mut out).unwrap();
+            parser.bytes(*side, Bytes::copy_from_slice(&data[to..]), time, &mut out).unwrap();
+        }
+        parser.close(Time(u64::MAX), &mut out);
+        fuzz_body::check(&out);
+        let ended = done(&out);
+        for done in &ended {
+            let has_gap = done.traffic.request.gap_bytes + done.traffic.response.gap_bytes > 0;
+            if let (Outcome::Complete, false, Some(result)) = (done.outcome, has_gap, &done.result) {
+                prop_assert!(is_own(&done.statement(), &result.tags), "{:?}", done);
+                prop_assert_eq!(result.kind, "OK");
+            }
+        }
+        // A hole costs the commands that it hits and, where it hides the end of a frame, its neighbours.
+        let total: usize = bursts.iter().map(|burst| usize::from(*burst)).sum();
+        let complete = ended.iter().filter(|done| done.outcome == Outcome::Complete).count();
+        prop_assert!(complete + 2 * holes.len() + 1 >= total, "{complete} of {total}, {} holes", holes.len());
+    }
+
+    #[test]
+    fn without_loss_every_request_is_complete(bursts in prop::collection::vec(1_u8..20, 1..10), step in 1_usize..50) {
+        let mut parser = Parser::new(Limits::default(), false, Arc::new(Topics::default()));
+        let mut out = Vec::new();
+        for (side, data) in traffic(&bursts) {
+            for piece in data.chunks(step) {
+                parser.bytes(side, Bytes::copy_from_slice(piece), Time(1), &mut out).unwrap();
+            }
+        }
+        let ended = done(&out);
+        prop_assert_eq!(ended.len(), bursts.iter().map(|burst| usize::from(*burst)).sum::<usize>());
+        for done in ended {
+            prop_assert_eq!(done.outcome, Outcome::Complete);
+            prop_assert!(is_own(&done.statement(), &done.result().tags), "{:?}", done);
+        }
+        let has_other = out.iter().any(|event| !matches!(event, Event::Command { .. } | Event::CommandEnd { .. }));
+        prop_assert!(!has_other);
+    }
+}
