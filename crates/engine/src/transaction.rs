@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade};
+use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade, grpc};
 
 use crate::{ConnectionFacts, Health};
 
@@ -40,6 +40,8 @@ pub struct Half {
     pub ended: bool,
     /// Trailer fields.
     pub trailers: Vec<Field>,
+    /// There are more that could not be decoded, or were cut.
+    pub trailers_partial: bool,
     /// Bytes.
     pub counts: Counts,
     /// Body, if it was wanted.
@@ -74,6 +76,8 @@ pub struct Transaction {
     pub outcome: Outcome,
     /// To what the connection was upgraded.
     pub upgraded_to: Option<Upgrade>,
+    /// It is a call of gRPC: what the HTTP transaction does not say of it.
+    pub grpc: Option<Box<grpc::Call>>,
 }
 
 impl Transaction {

@@ -97,6 +97,7 @@ fn half(first: u64, head: u64, last: u64, head_bytes: u64, body: &'static [u8]) 
         last_byte: Some(Time(last)),
         ended: true,
         trailers: Vec::new(),
+        trailers_partial: false,
         counts: Counts {
             head_bytes,
             body_bytes: body.len() as u64,
@@ -153,6 +154,7 @@ pub(crate) fn transaction() -> Transaction {
         interim: Vec::new(),
         outcome: Outcome::Complete,
         upgraded_to: None,
+        grpc: None,
     }
 }
 

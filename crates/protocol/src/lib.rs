@@ -13,6 +13,7 @@ mod command;
 pub mod detect;
 pub mod encoding;
 mod event;
+pub mod grpc;
 mod head;
 pub mod http1;
 pub mod http2;

@@ -29,7 +29,7 @@ const TAP: [&str; 13] = [
 const ENDPOINT: [&str; 7] = ["domain", "http", "redis", "mysql", "kafka", "postgres", "grpc"];
 
 /// Protocols whose stack can be named but whose parser is not there yet.
-const PROTOCOLS_NOT_YET: [&str; 3] = ["mysql", "kafka", "grpc"];
+const PROTOCOLS_NOT_YET: [&str; 2] = ["mysql", "kafka"];
 
 const DIRECTIONS: &Names<Direction> = &[
     ("all", Known::Ready(Direction::All)),
@@ -65,6 +65,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .get("http")
         .and_then(|at| stack_of(checker, &at, stacks))
         .flatten();
+    let grpc = grpc_stack(checker, &fields, stacks);
     let databases = databases(checker, &fields, stacks);
     protocols_not_yet(checker, &fields);
     let filters = fields
@@ -86,6 +87,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         ignore_loopback: ignore_loopback.unwrap_or_default(),
         audit_include_dns: audit_include_dns.unwrap_or_default(),
         http,
+        grpc,
         databases: databases
             .into_iter()
             .filter_map(|(name, stack)| Some((name, stack?)))
@@ -103,16 +105,27 @@ fn stack_of(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Optio
     let Some(at) = fields.get("stack") else {
         return Some(None);
     };
-    let name = checker.text(&at)?;
+    stack_named(checker, &at, stacks)
+}
+
+/// The same of the name itself.
+fn stack_named(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Option<String>> {
+    let name = checker.text(at)?;
     if name.is_empty() || name == NO_STACK {
         return Some(None);
     }
     if !stacks.contains(&name) {
-        let report = checker.unknown_name(&at, "stack", stacks.iter().copied().chain([NO_STACK]));
+        let report = checker.unknown_name(at, "stack", stacks.iter().copied().chain([NO_STACK]));
         report.help = Some("stacks are defined under `stacks`".to_owned());
         return None;
     }
     Some(Some(name.to_owned()))
+}
+
+/// The stack of gRPC: `None` where nothing is said of it, `Some(None)` for none.
+fn grpc_stack(checker: &mut Checker, fields: &Fields<'_>, stacks: &[&str]) -> Option<Option<String>> {
+    let fields = checker.fields(&fields.get("grpc")?, &["stack"])?;
+    stack_named(checker, &fields.get("stack")?, stacks)
 }
 
 /// The stacks of databases and queues that are named here; `None` for none.
@@ -140,11 +153,7 @@ fn protocols_not_yet(checker: &mut Checker, fields: &Fields<'_>) {
         let Some(at) = inner.get("stack") else { continue };
         let Some(name) = checker.text(&at) else { continue };
         if !name.is_empty() && name != NO_STACK {
-            let what = match protocol {
-                "grpc" => "a stack of its own for `grpc` (it uses that of `http`)".to_owned(),
-                _ => format!("a stack for `{protocol}`"),
-            };
-            checker.not_available(&at, &what, "is");
+            checker.not_available(&at, &format!("a stack for `{protocol}`"), "is");
         }
     }
 }
@@ -158,6 +167,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
             continue;
         };
         let http = fields.get("http").map(|at| stack_of(checker, &at, stacks));
+        let grpc = grpc_stack(checker, &fields, stacks);
         let databases = databases(checker, &fields, stacks);
         protocols_not_yet(checker, &fields);
         let Some(at) = checker.required(&fields, &item, "domain") else {
@@ -177,6 +187,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
         endpoints.push(Endpoint {
             domain,
             http: http.flatten(),
+            grpc,
             databases,
         });
     }

@@ -52,15 +52,6 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
             None,
         ),
         (
-            "stacks: {m: {}}\ntap: {grpc: {stack: m}}\n",
-            A,
-            3,
-            21,
-            "tap.grpc.stack",
-            "`grpc`",
-            None,
-        ),
-        (
             "stacks: {m: {}}\ntap: {endpoints: [{domain: a, kafka: {stack: m}}]}\n",
             A,
             3,

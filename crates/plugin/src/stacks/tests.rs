@@ -110,6 +110,7 @@ fn config(http: Option<&str>, endpoints: &[(&str, Option<&str>)]) -> Config {
                 .map(|(domain, stack)| Endpoint {
                     domain: (*domain).to_owned(),
                     http: Some(stack.map(str::to_owned)),
+                    grpc: None,
                     databases: [("redis", stack.map(str::to_owned))].into(),
                 })
                 .collect(),
