@@ -364,7 +364,7 @@ impl Assembler {
         open: Box<Open>,
         outcome: Outcome,
         time: Time,
-        facts: &ConnectionFacts,
+        facts: &mut ConnectionFacts,
         cx: &mut Context<'_>,
     ) {
         let mut open = *open;
@@ -388,8 +388,8 @@ impl Assembler {
         request_half.body = request_body;
         response_half.body = response_body;
         let call = open.call;
-        let grpc =
-            call.and_then(|call| calls::finish(call, outcome, [&mut request_half, &mut response_half]));
+        let halves = [&mut request_half, &mut response_half];
+        let grpc = call.and_then(|call| calls::finish(call, outcome, halves, facts));
         if !wanted {
             // Nobody asked for the bodies: that they were not kept is no truncation.
             request_half.body.truncated = false;

@@ -210,3 +210,7 @@ fn milliseconds(duration: Duration) -> f64 {
     const MICROSECONDS: f64 = 1_000.0;
     (duration.as_secs_f64() * 1_000.0 * MICROSECONDS).round() / MICROSECONDS
 }
+
+#[cfg(test)]
+#[path = "rpc_tests.rs"]
+mod tests;

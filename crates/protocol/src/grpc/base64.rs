@@ -1,19 +1,16 @@
 //! The Base64 of `application/grpc-web-text` as a stream.
 
-/// Value of a byte that is no digit.
-const NO_DIGIT: u8 = 0xff;
-
-/// Values of the digits (RFC 4648 §4) by their byte.
-const DIGITS: [u8; 256] = {
-    let alphabet = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut digits = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < alphabet.len() {
-        digits[alphabet[value] as usize] = value as u8;
-        value += 1;
+/// Value of a digit (RFC 4648 §4).
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
     }
-    digits
-};
+}
 
 /// Decodes groups of four digits wherever they are cut. Servers encode each piece that they send on its own, so padding may end any group
 /// and not only the last. The crate `base64` does not take that.
@@ -41,14 +38,13 @@ impl Base64 {
                     self.padding += 1;
                     self.bits <<= 6;
                 }
-                _ => {
-                    let value = DIGITS.get(usize::from(byte)).copied().unwrap_or(NO_DIGIT);
-                    if value == NO_DIGIT || self.padding > 0 {
-                        return Err(NotBase64);
+                _ => match digit(byte) {
+                    Some(value) if self.padding == 0 => {
+                        self.digits += 1;
+                        self.bits = self.bits << 6 | u32::from(value);
                     }
-                    self.digits += 1;
-                    self.bits = self.bits << 6 | u32::from(value);
-                }
+                    _ => return Err(NotBase64),
+                },
             }
             if self.digits + self.padding == 4 {
                 let [_, bytes @ ..] = self.bits.to_be_bytes();

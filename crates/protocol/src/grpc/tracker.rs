@@ -126,16 +126,20 @@ impl Tracker {
         }
     }
 
-    /// The transaction is over. `None` if nothing in it ever said that it was a call. `ended`: which halves were seen to their end.
+    /// The transaction is over. `ended`: which halves were seen to their end. `None` if it is no call: where neither head named a content
+    /// type, it is one if there is a `grpc-status`, or if both bodies are whole messages from their first byte to their last.
     #[must_use]
     pub fn finish(self, trailers: &[Field], outcome: Outcome, ended: [bool; 2]) -> Option<Call> {
-        let has_status = |field: &Field| field.name.eq_ignore_ascii_case(b"grpc-status");
-        if self.assumed && !trailers.iter().any(has_status) {
-            return None;
-        }
         let [client, server] = self.framers;
         let dialects = [client.dialect(), server.dialect()];
         let ((client, _), (server, web_trailers)) = (client.finish(), server.finish());
+        let is_framed = |side: &Messages| side.count > 0 && !side.unfinished && side.lost.is_none();
+        let has_status = |field: &Field| field.name.eq_ignore_ascii_case(b"grpc-status");
+        let is_told = trailers.iter().any(has_status)
+            || (ended == [true; 2] && is_framed(&client) && is_framed(&server));
+        if self.assumed && !is_told {
+            return None;
+        }
         let mut messages = [client, server];
         if outcome == Outcome::Incomplete {
             for (messages, _) in messages.iter_mut().zip(ended).filter(|(_, ended)| !ended) {
