@@ -30,18 +30,11 @@ impl<'a> Rpc<'a> {
     pub(crate) fn of(exchange: &Exchange<'a>) -> Option<Self> {
         let transaction = exchange.transaction;
         let call = transaction.grpc.as_deref()?;
-        let timeout = transaction.request.field("grpc-timeout").and_then(grpc::timeout);
-        let elapsed = transaction.total_ns().map(Duration::from_nanos);
-        let timed_out = timeout
-            .zip(elapsed)
-            .is_some_and(|(timeout, elapsed)| grpc::has_passed(timeout, elapsed));
-        let response = transaction.response.as_ref();
-        let trailers = &transaction.response_half.trailers;
         Some(Self {
             exchange: *exchange,
             call,
-            status: grpc::status(response, trailers, transaction.outcome, timed_out),
-            timeout,
+            status: transaction.grpc_status(),
+            timeout: transaction.grpc_timeout(),
         })
     }
 

@@ -109,6 +109,56 @@ impl Server {
     }
 }
 
+/// A client that waits for the word to go.
+struct Client {
+    program: Program,
+    what: String,
+    transport: Transport,
+    server: Library,
+    port: u16,
+}
+
+impl Client {
+    /// Started, and not waited for: most of the time goes into reading its library.
+    fn spawn(mut command: Command, library: Library, to: (Library, u16), authority: Option<&Path>) -> Self {
+        let (server, port) = to;
+        command
+            .arg(format!("127.0.0.1:{port}"))
+            .args(authority)
+            .stdin(Stdio::piped());
+        Self {
+            program: Program::start(&mut command),
+            what: format!("{library:?} to {server:?}, TLS {}", authority.is_some()),
+            transport: if authority.is_some() {
+                Transport::Tls
+            } else {
+                Transport::Plain
+            },
+            server,
+            port,
+        }
+    }
+
+    fn welcome(&mut self) {
+        assert_eq!(self.program.line(START), "ready", "{}", self.what);
+    }
+
+    /// Makes its calls, to the end.
+    fn go(mut self) -> Run {
+        self.program.say("go");
+        let finished = self.program.finish(START);
+        assert!(finished.status.success(), "{}", finished.errors());
+        Run {
+            what: self.what,
+            transport: self.transport,
+            server: self.server,
+            pid: finished.pid,
+            port: self.port,
+            seen: by_method(finished.json().as_array().unwrap()),
+        }
+    }
+}
+
 /// A client that ran to its end.
 struct Run {
     what: String,
@@ -118,24 +168,6 @@ struct Run {
     port: u16,
     /// What it saw, by method.
     seen: BTreeMap<String, Value>,
-}
-
-fn run(client: Library, server: Library, port: u16, authority: Option<&Path>) -> Run {
-    let mut command = client.command("client");
-    command.arg(format!("127.0.0.1:{port}")).args(authority);
-    let finished = run_ok(&mut command);
-    Run {
-        what: format!("{client:?} to {server:?}, TLS {}", authority.is_some()),
-        transport: if authority.is_some() {
-            Transport::Tls
-        } else {
-            Transport::Plain
-        },
-        server,
-        pid: finished.pid,
-        port,
-        seen: by_method(finished.json().as_array().unwrap()),
-    }
 }
 
 fn by_method(seen: &[Value]) -> BTreeMap<String, Value> {
@@ -354,16 +386,19 @@ fn every_call_of_every_library_is_told_as_the_programs_saw_it() {
     let certificates = Certificates::make(folder.path());
     let libraries = [Library::Python, Library::Node];
     let servers = libraries.map(|library| (library, Server::start(library, &certificates)));
-    let agent = agent();
-    let mut runs = Vec::new();
-    for (library, server) in &servers {
-        for client in libraries {
+    let mut clients = Vec::new();
+    for (server, started) in &servers {
+        for library in libraries {
             for transport in [Transport::Plain, Transport::Tls] {
                 let authority = (transport == Transport::Tls).then_some(&*certificates.authority);
-                runs.push(run(client, *library, server.port(transport), authority));
+                let to = (*server, started.port(transport));
+                clients.push(Client::spawn(library.command("client"), library, to, authority));
             }
         }
     }
+    clients.iter_mut().for_each(Client::welcome);
+    let agent = agent();
+    let runs: Vec<Run> = clients.into_iter().map(Client::go).collect();
     let events = end(agent, &runs);
     for run in &runs {
         for captures in [client_end(&events, run), server_end(&events, run)] {
@@ -439,24 +474,11 @@ fn calls_on_a_connection_older_than_the_agent_are_counted_and_nothing_is_made_up
     for library in [Library::Python, Library::Node] {
         let server = Server::start(library, &certificates);
         let mut command = library.command("client");
-        command
-            .arg(format!("127.0.0.1:{}", server.plain))
-            .env("HOLD", "1")
-            .stdin(Stdio::piped());
-        let mut client = Program::start(&mut command);
-        assert_eq!(client.line(START), "held");
+        command.env("HOLD", "1");
+        let mut client = Client::spawn(command, library, (library, server.plain), None);
+        client.welcome();
         let agent = agent();
-        client.say("go on");
-        let finished = client.finish(START);
-        assert!(finished.status.success(), "{}", finished.errors());
-        let run = Run {
-            what: format!("{library:?}, late"),
-            transport: Transport::Plain,
-            server: library,
-            pid: finished.pid,
-            port: server.plain,
-            seen: by_method(finished.json().as_array().unwrap()),
-        };
+        let run = client.go();
         let runs = [run];
         let events = end(agent, &runs);
         server.stop();
@@ -635,8 +657,11 @@ fn calls_go_to_the_stack_of_grpc_and_requests_to_that_of_http() {
         tap: "  grpc: {stack: none}\n".to_owned(),
         ..Config::default()
     };
+    let python = Library::Python;
+    let mut client = Client::spawn(python.command("client"), python, (python, server.plain), None);
+    client.welcome();
     let agent = Agent::start(&config);
-    let runs = [run(Library::Python, Library::Python, server.plain, None)];
+    let runs = [client.go()];
     let events = end(agent, &runs);
     server.stop();
     for capture in [client_end(&events, &runs[0]), server_end(&events, &runs[0])].concat() {

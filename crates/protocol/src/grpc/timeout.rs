@@ -6,7 +6,7 @@ use std::time::Duration;
 const MAX_DIGITS: usize = 8;
 /// Clients round timeouts up to three digits, by at most one part in a hundred, to keep header tables small.
 const ROUNDED_PARTS: u32 = 100;
-/// What a timer and a write may be apart.
+/// What a timer and a write may be apart; of a short timeout at most a quarter of it.
 const TIMER_SLACK: Duration = Duration::from_millis(10);
 
 /// The value of a `grpc-timeout` field: up to eight digits and a unit. `None` if it is not one.
@@ -39,7 +39,8 @@ pub fn timeout(value: &[u8]) -> Option<Duration> {
 /// Whether a timeout as declared had passed after so long: a client that gives up then says no more than that it cancels.
 #[must_use]
 pub fn has_passed(timeout: Duration, elapsed: Duration) -> bool {
-    elapsed + timeout / ROUNDED_PARTS + TIMER_SLACK >= timeout
+    let slack = timeout / ROUNDED_PARTS + TIMER_SLACK.min(timeout / 4);
+    elapsed + slack >= timeout
 }
 
 #[cfg(test)]
@@ -76,5 +77,6 @@ mod tests {
         assert!(has_passed(ms(5_000), ms(4_950)));
         assert!(!has_passed(ms(5_000), ms(4_900)));
         assert!(!has_passed(ms(200), ms(150)));
+        assert!(!has_passed(ms(10), ms(5)));
     }
 }

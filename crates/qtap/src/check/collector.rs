@@ -122,14 +122,9 @@ fn line(transaction: &Transaction) -> String {
 fn call_line(transaction: &Transaction) -> String {
     let path = String::from_utf8_lossy(&transaction.request.target);
     let (service, method) = grpc::service_and_method(&path);
-    let trailers = &transaction.response_half.trailers;
-    let status = grpc::status(
-        transaction.response.as_ref(),
-        trailers,
-        transaction.outcome,
-        false,
-    );
-    let name = status.map_or("status unknown", |status| status.code.name());
+    let name = transaction
+        .grpc_status()
+        .map_or("status unknown", |status| status.code.name());
     visible(&format!("{service}/{method} {name}"))
 }
 

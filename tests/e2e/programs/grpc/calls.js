@@ -155,6 +155,12 @@ function call(client, method, requests, options = {}) {
   });
 }
 
+async function line() {
+  console.log("ready");
+  await new Promise((resolve) => process.stdin.once("data", resolve));
+  process.stdin.destroy();
+}
+
 async function makeCalls(address, authority) {
   const credentials = authority
     ? grpc.credentials.createSsl(fs.readFileSync(authority))
@@ -164,12 +170,9 @@ async function makeCalls(address, authority) {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.default_compression_algorithm": GZIP,
   });
+  if (!("HOLD" in process.env)) await line();
   await call(client, "Unary", [payload(30721)]);
-  if ("HOLD" in process.env) {
-    console.log("held");
-    await new Promise((resolve) => process.stdin.once("data", resolve));
-    process.stdin.destroy();
-  }
+  if ("HOLD" in process.env) await line();
   await call(packing, "Packed", [Buffer.from("qtap".repeat(2500))]);
   await call(client, "Up", [10, 0, 70000, 1].map(payload));
   await call(client, "Down", [Buffer.from("5")]);

@@ -1,8 +1,8 @@
 """gRPC for Python: a server and a client of the same calls as calls.js.
 
 `calls.py server CERTIFICATE KEY` prints `ready {"version":…,"plain":PORT,"tls":PORT}`, serves until the end of its input, and then prints
-what it saw. `calls.py client ADDRESS [CA]` makes one call of each method and prints what it saw; with HOLD in its environment it
-says `held` after the first and waits for a line. What was seen is a JSON list of
+what it saw. `calls.py client ADDRESS [CA]` prints `ready`, waits for a line, makes one call of each method and prints what it saw; with HOLD in its
+environment it makes the first one before that. What was seen is a JSON list of
 `{"method":…,"sent":[{"size":…,"sha256":…},…],"received":[…],"status":CODE,"message":…}`; a server does not know the status of a call that
 its client gave up, which is then null.
 """
@@ -136,6 +136,11 @@ def call(channel, kind, method, requests, **options):
     note(method, requests, received, code.value[0], message)
 
 
+def wait():
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
 def make_calls(address, authority):
     options = [("grpc.use_local_subchannel_pool", 1)]
     if authority:
@@ -144,10 +149,11 @@ def make_calls(address, authority):
     else:
         channel = grpc.insecure_channel(address, options)
     with channel:
+        if "HOLD" not in os.environ:
+            wait()
         call(channel, "unary_unary", "Unary", [payload(30721)])
         if "HOLD" in os.environ:
-            print("held", flush=True)
-            sys.stdin.readline()
+            wait()
         call(channel, "unary_unary", "Packed", [b"qtap" * 2500], compression=grpc.Compression.Gzip)
         call(channel, "stream_unary", "Up", [payload(size) for size in (10, 0, 70_000, 1)])
         call(channel, "unary_stream", "Down", [b"5"])
