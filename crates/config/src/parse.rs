@@ -89,6 +89,7 @@ impl Config {
                 ignore_loopback: false,
                 audit_include_dns: false,
                 http: Some(DEFAULT_STACK.to_owned()),
+                grpc: None,
                 databases: DATABASES
                     .iter()
                     .map(|name| (*name, DEFAULT_STACK.to_owned()))

@@ -161,6 +161,8 @@ pub struct Tap {
     pub audit_include_dns: bool,
     /// Stack for HTTP; `None` = payload is not parsed.
     pub http: Option<String>,
+    /// Stack for calls of gRPC: `Some(None)` = `none`, `None` = they use that of HTTP.
+    pub grpc: Option<Option<String>>,
     /// Stacks for databases and queues by protocol, a name of [`DATABASES`]; without one payload is not parsed.
     pub databases: BTreeMap<&'static str, String>,
     /// Processes left out.
@@ -245,6 +247,8 @@ pub struct Endpoint {
     pub domain: String,
     /// Stack for HTTP: `Some(None)` = `none`, `None` = not overridden.
     pub http: Option<Option<String>>,
+    /// The same for calls of gRPC, which this entry's `http` does not decide where `tap.grpc` does.
+    pub grpc: Option<Option<String>>,
     /// The same for databases and queues, by protocol.
     pub databases: BTreeMap<&'static str, Option<String>>,
 }

@@ -215,6 +215,28 @@ fn settings_without_effect_are_warned_about() {
 }
 
 #[test]
+fn grpc_has_a_stack_of_its_own_only_where_one_is_named() {
+    let stacks = "version: 2\nstacks: {a: {}}\n";
+    for (tap, expected) in [
+        ("{http: {stack: a}}", None),
+        ("{grpc: {}}", None),
+        ("{grpc: null}", None),
+        ("{grpc: {stack: null}}", None),
+        ("{grpc: {stack: none}}", Some(None)),
+        ("{grpc: {stack: ''}}", Some(None)),
+        ("{grpc: {stack: a}}", Some(Some("a".to_owned()))),
+    ] {
+        assert_eq!(
+            parsed(&format!("{stacks}tap: {tap}\n")).tap.grpc,
+            expected,
+            "{tap}"
+        );
+        let text = format!("{stacks}tap: {{endpoints: [{{domain: b.test, {}]}}\n", &tap[1..]);
+        assert_eq!(parsed(&text).tap.endpoints[0].grpc, expected, "{text}");
+    }
+}
+
+#[test]
 fn filter_groups_have_both_names_and_follow_the_users_rules() {
     let config = parsed(
         "version: 2\ntap:\n  filters:\n    groups: [container, container-runtimes, eks, gke, kubernetes, qpoint]\n    \

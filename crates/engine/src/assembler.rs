@@ -8,9 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
+use qtap_protocol::{
+    Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade, grpc,
+};
 
 use crate::body::BodyCollector;
+use crate::calls;
 use crate::commands::{Commands, Ending};
 use crate::context::Context;
 use crate::hash::HashMap;
@@ -30,6 +33,8 @@ struct Open {
     skipped: [u64; 2],
     interim: Vec<u16>,
     upgraded_to: Option<Upgrade>,
+    /// It is a call of gRPC, or may be one.
+    call: Option<Box<grpc::Tracker>>,
 }
 
 impl Open {
@@ -118,11 +123,11 @@ impl Assembler {
         self.open.len() + self.commands.open_count()
     }
 
-    /// The lowest interest of the transactions under way: whether anybody wants body bytes.
+    /// The lowest interest of the transactions under way: whether anybody wants body bytes. The messages of a call are counted in them.
     pub(crate) fn wants_bodies(&self) -> bool {
         self.open
             .values()
-            .any(|open| matches!(open.interest, Interest::Body(_)))
+            .any(|open| matches!(open.interest, Interest::Body(_)) || open.call.is_some())
     }
 
     /// Takes one event.
@@ -139,7 +144,7 @@ impl Assembler {
                 head,
                 started,
                 time,
-            } => self.response(key, *head, [started, time], cx),
+            } => self.response(key, *head, [started, time], facts, cx),
             Event::Body {
                 key,
                 side,
@@ -147,6 +152,9 @@ impl Assembler {
                 time,
             } => {
                 if let Some(open) = self.open.get_mut(&key) {
+                    if let Some(call) = &mut open.call {
+                        call.bytes(side, &data);
+                    }
                     let (half, body) = open.half(side);
                     half.last_byte = Some(time);
                     body.push(&data, cx.budget, cx.stats);
@@ -159,11 +167,14 @@ impl Assembler {
                 time,
             } => {
                 if let Some(open) = self.open.get_mut(&key) {
+                    if let Some(call) = &mut open.call {
+                        call.gap(side, length);
+                    }
                     if let (true, Some(skipped)) = (self.skipping, open.skipped.get_mut(side.index())) {
                         *skipped += length;
                     }
                     let (half, body) = open.half(side);
-                    half.last_byte = Some(time);
+                    half.last_byte = half.last_byte.max((length > 0).then_some(time));
                     if self.skipping {
                         body.pass(length)
                     } else {
@@ -175,12 +186,14 @@ impl Assembler {
                 key,
                 side,
                 fields,
+                partial,
                 time,
             } => {
                 if let Some(open) = self.open.get_mut(&key) {
                     let (half, _) = open.half(side);
                     half.last_byte = Some(time);
                     half.trailers.extend(fields);
+                    half.trailers_partial |= partial;
                 }
             }
             Event::Interim { key, status, .. } => {
@@ -283,6 +296,7 @@ impl Assembler {
         cx: &mut Context<'_>,
     ) {
         learn_domain(facts, &head);
+        let call = calls::begin(&head, facts);
         let wanted = cx.consumer.interest(facts, key, &head);
         let shed = matches!(wanted, Interest::Body(_)) && cx.load.level() > LoadLevel::Full;
         let interest = if shed { Interest::Head } else { wanted };
@@ -312,6 +326,7 @@ impl Assembler {
             skipped: [0; 2],
             interim: Vec::new(),
             upgraded_to: None,
+            call: call.filter(|_| interest != Interest::None),
         });
         match self.open.entry(key) {
             Entry::Vacant(slot) => {
@@ -321,8 +336,16 @@ impl Assembler {
         }
     }
 
-    fn response(&mut self, key: StreamKey, head: ResponseHead, [started, time]: [Time; 2], cx: &Context<'_>) {
+    fn response(
+        &mut self,
+        key: StreamKey,
+        head: ResponseHead,
+        [started, time]: [Time; 2],
+        facts: &mut ConnectionFacts,
+        cx: &Context<'_>,
+    ) {
         if let Some(open) = self.open.get_mut(&key) {
+            calls::response(&mut open.call, &head, facts);
             if head.partial {
                 self.tally.partial_heads += 1;
                 cx.stats.partial_heads.add(1);
@@ -341,7 +364,7 @@ impl Assembler {
         open: Box<Open>,
         outcome: Outcome,
         time: Time,
-        facts: &ConnectionFacts,
+        facts: &mut ConnectionFacts,
         cx: &mut Context<'_>,
     ) {
         let mut open = *open;
@@ -364,6 +387,9 @@ impl Assembler {
         let [mut request_half, mut response_half] = open.halves;
         request_half.body = request_body;
         response_half.body = response_body;
+        let call = open.call;
+        let halves = [&mut request_half, &mut response_half];
+        let grpc = call.and_then(|call| calls::finish(call, outcome, halves, facts));
         if !wanted {
             // Nobody asked for the bodies: that they were not kept is no truncation.
             request_half.body.truncated = false;
@@ -393,6 +419,7 @@ impl Assembler {
             interim: open.interim,
             outcome,
             upgraded_to: open.upgraded_to,
+            grpc,
         };
         self.count(&transaction, shed_bodies);
         if open.interest == Interest::None {

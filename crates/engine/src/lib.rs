@@ -9,6 +9,7 @@ mod address;
 mod application;
 mod assembler;
 mod body;
+mod calls;
 mod commands;
 mod connection;
 mod consumer;

@@ -1,11 +1,11 @@
 //! Finished transactions and connection reports.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade};
+use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade, grpc};
 
 use crate::{ConnectionFacts, Health};
 
@@ -40,6 +40,8 @@ pub struct Half {
     pub ended: bool,
     /// Trailer fields.
     pub trailers: Vec<Field>,
+    /// There are more that could not be decoded, or were cut.
+    pub trailers_partial: bool,
     /// Bytes.
     pub counts: Counts,
     /// Body, if it was wanted.
@@ -74,6 +76,8 @@ pub struct Transaction {
     pub outcome: Outcome,
     /// To what the connection was upgraded.
     pub upgraded_to: Option<Upgrade>,
+    /// It is a call of gRPC: what the HTTP transaction does not say of it.
+    pub grpc: Option<Box<grpc::Call>>,
 }
 
 impl Transaction {
@@ -103,6 +107,23 @@ impl Transaction {
                 .0
                 .saturating_sub(self.request_half.last_byte?.0),
         )
+    }
+
+    /// The timeout that the client of a call of gRPC declared.
+    #[must_use]
+    pub fn grpc_timeout(&self) -> Option<Duration> {
+        grpc::timeout(self.request.field("grpc-timeout")?)
+    }
+
+    /// How a call of gRPC ended, if that is known.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<grpc::Status> {
+        self.grpc.as_ref()?;
+        let lasted = self.finished.duration_since(self.started).unwrap_or_default();
+        let timeout = self.grpc_timeout();
+        let timed_out = timeout.is_some_and(|timeout| grpc::has_passed(timeout, lasted));
+        let trailers = &self.response_half.trailers;
+        grpc::status(self.response.as_ref(), trailers, self.outcome, timed_out)
     }
 
     /// First request byte → last byte of all.

@@ -30,6 +30,7 @@ mod plugin;
 mod registry;
 mod report_usage;
 mod reporter;
+mod rpc;
 pub mod schema;
 mod sink;
 mod stacks;

@@ -12,7 +12,7 @@ use qtap_engine::{
 use qtap_process::{Process, User};
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Command, CommandError, CommandResult, CommandText, CommandTraffic, Session};
-use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Version};
+use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Version, grpc};
 
 use crate::agent::Agent;
 use crate::exchange::{Exchange, Labels};
@@ -98,6 +98,7 @@ fn half(first: u64, head: u64, last: u64, head_bytes: u64, body: &'static [u8]) 
         last_byte: Some(Time(last)),
         ended: true,
         trailers: Vec::new(),
+        trailers_partial: false,
         counts: Counts {
             head_bytes,
             body_bytes: body.len() as u64,
@@ -154,6 +155,58 @@ pub(crate) fn transaction() -> Transaction {
         interim: Vec::new(),
         outcome: Outcome::Complete,
         upgraded_to: None,
+        grpc: None,
+    }
+}
+
+/// `pkg.Shop/List` with a deadline of 1.5 s → two messages, one of them gzip, and NOT_FOUND.
+pub(crate) fn grpc_call() -> Transaction {
+    const UP: &[u8] = b"\0\0\0\0\x03abc";
+    const DOWN: &[u8] =
+        b"\0\0\0\0\x02hi\x01\0\0\0\x17\x1f\x8b\x08\0\0\0\0\0\x02\xffKJM\x05\0i\xcc@\x91\x03\0\0\0";
+    let base = transaction();
+    let head = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| field(name, value)).collect();
+    let request = RequestHead {
+        method: Bytes::from_static(b"POST"),
+        target: Bytes::from_static(b"/pkg.Shop/List"),
+        version: Version::Http2,
+        fields: head(&[
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("grpc-timeout", "1500m"),
+        ]),
+        ..base.request
+    };
+    let response = ResponseHead {
+        reason: Bytes::new(),
+        version: Version::Http2,
+        fields: head(&[("content-type", "application/grpc"), ("grpc-encoding", "gzip")]),
+        ..base.response.unwrap()
+    };
+    let mut tracker = grpc::Tracker::begin(&request).unwrap();
+    assert!(tracker.response(&response));
+    tracker.bytes(Side::Client, UP);
+    tracker.bytes(Side::Server, DOWN);
+    let trailers = head(&[("grpc-status", "5"), ("grpc-message", "no%20such+shop")]);
+    let mut response_half = Half {
+        trailers,
+        ..base.response_half
+    };
+    response_half.body.data = Bytes::from_static(DOWN);
+    response_half.body.total = DOWN.len() as u64;
+    let mut request_half = base.request_half;
+    request_half.body.data = Bytes::from_static(UP);
+    request_half.body.total = UP.len() as u64;
+    Transaction {
+        protocol: Protocol::Http2,
+        grpc: tracker
+            .finish(&response_half.trailers, Outcome::Complete, [true; 2])
+            .map(Box::new),
+        request,
+        response: Some(response),
+        request_half,
+        response_half,
+        ..transaction()
     }
 }
 

@@ -9,6 +9,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, over TLS or cleartext.
     Http2,
+    /// gRPC. Never the answer of [`detect`]: a connection of HTTP/2 on which there was a call.
+    Grpc,
     /// Redis serialisation protocol, versions 2 and 3: Redis, Valkey, KeyDB.
     Redis,
     /// Protocol 3 of PostgreSQL, and what speaks it.
@@ -26,6 +28,7 @@ impl Protocol {
         match self {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
+            Self::Grpc => "grpc",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
             Self::MySql => "mysql",

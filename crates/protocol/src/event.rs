@@ -95,7 +95,7 @@ pub enum Event {
         key: StreamKey,
         /// Whose body.
         side: Side,
-        /// How many.
+        /// How many; 0 when frames were lost and it is not known whether some were of this body.
         length: u64,
         /// When.
         time: Time,
@@ -108,6 +108,8 @@ pub enum Event {
         side: Side,
         /// The fields in order.
         fields: Vec<crate::Field>,
+        /// There are more that could not be decoded.
+        partial: bool,
         /// When.
         time: Time,
     },

@@ -14,6 +14,7 @@ pub mod detect;
 pub mod dns;
 pub mod encoding;
 mod event;
+pub mod grpc;
 mod head;
 pub mod http1;
 pub mod http2;

@@ -19,9 +19,9 @@ pub enum Side {
 pub struct Capture {
     /// The final `connection` event.
     pub connection: Value,
-    /// The `request` events.
+    /// The `request` and `grpc_request` events.
     pub requests: Vec<Value>,
-    /// The `data` of the `http_transaction` artifacts.
+    /// The `data` of the `http_transaction` and `grpc_transaction` artifacts.
     pub transactions: Vec<Value>,
 }
 
@@ -106,11 +106,17 @@ impl Events {
         let belongs = |event: &&Value| event["connectionId"] == *id;
         Capture {
             connection: connection.clone(),
-            requests: self.of_type("request").filter(belongs).cloned().collect(),
+            requests: self
+                .iter()
+                .filter(|event| {
+                    ["request", "grpc_request"].contains(&event["type"].as_str().unwrap_or_default())
+                })
+                .filter(belongs)
+                .cloned()
+                .collect(),
             transactions: self
                 .of_type("artifact")
                 .filter(belongs)
-                .filter(|event| event["kind"] == "http_transaction")
                 .map(|event| event["data"].clone())
                 .collect(),
         }
@@ -131,7 +137,7 @@ impl Events {
                     event["finalized"],
                     event["health"],
                 ),
-                Some("request") => writeln!(
+                Some("request" | "grpc_request") => writeln!(
                     text,
                     "request {} {} {}",
                     event["method"], event["url"], event["status"]

@@ -234,7 +234,12 @@ pub fn assert_rounds(captures: &[Capture], matter: &Matter, expected: &Expected<
         let connection = &capture.connection;
         assert_healthy(capture, Transport::Tls);
         assert_eq!(connection["meta"]["tlsSource"], "secrets", "{connection:#}");
-        assert_eq!(connection["l7Protocol"], expected.protocol, "{connection:#}");
+        let protocol = if expected.paths == GRPC_PATHS {
+            "grpc"
+        } else {
+            expected.protocol
+        };
+        assert_eq!(connection["l7Protocol"], protocol, "{connection:#}");
         assert_implementation(capture, expected.implementation);
     }
     let transactions: Vec<&Value> = busy.iter().flat_map(|capture| &capture.transactions).collect();

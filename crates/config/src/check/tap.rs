@@ -28,9 +28,6 @@ const TAP: [&str; 13] = [
 
 const ENDPOINT: [&str; 7] = ["domain", "http", "redis", "mysql", "kafka", "postgres", "grpc"];
 
-/// Protocols whose stack can be named but whose parser is not there yet.
-const PROTOCOLS_NOT_YET: [&str; 1] = ["grpc"];
-
 const DIRECTIONS: &Names<Direction> = &[
     ("all", Known::Ready(Direction::All)),
     ("ingress", Known::Ready(Direction::Ingress)),
@@ -65,8 +62,8 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .get("http")
         .and_then(|at| stack_of(checker, &at, stacks))
         .flatten();
+    let grpc = grpc_stack(checker, &fields, stacks);
     let databases = databases(checker, &fields, stacks);
-    protocols_not_yet(checker, &fields);
     let filters = fields
         .get("filters")
         .map(|at| filters::check(checker, &at))
@@ -86,6 +83,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         ignore_loopback: ignore_loopback.unwrap_or_default(),
         audit_include_dns: audit_include_dns.unwrap_or_default(),
         http,
+        grpc,
         databases: databases
             .into_iter()
             .filter_map(|(name, stack)| Some((name, stack?)))
@@ -103,16 +101,27 @@ fn stack_of(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Optio
     let Some(at) = fields.get("stack") else {
         return Some(None);
     };
-    let name = checker.text(&at)?;
+    stack_named(checker, &at, stacks)
+}
+
+/// The same of the name itself.
+fn stack_named(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Option<String>> {
+    let name = checker.text(at)?;
     if name.is_empty() || name == NO_STACK {
         return Some(None);
     }
     if !stacks.contains(&name) {
-        let report = checker.unknown_name(&at, "stack", stacks.iter().copied().chain([NO_STACK]));
+        let report = checker.unknown_name(at, "stack", stacks.iter().copied().chain([NO_STACK]));
         report.help = Some("stacks are defined under `stacks`".to_owned());
         return None;
     }
     Some(Some(name.to_owned()))
+}
+
+/// The stack of gRPC: `None` where nothing is said of it, `Some(None)` for none.
+fn grpc_stack(checker: &mut Checker, fields: &Fields<'_>, stacks: &[&str]) -> Option<Option<String>> {
+    let fields = checker.fields(&fields.get("grpc")?, &["stack"])?;
+    stack_named(checker, &fields.get("stack")?, stacks)
 }
 
 /// The stacks of databases and queues that are named here; `None` for none.
@@ -128,27 +137,6 @@ fn databases(
     named.collect()
 }
 
-/// A stack for these is refused; `stack: none` says what is the case anyway.
-fn protocols_not_yet(checker: &mut Checker, fields: &Fields<'_>) {
-    for protocol in PROTOCOLS_NOT_YET {
-        let Some(inner) = fields
-            .get(protocol)
-            .and_then(|at| checker.fields(&at, &["stack"]))
-        else {
-            continue;
-        };
-        let Some(at) = inner.get("stack") else { continue };
-        let Some(name) = checker.text(&at) else { continue };
-        if !name.is_empty() && name != NO_STACK {
-            let what = match protocol {
-                "grpc" => "a stack of its own for `grpc` (it uses that of `http`)".to_owned(),
-                _ => format!("a stack for `{protocol}`"),
-            };
-            checker.not_available(&at, &what, "is");
-        }
-    }
-}
-
 fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> Vec<Endpoint> {
     let items = value.map(|at| checker.items(&at)).unwrap_or_default();
     let mut lines: HashMap<String, usize> = HashMap::new();
@@ -158,9 +146,9 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
             continue;
         };
         let http = fields.get("http").map(|at| stack_of(checker, &at, stacks));
+        let grpc = grpc_stack(checker, &fields, stacks);
         let databases = databases(checker, &fields, stacks);
-        protocols_not_yet(checker, &fields);
-        let Some(at) = checker.required(&fields, &item, "domain") else {
+            let Some(at) = checker.required(&fields, &item, "domain") else {
             continue;
         };
         let Some(domain) = domain(checker, &at) else {
@@ -177,6 +165,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
         endpoints.push(Endpoint {
             domain,
             http: http.flatten(),
+            grpc,
             databases,
         });
     }

@@ -43,24 +43,6 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
     }
     check(&[
         (
-            "stacks: {m: {}}\ntap: {grpc: {stack: m}}\n",
-            A,
-            3,
-            21,
-            "tap.grpc.stack",
-            "`grpc`",
-            None,
-        ),
-        (
-            "stacks: {m: {}}\ntap: {endpoints: [{domain: a, mysql: {stack: m}}]}\n",
-            A,
-            3,
-            46,
-            "tap.endpoints[0].mysql.stack",
-            "a stack for `mysql` is not",
-            None,
-        ),
-        (
             "tap: {}\nstacks: {a: {plugins: [{type: debug, config: {rules: [{}]}}]}}\n",
             A,
             3,

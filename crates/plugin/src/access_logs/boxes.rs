@@ -38,7 +38,7 @@ pub(super) fn record(exchange: &Exchange<'_>, terminal: Terminal, bodies: bool) 
     page.out.into_bytes()
 }
 
-fn process(page: &mut Page, exchange: &Exchange<'_>) {
+pub(super) fn process(page: &mut Page, exchange: &Exchange<'_>) {
     page.line("Process");
     match exchange.process() {
         None => page.line("  • unknown"),
@@ -56,7 +56,7 @@ fn process(page: &mut Page, exchange: &Exchange<'_>) {
     page.blank();
 }
 
-fn network(page: &mut Page, exchange: &Exchange<'_>) {
+pub(super) fn network(page: &mut Page, exchange: &Exchange<'_>) {
     let connection = exchange.connection;
     let direction = match connection.direction {
         DirectionLabel::Ingress => "Ingress",
@@ -150,7 +150,7 @@ fn half(page: &mut Page, headers: &[Field], half: &Half, content_type: &str, bod
     fields(page, "Trailers", &half.trailers);
 }
 
-fn fields(page: &mut Page, title: &str, fields: &[Field]) {
+pub(super) fn fields(page: &mut Page, title: &str, fields: &[Field]) {
     if fields.is_empty() {
         return;
     }

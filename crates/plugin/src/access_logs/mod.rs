@@ -3,6 +3,7 @@
 mod body;
 mod boxes;
 mod database;
+mod grpc;
 mod json;
 mod sanitise;
 mod style;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use qtap_config::{AccessLogs as Settings, Level, LogFormat};
 use qtap_engine::{ConnectionFacts, Interest};
+use qtap_protocol::grpc::Dialect;
 use qtap_protocol::{Command, RequestHead};
 
 pub use terminal::Terminal;
@@ -20,6 +22,7 @@ pub use terminal::Terminal;
 use crate::command_exchange::CommandExchange;
 use crate::exchange::Exchange;
 use crate::plugin::{Context, Plugin, body_interest};
+use crate::rpc::Rpc;
 use crate::sink::LineSink;
 
 /// Prints transactions.
@@ -54,20 +57,26 @@ impl AccessLogs {
 }
 
 impl Plugin for AccessLogs {
-    fn interest(&self, _connection: &ConnectionFacts, _request: &RequestHead) -> Interest {
+    fn interest(&self, _connection: &ConnectionFacts, request: &RequestHead) -> Interest {
         match self.mode {
             Level::None => Interest::None,
             Level::Summary | Level::Headers => Interest::Head,
+            // Of a call the messages are counted and not shown.
+            Level::Full if Dialect::of_request(request).is_some() => Interest::Head,
             Level::Full => body_interest(self.body_limit),
         }
     }
 
     fn transaction(&self, exchange: &Exchange<'_>) {
-        let record = match (&self.format, self.mode) {
-            (_, Level::None) => return,
-            (Format::Json, mode) => json::line(exchange, mode),
-            (Format::Console(terminal), Level::Summary) => summary::line(exchange, *terminal),
-            (Format::Console(terminal), mode) => boxes::record(exchange, *terminal, mode == Level::Full),
+        let record = match (&self.format, self.mode, Rpc::of(exchange)) {
+            (_, Level::None, _) => return,
+            (Format::Json, mode, Some(rpc)) => grpc::json(exchange, &rpc, mode),
+            (Format::Console(terminal), mode, Some(rpc)) => grpc::console(exchange, &rpc, *terminal, mode),
+            (Format::Json, mode, None) => json::line(exchange, mode),
+            (Format::Console(terminal), Level::Summary, None) => summary::line(exchange, *terminal),
+            (Format::Console(terminal), mode, None) => {
+                boxes::record(exchange, *terminal, mode == Level::Full)
+            }
         };
         self.output.write_record(record);
     }

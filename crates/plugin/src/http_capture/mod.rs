@@ -1,5 +1,6 @@
 //! `http_capture`: each transaction as an artifact for an object store (`surface.md` §4.3).
 
+mod grpc;
 mod json;
 mod text;
 
@@ -12,6 +13,7 @@ use qtap_protocol::RequestHead;
 use crate::exchange::Exchange;
 use crate::json::JsonLine;
 use crate::plugin::{Context, Plugin, body_interest};
+use crate::rpc::Rpc;
 use crate::schema::{
     Artifact, ArtifactKind, Content, HttpTransaction, Provenance, Rendered, Summary, Timestamp,
 };
@@ -40,23 +42,46 @@ impl HttpCapture {
 
     fn artifact(&self, exchange: &Exchange<'_>) -> serde_json::Result<Artifact> {
         let transaction = json::transaction(exchange, self.level);
-        let provenance = Provenance {
-            kind: ArtifactKind::HttpTransaction,
-            connection_id: Arc::clone(&exchange.connection.public_id),
-            request_id: Arc::clone(&exchange.transaction.id),
-            tags: Arc::clone(&exchange.labels.tags),
-            timestamp: Timestamp(exchange.transaction.finished),
-            endpoint_id: Arc::clone(&exchange.labels.endpoint_id),
-        };
+        if let Some(rpc) = Rpc::of(exchange) {
+            return self.call_artifact(exchange, transaction, &rpc);
+        }
         Ok(Artifact {
             content: match self.format {
                 CaptureFormat::Text => Content::Text(text::render(&transaction).into()),
                 CaptureFormat::Json => Content::Json(JsonLine::of(&transaction)?),
             },
             summary: JsonLine::of(&summary(transaction))?,
-            provenance: Rendered::new(provenance)?,
+            provenance: provenance(ArtifactKind::HttpTransaction, exchange)?,
         })
     }
+
+    fn call_artifact(
+        &self,
+        exchange: &Exchange<'_>,
+        http: HttpTransaction<'_>,
+        rpc: &Rpc<'_>,
+    ) -> serde_json::Result<Artifact> {
+        let call = grpc::transaction(http, rpc, self.level, self.body_limit);
+        Ok(Artifact {
+            content: match self.format {
+                CaptureFormat::Text => Content::Text(text::render_call(&call).into()),
+                CaptureFormat::Json => Content::Json(JsonLine::of(&call)?),
+            },
+            summary: JsonLine::of(&grpc::summary(summary(call.into_http()), rpc))?,
+            provenance: provenance(ArtifactKind::GrpcTransaction, exchange)?,
+        })
+    }
+}
+
+fn provenance(kind: ArtifactKind, exchange: &Exchange<'_>) -> serde_json::Result<Rendered<Provenance>> {
+    Rendered::new(Provenance {
+        kind,
+        connection_id: Arc::clone(&exchange.connection.public_id),
+        request_id: Arc::clone(&exchange.transaction.id),
+        tags: Arc::clone(&exchange.labels.tags),
+        timestamp: Timestamp(exchange.transaction.finished),
+        endpoint_id: Arc::clone(&exchange.labels.endpoint_id),
+    })
 }
 
 impl Plugin for HttpCapture {

@@ -2,59 +2,142 @@
 
 use std::fmt::Write;
 
-use crate::schema::{BodyNotes, HeaderMap, HeaderValue, HttpTransaction};
+use crate::schema::{
+    BodyNotes, GrpcTransaction, HeaderMap, HeaderValue, HttpTransaction, Metadata, Notes, RequestPart,
+    ResponsePart, SideMessages,
+};
 
 /// The whole document.
 pub(super) fn render(transaction: &HttpTransaction<'_>) -> String {
     let mut text = Text("HTTP Transaction\n================\n".to_owned());
-    let (metadata, request, response) = (&transaction.metadata, &transaction.request, &transaction.response);
-    text.title("Metadata");
-    text.pair("Transaction Time", &transaction.transaction_time.to_string());
-    if let Some(duration) = transaction.duration_ms {
-        text.pair("Duration", &format!("{duration}ms"));
-    }
-    text.pair("Direction", transaction.direction);
-    text.pair("Request ID", metadata.request_id);
-    text.pair("Connection ID", metadata.connection_id);
-    text.pair("Process ID", &metadata.process_id);
-    text.pair("Process", metadata.process_exe);
-    text.pair("Bytes Sent", &metadata.bytes_sent.to_string());
-    text.pair("Bytes Received", &metadata.bytes_received.to_string());
-    text.pair("Tags", &metadata.tags.join(", "));
-    text.pair("Outcome", transaction.notes.outcome);
-    if transaction.notes.gap_bytes > 0 {
-        text.pair("Bytes Not Captured", &transaction.notes.gap_bytes.to_string());
-    }
-    text.pair(
-        "Upgraded To",
-        transaction.notes.upgraded_to.as_deref().unwrap_or_default(),
+    text.metadata(
+        &transaction.metadata,
+        &transaction.transaction_time.to_string(),
+        transaction.duration_ms,
+        transaction.direction,
+        &transaction.notes,
     );
+    text.request(&transaction.request, Bodies::Shown);
+    text.response(&transaction.response, &transaction.notes, Bodies::Shown);
+    text.0
+}
 
-    text.title("Request");
-    text.pair("Method", &request.method);
-    text.pair("URL", &request.url);
-    text.pair("Content-Type", &request.content_type);
-    text.headers("Headers", &request.headers);
-    text.body(&request.body, &request.body_notes);
-    text.headers("Trailers", &request.trailers);
-
-    text.title("Response");
-    if transaction.notes.status_unknown {
+/// The same of a call of gRPC. Its bodies are no text: their messages are told by count and size.
+pub(super) fn render_call(call: &GrpcTransaction<'_>) -> String {
+    let mut text = Text("gRPC Transaction\n================\n".to_owned());
+    text.metadata(
+        &call.metadata,
+        &call.transaction_time.to_string(),
+        call.duration_ms,
+        call.direction,
+        &call.notes,
+    );
+    text.title("RPC");
+    text.pair("Service", &call.service);
+    text.pair("Method", &call.method);
+    text.pair("Type", call.grpc_notes.call_type);
+    if call.status.grpc_status.is_empty() {
         text.pair("Status", "unknown");
     } else {
-        text.pair("Status", &response.status.to_string());
+        let status = &call.status;
+        text.pair(
+            "Status",
+            &format!("{} ({})", status.grpc_status_name, status.grpc_status),
+        );
     }
-    text.pair("Content-Type", &response.content_type);
-    text.headers("Headers", &response.headers);
-    text.body(&response.body, &response.body_notes);
-    text.headers("Trailers", &response.trailers);
+    text.pair("Message", &call.status.grpc_message);
+    if let Some(timeout) = call.grpc_notes.timeout_ms {
+        text.pair("Timeout", &format!("{timeout}ms"));
+    }
+    text.messages("Request Messages", &call.grpc_notes.messages.request);
+    text.messages("Response Messages", &call.grpc_notes.messages.response);
+    text.request(&call.request.http, Bodies::LeftOut);
+    text.response(&call.response.http, &call.notes, Bodies::LeftOut);
     text.0
+}
+
+/// What is done with bodies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bodies {
+    Shown,
+    LeftOut,
 }
 
 /// The document so far. Writing to a String cannot fail.
 struct Text(String);
 
 impl Text {
+    fn metadata(
+        &mut self,
+        metadata: &Metadata<'_>,
+        time: &str,
+        duration_ms: Option<u64>,
+        direction: &str,
+        notes: &Notes,
+    ) {
+        self.title("Metadata");
+        self.pair("Transaction Time", time);
+        if let Some(duration) = duration_ms {
+            self.pair("Duration", &format!("{duration}ms"));
+        }
+        self.pair("Direction", direction);
+        self.pair("Request ID", metadata.request_id);
+        self.pair("Connection ID", metadata.connection_id);
+        self.pair("Process ID", &metadata.process_id);
+        self.pair("Process", metadata.process_exe);
+        self.pair("Bytes Sent", &metadata.bytes_sent.to_string());
+        self.pair("Bytes Received", &metadata.bytes_received.to_string());
+        self.pair("Tags", &metadata.tags.join(", "));
+        self.pair("Outcome", notes.outcome);
+        if notes.gap_bytes > 0 {
+            self.pair("Bytes Not Captured", &notes.gap_bytes.to_string());
+        }
+        self.pair("Upgraded To", notes.upgraded_to.as_deref().unwrap_or_default());
+    }
+
+    fn request(&mut self, request: &RequestPart<'_>, bodies: Bodies) {
+        self.title("Request");
+        self.pair("Method", &request.method);
+        self.pair("URL", &request.url);
+        self.pair("Content-Type", &request.content_type);
+        self.headers("Headers", &request.headers);
+        if bodies == Bodies::Shown {
+            self.body(&request.body, &request.body_notes);
+        }
+        self.headers("Trailers", &request.trailers);
+    }
+
+    fn response(&mut self, response: &ResponsePart<'_>, notes: &Notes, bodies: Bodies) {
+        self.title("Response");
+        if notes.status_unknown {
+            self.pair("Status", "unknown");
+        } else {
+            self.pair("Status", &response.status.to_string());
+        }
+        self.pair("Content-Type", &response.content_type);
+        self.headers("Headers", &response.headers);
+        if bodies == Bodies::Shown {
+            self.body(&response.body, &response.body_notes);
+        }
+        self.headers("Trailers", &response.trailers);
+    }
+
+    /// `2, 70 bytes, 1 compressed (gzip)`.
+    fn messages(&mut self, title: &str, messages: &SideMessages) {
+        let mut told = format!("{}, {} bytes", messages.count, messages.bytes);
+        if messages.compressed > 0 {
+            let encoding = messages.encoding.as_deref().unwrap_or("encoding unknown");
+            _ = write!(told, ", {} compressed ({encoding})", messages.compressed);
+        }
+        if messages.unfinished {
+            told.push_str(", one more unfinished");
+        }
+        if let Some(reason) = messages.incomplete_reason {
+            _ = write!(told, ", perhaps more: {reason}");
+        }
+        self.pair(title, &told);
+    }
+
     fn title(&mut self, title: &str) {
         _ = writeln!(self.0, "\n{title}:");
     }

@@ -1,4 +1,4 @@
-//! `report_usage`: a `request` or `database_request` event for each transaction (`surface.md` §4.4).
+//! `report_usage`: a `request`, `grpc_request` or `database_request` event for each transaction (`surface.md` §4.4).
 
 mod database;
 mod token;
@@ -14,7 +14,8 @@ use crate::command_exchange::CommandExchange;
 use crate::exchange::{Exchange, text};
 use crate::mime;
 use crate::plugin::{Context, Plugin};
-use crate::schema::{Event, HeaderMap, Notes, RequestEvent, Timestamp};
+use crate::rpc::{Rpc, response_fields};
+use crate::schema::{Event, GrpcRequestEvent, HeaderMap, Notes, RequestEvent, Timestamp};
 use crate::sink::EventStore;
 
 /// Reports transactions.
@@ -69,27 +70,41 @@ impl ReportUsage {
         }
     }
 
-    /// The configured headers that occur, by the configured spelling, found without regard to case.
+    fn call_event(&self, exchange: &Exchange<'_>, rpc: &Rpc<'_>) -> GrpcRequestEvent {
+        let mut request = self.event(exchange);
+        request.status = rpc.compatible_status();
+        request.notes = rpc.http_notes();
+        GrpcRequestEvent {
+            request,
+            rpc: rpc.fields(),
+            notes: rpc.notes(),
+        }
+    }
+
+    /// The configured headers that occur (of a call, trailers too), by the configured spelling, found without regard to case.
     fn promoted(&self, exchange: &Exchange<'_>) -> HeaderMap<'static> {
         let mut map = HeaderMap::default();
-        let response = exchange
-            .transaction
-            .response
-            .as_ref()
-            .map_or(&[][..], |head| &head.fields);
+        let transaction = exchange.transaction;
+        let trailers = match &transaction.grpc {
+            Some(_) => &transaction.response_half.trailers[..],
+            None => &[],
+        };
         for name in &self.headers {
-            promote(&mut map, "req", name, &exchange.transaction.request.fields);
+            promote(&mut map, "req", name, transaction.request.fields.iter());
+            let response = response_fields(transaction.response.as_ref(), trailers);
             promote(&mut map, "res", name, response);
         }
         map
     }
 }
 
-fn promote(map: &mut HeaderMap<'static>, side: &str, name: &str, fields: &[Field]) {
-    for field in fields
-        .iter()
-        .filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-    {
+fn promote<'a>(
+    map: &mut HeaderMap<'static>,
+    side: &str,
+    name: &str,
+    fields: impl Iterator<Item = &'a Field>,
+) {
+    for field in fields.filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())) {
         map.push(
             format!("{side}.{name}").into(),
             text(&field.value).into_owned().into(),
@@ -107,7 +122,10 @@ impl Plugin for ReportUsage {
     }
 
     fn transaction(&self, exchange: &Exchange<'_>) {
-        self.store.save(Event::Request(Box::new(self.event(exchange))));
+        self.store.save(match Rpc::of(exchange) {
+            Some(rpc) => Event::GrpcRequest(Box::new(self.call_event(exchange, &rpc))),
+            None => Event::Request(Box::new(self.event(exchange))),
+        });
     }
 
     fn wants_command(&self, _connection: &ConnectionFacts, _command: &Command) -> bool {

@@ -18,6 +18,8 @@ use crate::json::{JsonLine, members};
 pub enum ArtifactKind {
     /// A whole HTTP transaction.
     HttpTransaction,
+    /// A whole call of gRPC.
+    GrpcTransaction,
 }
 
 /// Flat map of what is to be found by: key to text or number, in order, empty texts left out.

@@ -6,6 +6,7 @@
 mod artifact;
 mod connection;
 mod database;
+mod grpc;
 mod headers;
 mod health;
 mod notes;
@@ -20,6 +21,10 @@ pub use connection::{
     tls_version_name,
 };
 pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
+pub use grpc::{
+    GrpcNotes, GrpcRequestEvent, GrpcRequestPart, GrpcResponsePart, GrpcTransaction, MessageCounts,
+    MessagePart, RpcFields, SideMessages, StatusPart,
+};
 pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
 pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
@@ -38,6 +43,8 @@ pub enum Event {
     Connection(Box<ConnectionEvent>),
     /// One HTTP transaction.
     Request(Box<RequestEvent>),
+    /// One call of gRPC.
+    GrpcRequest(Box<GrpcRequestEvent>),
     /// One command of a database or queue.
     DatabaseRequest(Box<DatabaseRequestEvent>),
     /// An artifact was stored.

@@ -23,7 +23,7 @@ pub struct Notes {
     /// No response head, or none with a status, was seen: the 422 of the compatible field is not from the wire.
     #[serde(skip_serializing_if = "is_false")]
     pub status_unknown: bool,
-    /// Fields of either head could not be decoded or were cut.
+    /// Fields of either head, or trailers, could not be decoded or were cut.
     #[serde(skip_serializing_if = "is_false")]
     pub headers_partial: bool,
     /// Interim statuses in order.
@@ -57,7 +57,9 @@ impl Notes {
             status_unknown: response.is_none_or(|head| head.status == 0),
             headers_partial: transaction.request.partial
                 || transaction.request.truncated
-                || response.is_some_and(|head| head.partial || head.truncated),
+                || response.is_some_and(|head| head.partial || head.truncated)
+                || transaction.request_half.trailers_partial
+                || transaction.response_half.trailers_partial,
             interim: transaction.interim.clone(),
             upgraded_to: transaction
                 .upgraded_to

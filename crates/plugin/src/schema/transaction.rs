@@ -117,7 +117,7 @@ pub struct ResponsePart<'a> {
 }
 
 /// Standard alphabet with padding.
-fn base64<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn base64<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     use base64::{Engine, engine::general_purpose::STANDARD};
     serializer.serialize_str(&STANDARD.encode(body))
 }

@@ -7,6 +7,7 @@ use qtap_config::{Config, Stack as StackSettings};
 use qtap_engine::{ConnectionFacts, Interest};
 use qtap_protocol::RequestHead;
 
+use super::calls::Calls;
 use super::databases::Choices;
 use super::endpoints::Endpoints;
 use crate::agent::Agent;
@@ -43,6 +44,7 @@ pub struct Generation {
     stacks: Vec<Stack>,
     default: Option<usize>,
     endpoints: Endpoints,
+    grpc: Calls,
     pub(super) databases: Vec<Choices>,
     reports: Arc<dyn EventStore>,
     agent: Arc<Agent>,
@@ -85,11 +87,13 @@ impl Generation {
             let stack = choice.as_deref().map(|name| builder.stack(name)).transpose()?;
             overrides.push((endpoint.domain.clone(), stack));
         }
+        let grpc = Calls::new(&config.tap, |name| builder.stack(name))?;
         let databases = Choices::all(&config.tap, |name| builder.stack(name))?;
         Ok(Self {
             stacks: builder.stacks,
             default,
             endpoints: Endpoints::new(overrides),
+            grpc,
             databases,
             reports: context.stores.default_events(),
             agent: Arc::clone(&context.agent),
@@ -112,6 +116,7 @@ impl Generation {
             stacks: vec![plugins.into_iter().map(mount).collect()],
             default: Some(0),
             endpoints: Endpoints::default(),
+            grpc: Calls::default(),
             databases: Vec::new(),
             reports: context.stores.default_events(),
             agent: Arc::clone(&context.agent),
@@ -121,19 +126,23 @@ impl Generation {
 
     /// Whether any transaction can have a stack.
     pub(super) fn has_stacks(&self) -> bool {
-        let mut reachable = self.endpoints.stacks().chain(self.default);
+        let of_http = self.endpoints.stacks().chain(self.default);
+        let mut reachable = of_http.chain(self.grpc.stacks());
         reachable.any(|stack| self.stacks.get(stack).is_some_and(|plugins| !plugins.is_empty()))
     }
 
     /// The stack of a transaction: an override for its own authority, or for the name of the server when it has none,
-    /// else the default (P-X1).
+    /// else the default (P-X1). A call of gRPC has choices of its own, and those of HTTP where it has none.
     pub(super) fn resolve(&self, connection: &ConnectionFacts, request: &RequestHead) -> Option<usize> {
-        let overridden = match (&request.authority, &connection.domain) {
-            (Some(authority), _) => self.endpoints.find(&String::from_utf8_lossy(authority)),
-            (None, Some(domain)) => self.endpoints.find(domain),
-            (None, None) => self.endpoints.find(&connection.endpoint_id()),
+        let find = |endpoints: &Endpoints| match (&request.authority, &connection.domain) {
+            (Some(authority), _) => endpoints.find(&String::from_utf8_lossy(authority)),
+            (None, Some(domain)) => endpoints.find(domain),
+            (None, None) => endpoints.find(&connection.endpoint_id()),
         };
-        overridden.unwrap_or(self.default)
+        if let Some(choice) = self.grpc.choose(request, find) {
+            return choice;
+        }
+        find(&self.endpoints).unwrap_or(self.default)
     }
 
     /// The greatest interest in the stack, and who has any.

@@ -1,5 +1,6 @@
 //! Stacks of plugins: which one a transaction gets, and the calls into it.
 
+mod calls;
 mod databases;
 mod endpoints;
 mod generation;

@@ -110,6 +110,7 @@ fn config(http: Option<&str>, endpoints: &[(&str, Option<&str>)]) -> Config {
                 .map(|(domain, stack)| Endpoint {
                     domain: (*domain).to_owned(),
                     http: Some(stack.map(str::to_owned)),
+                    grpc: None,
                     databases: [("redis", stack.map(str::to_owned))].into(),
                 })
                 .collect(),
@@ -281,6 +282,46 @@ fn the_stack_is_that_of_the_transactions_own_authority() {
         stacks.interest(&connection(), StreamKey(2), &nameless),
         Interest::None
     );
+}
+
+/// P-X1: a call has choices of its own, and those of HTTP where it has none.
+#[test]
+fn calls_of_grpc_have_a_stack_of_their_own_or_that_of_http() {
+    let mut call = transaction().request;
+    call.fields
+        .push(crate::testing::field("content-type", "application/grpc"));
+    let stack = |name: &str| Some(Some(name.to_owned()));
+    // What `tap` says of HTTP and gRPC, what the endpoint does, and whether the call, and another request, are heard of.
+    for (http, grpc, of_http, of_grpc, call_heard, other_heard) in [
+        (Some("brief"), None, None, None, true, true),
+        (None, None, None, None, false, false),
+        (None, stack("brief"), None, None, true, false),
+        (Some("empty"), stack("brief"), None, None, true, false),
+        (Some("brief"), stack("empty"), None, None, false, true),
+        (Some("brief"), Some(None), None, None, false, true),
+        (Some("brief"), None, Some(None), None, false, false),
+        (Some("empty"), None, stack("brief"), None, true, true),
+        (Some("empty"), stack("empty"), stack("brief"), None, false, true),
+        (Some("brief"), Some(None), None, stack("brief"), true, true),
+        (Some("brief"), stack("brief"), None, Some(None), false, true),
+    ] {
+        let told = format!("{http:?} {grpc:?} {of_http:?} {of_grpc:?}");
+        let mut config = config(http, &[]);
+        config.tap.grpc = grpc;
+        config.tap.endpoints = vec![Endpoint {
+            domain: "httpbin.org".to_owned(),
+            http: of_http,
+            grpc: of_grpc,
+            databases: [].into(),
+        }];
+        let mut stacks = built(&config);
+        let mut heard =
+            |stream, request| stacks.interest(&connection(), StreamKey(stream), request) != Interest::None;
+        assert_eq!(heard(1, &call), call_heard, "{told}");
+        assert_eq!(heard(3, &transaction().request), other_heard, "{told}");
+        let is_wanted = built(&config).wants(&connection(), Protocol::Http2);
+        assert!(is_wanted || !(call_heard || other_heard), "{told}");
+    }
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl Parser {
                             key,
                             side,
                             fields: fields.clone(),
+                            partial: false,
                             time,
                         });
                     }

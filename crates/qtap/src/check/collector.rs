@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use qtap_engine::{CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Interest, Transaction};
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Command, RequestHead, StreamKey};
+use qtap_protocol::{Command, RequestHead, StreamKey, grpc};
 
 /// Transactions of one connection that are shown by line.
 const LINES: usize = 8;
@@ -103,6 +103,9 @@ impl Consumer for Collector {
 
 /// `GET /path 200`, control characters made visible.
 fn line(transaction: &Transaction) -> String {
+    if transaction.grpc.is_some() {
+        return call_line(transaction);
+    }
     let status = transaction
         .response
         .as_ref()
@@ -113,6 +116,16 @@ fn line(transaction: &Transaction) -> String {
         String::from_utf8_lossy(&transaction.request.target),
     );
     visible(&shown)
+}
+
+/// `pkg.Service/Method NOT_FOUND` of a call of gRPC.
+fn call_line(transaction: &Transaction) -> String {
+    let path = String::from_utf8_lossy(&transaction.request.target);
+    let (service, method) = grpc::service_and_method(&path);
+    let name = transaction
+        .grpc_status()
+        .map_or("status unknown", |status| status.code.name());
+    visible(&format!("{service}/{method} {name}"))
 }
 
 /// `redis SET key value: simple_string`, cut to what fits a line.

@@ -84,7 +84,7 @@ impl Streams {
                 // These are the trailers of a head that was lost; or, with fields unknown, either of the two.
                 self.lost_head(id, time, out);
                 if partial {
-                    block.list = FieldList::default();
+                    block.list.fields.clear();
                 }
                 self.trailers(Side::Server, block, time, out);
                 return;
@@ -142,12 +142,14 @@ impl Streams {
         // Without END_STREAM this is no trailer section but the head after an interim one whose status was not
         // learned; the head reported then stands.
         if block.end_stream {
+            let partial = block.list.partial || block.list.truncated;
             let fields = plain_fields(block.list);
-            if !fields.is_empty() {
+            if partial || !fields.is_empty() {
                 out.push(Event::Trailers {
                     key: key(block.stream),
                     side,
                     fields,
+                    partial,
                     time,
                 });
             }
