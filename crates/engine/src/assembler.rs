@@ -1,5 +1,7 @@
 //! From the events of a parser to whole transactions.
 
+mod streams;
+
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,10 +12,12 @@ use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
 
+use self::streams::{Streams, sum};
 use crate::body::BodyCollector;
 use crate::commands::{Commands, Ending};
 use crate::context::Context;
 use crate::hash::HashMap;
+use crate::streaming::Live;
 use crate::{ConnectionFacts, Half, Interest, LoadLevel, Transaction};
 
 /// A transaction on its way.
@@ -30,6 +34,10 @@ struct Open {
     skipped: [u64; 2],
     interim: Vec<u16>,
     upgraded_to: Option<Upgrade>,
+    /// Its messages, if it goes on after the response head.
+    live: Option<Box<Live>>,
+    /// What HTTP/1 counted before it handed the connection over.
+    carried: Option<[Counts; 2]>,
 }
 
 impl Open {
@@ -70,6 +78,7 @@ pub(crate) struct Assembler {
     pub(crate) skipping: bool,
     /// What came last is not known: nobody cancelled what is under way.
     pub(crate) end_lost: bool,
+    streams: Streams,
 }
 
 /// What an event means for the connection.
@@ -85,10 +94,10 @@ pub(crate) enum Step {
     },
     /// The connection speaks another protocol from here on.
     Upgraded {
+        key: StreamKey,
         to: Upgrade,
         client: Bytes,
         server: Bytes,
-        head: Option<Box<RequestHead>>,
         time: Time,
     },
 }
@@ -102,6 +111,7 @@ impl Assembler {
             tally: TransactionTally::default(),
             skipping: false,
             end_lost: false,
+            streams: Streams::NONE,
         }
     }
 
@@ -120,9 +130,10 @@ impl Assembler {
 
     /// The lowest interest of the transactions under way: whether anybody wants body bytes.
     pub(crate) fn wants_bodies(&self) -> bool {
-        self.open
-            .values()
-            .any(|open| matches!(open.interest, Interest::Body(_)))
+        self.open.values().any(|open| {
+            matches!(open.interest, Interest::Body(_))
+                || open.live.as_ref().is_some_and(|live| live.wants_all())
+        })
     }
 
     /// Takes one event.
@@ -147,9 +158,14 @@ impl Assembler {
                 time,
             } => {
                 if let Some(open) = self.open.get_mut(&key) {
+                    let is_body = self
+                        .streams
+                        .read(open, cx, |live, cx| live.bytes(side, &data, time, cx));
                     let (half, body) = open.half(side);
                     half.last_byte = Some(time);
-                    body.push(&data, cx.budget, cx.stats);
+                    if is_body {
+                        body.push(&data, cx.budget, cx.stats);
+                    }
                 }
             }
             Event::BodyGap {
@@ -159,15 +175,19 @@ impl Assembler {
                 time,
             } => {
                 if let Some(open) = self.open.get_mut(&key) {
+                    let is_skipped = self.skipping;
+                    let is_body = self
+                        .streams
+                        .read(open, cx, |live, cx| live.gap(side, length, is_skipped, time, cx));
                     if let (true, Some(skipped)) = (self.skipping, open.skipped.get_mut(side.index())) {
                         *skipped += length;
                     }
                     let (half, body) = open.half(side);
                     half.last_byte = Some(time);
-                    if self.skipping {
-                        body.pass(length)
-                    } else {
-                        body.gap(length)
+                    match (is_body, self.skipping) {
+                        (false, _) => {}
+                        (true, true) => body.pass(length),
+                        (true, false) => body.gap(length),
                     }
                 }
             }
@@ -204,7 +224,18 @@ impl Assembler {
                 response,
                 time,
             } => {
+                if outcome == Outcome::Upgraded
+                    && let Some(open) = self.open.get_mut(&key)
+                    && open.carried.is_none()
+                    && open.live.as_ref().is_some_and(|live| live.is_websocket())
+                {
+                    // Its messages follow, carried by the connection itself.
+                    open.carried = Some([request, response]);
+                    return Step::Continue;
+                }
                 if let Some(mut open) = self.open.remove(&key) {
+                    let [before_request, before_response] = open.carried.unwrap_or_default();
+                    let (request, response) = (sum(before_request, request), sum(before_response, response));
                     let [from_client, from_server] = open.skipped;
                     open.half(Side::Client).0.counts = without_skipped(request, from_client);
                     open.half(Side::Server).0.counts = without_skipped(response, from_server);
@@ -212,17 +243,17 @@ impl Assembler {
                 }
             }
             Event::Upgraded {
+                key,
                 to,
                 client,
                 server,
                 time,
-                ..
             } => {
                 return Step::Upgraded {
+                    key,
                     to,
                     client,
                     server,
-                    head: None,
                     time,
                 };
             }
@@ -312,6 +343,8 @@ impl Assembler {
             skipped: [0; 2],
             interim: Vec::new(),
             upgraded_to: None,
+            live: None,
+            carried: None,
         });
         match self.open.entry(key) {
             Entry::Vacant(slot) => {
@@ -326,6 +359,11 @@ impl Assembler {
             if head.partial {
                 self.tally.partial_heads += 1;
                 cx.stats.partial_heads.add(1);
+            }
+            if open.interest != Interest::None && open.live.is_none() {
+                let limit = open.half(Side::Server).1.limit();
+                open.live = Live::begin(&open.request, &head, limit, cx.now).map(Box::new);
+                self.streams.begin(open);
             }
             open.response = Some(head);
             let (half, _) = open.half(Side::Server);
@@ -345,7 +383,14 @@ impl Assembler {
         cx: &mut Context<'_>,
     ) {
         let mut open = *open;
-        if outcome == Outcome::Upgraded {
+        let messages = self.streams.end(&mut open, time, &mut self.tally, cx);
+        let is_websocket = matches!(messages, Some(crate::Messages::WebSocket(_)));
+        // A stream of HTTP/2 that became a WebSocket ends with that, as a connection does (P-W2).
+        let outcome = match outcome {
+            Outcome::Complete | Outcome::Canceled if is_websocket => Outcome::Upgraded,
+            outcome => outcome,
+        };
+        if outcome == Outcome::Upgraded || is_websocket {
             open.upgraded_to = upgrade_of(&open);
         }
         let outcome = match outcome {
@@ -393,6 +438,8 @@ impl Assembler {
             interim: open.interim,
             outcome,
             upgraded_to: open.upgraded_to,
+            partial: false,
+            messages,
         };
         self.count(&transaction, shed_bodies);
         if open.interest == Interest::None {

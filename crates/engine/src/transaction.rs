@@ -1,13 +1,13 @@
 //! Finished transactions and connection reports.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade};
 
-use crate::{ConnectionFacts, Health};
+use crate::{ConnectionFacts, Health, Messages};
 
 /// What was kept of a body (P-B1 to P-B3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,9 +74,20 @@ pub struct Transaction {
     pub outcome: Outcome,
     /// To what the connection was upgraded.
     pub upgraded_to: Option<Upgrade>,
+    /// It goes on: what is told is its state so far. Bodies are told at its end.
+    pub partial: bool,
+    /// Its messages, if it is a WebSocket or an event stream.
+    pub messages: Option<Messages>,
 }
 
 impl Transaction {
+    /// Wall time of a kernel time in its life.
+    #[must_use]
+    pub fn wall_time(&self, time: Time) -> SystemTime {
+        let first = self.request_half.first_byte.unwrap_or(time);
+        self.started + Duration::from_nanos(time.0.saturating_sub(first.0))
+    }
+
     /// Bytes of either half that were not captured.
     #[must_use]
     pub fn gap_bytes(&self) -> u64 {

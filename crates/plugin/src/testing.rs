@@ -153,6 +153,8 @@ pub(crate) fn transaction() -> Transaction {
         interim: Vec::new(),
         outcome: Outcome::Complete,
         upgraded_to: None,
+        partial: false,
+        messages: None,
     }
 }
 

@@ -26,11 +26,21 @@ const KEPT_MESSAGES: usize = 1000;
 
 /// What the messages of a transaction came to.
 #[derive(Clone, Debug)]
-pub enum Stream {
+pub enum Messages {
     /// A WebSocket.
     WebSocket(Box<WebSocket>),
     /// Server-sent events.
     Events(Box<EventStream>),
+}
+
+impl Messages {
+    /// Times that a message had to be searched, because of a loss or a fault.
+    pub(crate) fn searches(&self) -> u64 {
+        match self {
+            Self::WebSocket(socket) => socket.traffic.iter().map(|traffic| traffic.searches).sum(),
+            Self::Events(_) => 0,
+        }
+    }
 }
 
 /// Messages kept until the next report, bounded.
@@ -71,14 +81,19 @@ impl<T> Kept<T> {
     }
 
     fn is_full(&self) -> bool {
-        self.dropped > 0 || self.messages.len() >= KEPT_MESSAGES || (self.limit > 0 && self.bytes >= self.limit)
+        self.dropped > 0
+            || self.messages.len() >= KEPT_MESSAGES
+            || (self.limit > 0 && self.bytes >= self.limit)
     }
 
     /// Hands out what is kept, and how many were not.
     fn take(&mut self, cx: &Context<'_>) -> (Vec<T>, u64) {
         cx.budget.give(self.cost());
         self.bytes = 0;
-        (std::mem::take(&mut self.messages), std::mem::take(&mut self.dropped))
+        (
+            std::mem::take(&mut self.messages),
+            std::mem::take(&mut self.dropped),
+        )
     }
 
     fn cost(&self) -> usize {
@@ -99,7 +114,6 @@ pub(crate) struct Live {
     stirred: bool,
     last_report: KernelTime,
     next_report: KernelTime,
-    reported: bool,
 }
 
 fn after(time: KernelTime, wait: Duration) -> KernelTime {
@@ -126,12 +140,16 @@ impl Live {
             stirred: true,
             last_report: now,
             next_report: after(now, FIRST_REPORT),
-            reported: false,
         })
     }
 
     pub(crate) const fn is_websocket(&self) -> bool {
         matches!(self.reader, Reader::WebSocket(_))
+    }
+
+    /// Whether every byte is needed: events are found only by reading on.
+    pub(crate) const fn wants_all(&self) -> bool {
+        matches!(self.reader, Reader::Events(_))
     }
 
     /// Bytes held besides the messages that are kept, which count to the budget already.
@@ -193,25 +211,24 @@ impl Live {
     }
 
     /// Its state for a report at `now`, if anything moved since the last one.
-    pub(crate) fn report(&mut self, cx: &Context<'_>) -> Option<Stream> {
+    pub(crate) fn report(&mut self, cx: &Context<'_>) -> Option<Messages> {
         self.last_report = cx.now;
         if !std::mem::replace(&mut self.stirred, false) {
             self.next_report = KernelTime(u64::MAX);
             return None;
         }
         self.next_report = after(cx.now, REPORT_INTERVAL);
-        self.reported = true;
         Some(match &mut self.reader {
-            Reader::WebSocket(live) => Stream::WebSocket(Box::new(live.state(cx))),
-            Reader::Events(live) => Stream::Events(Box::new(live.state(cx))),
+            Reader::WebSocket(live) => Messages::WebSocket(Box::new(live.state(cx))),
+            Reader::Events(live) => Messages::Events(Box::new(live.state(cx))),
         })
     }
 
     /// It is over.
-    pub(crate) fn end(self, time: Time, cx: &Context<'_>) -> Stream {
+    pub(crate) fn end(self, time: Time, cx: &Context<'_>) -> Messages {
         match self.reader {
-            Reader::WebSocket(live) => Stream::WebSocket(Box::new(live.end(time, cx))),
-            Reader::Events(live) => Stream::Events(Box::new(live.end(cx))),
+            Reader::WebSocket(live) => Messages::WebSocket(Box::new(live.end(time, cx))),
+            Reader::Events(live) => Messages::Events(Box::new(live.end(cx))),
         }
     }
 
@@ -221,14 +238,5 @@ impl Live {
             Reader::WebSocket(live) => live.relieve(cx),
             Reader::Events(live) => live.relieve(cx),
         }
-    }
-
-    /// Gives back what it took, when it is dropped unfinished.
-    pub(crate) fn release(&self, cx: &Context<'_>) {
-        let cost = match &self.reader {
-            Reader::WebSocket(live) => live.kept.cost(),
-            Reader::Events(live) => live.kept.cost(),
-        };
-        cx.budget.give(cost);
     }
 }

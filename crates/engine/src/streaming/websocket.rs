@@ -88,7 +88,10 @@ impl Live {
     pub(super) fn relieve(&mut self, cx: &Context<'_>) {
         self.session.relieve();
         let (messages, dropped) = self.kept.take(cx);
-        let lost = messages.iter().filter(|message| message.kind != Kind::Close).count();
+        let lost = messages
+            .iter()
+            .filter(|message| message.kind != Kind::Close)
+            .count();
         self.kept.dropped = dropped + lost as u64;
     }
 }

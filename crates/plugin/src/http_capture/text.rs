@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::schema::{BodyNotes, HeaderMap, HeaderValue, HttpTransaction};
+use crate::schema::{BodyNotes, Captured, HeaderMap, HeaderValue, HttpTransaction};
 
 /// The whole document.
 pub(super) fn render(transaction: &HttpTransaction<'_>) -> String {
@@ -48,6 +48,7 @@ pub(super) fn render(transaction: &HttpTransaction<'_>) -> String {
     text.headers("Headers", &response.headers);
     text.body(&response.body, &response.body_notes);
     text.headers("Trailers", &response.trailers);
+    text.messages(&transaction.captured);
     text.0
 }
 
@@ -78,6 +79,46 @@ impl Text {
             for value in values {
                 _ = writeln!(self.0, "    {name}: {value}");
             }
+        }
+    }
+
+    /// Messages of a WebSocket or an event stream, one line each.
+    fn messages(&mut self, captured: &Captured<'_>) {
+        if captured.is_empty() {
+            return;
+        }
+        self.title("Messages");
+        for message in &captured.captured_messages {
+            let payload = message
+                .payload
+                .as_deref()
+                .or(message.payload_base64.as_deref())
+                .or(message.close_reason.as_deref())
+                .unwrap_or_default();
+            let code = message
+                .close_code
+                .map(|code| format!(" {code}"))
+                .unwrap_or_default();
+            _ = writeln!(
+                self.0,
+                "  {} {} {}{code} {} B: {payload}",
+                message.time, message.direction, message.opcode, message.length
+            );
+        }
+        for event in &captured.captured_events {
+            let name = if event.event.is_empty() {
+                "message"
+            } else {
+                event.event
+            };
+            _ = writeln!(
+                self.0,
+                "  {} {name} {} B: {}",
+                event.time, event.length, event.data
+            );
+        }
+        if captured.not_captured > 0 {
+            self.pair("Not Captured", &captured.not_captured.to_string());
         }
     }
 

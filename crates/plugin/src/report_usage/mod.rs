@@ -106,6 +106,10 @@ impl Plugin for ReportUsage {
         }
     }
 
+    fn progress(&self, exchange: &Exchange<'_>) {
+        self.transaction(exchange);
+    }
+
     fn transaction(&self, exchange: &Exchange<'_>) {
         self.store.save(Event::Request(Box::new(self.event(exchange))));
     }

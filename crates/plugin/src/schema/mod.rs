@@ -8,6 +8,7 @@ mod connection;
 mod database;
 mod headers;
 mod health;
+mod messages;
 mod notes;
 mod request;
 mod tags;
@@ -22,6 +23,10 @@ pub use connection::{
 pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
 pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
+pub use messages::{
+    Captured, CapturedEvent, CapturedMessage, EventCounts, MessageCounts, MessageNotes, SideMessages,
+    WebSocketNotes,
+};
 pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
 pub use request::RequestEvent;
 pub use tags::Tags;

@@ -93,6 +93,10 @@ impl crate::Parser for Carrier {
         0
     }
 
+    fn counts(&self, key: StreamKey) -> Option<[Counts; 2]> {
+        (key == self.key).then_some(self.counts)
+    }
+
     fn skippable(&self, _side: Side) -> u64 {
         0
     }

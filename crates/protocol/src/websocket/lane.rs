@@ -186,9 +186,10 @@ impl Lane {
         (at, Vec::new())
     }
 
-    /// `length` bytes are missing here.
+    /// `length` bytes are missing here, or nobody knows how many (0).
     pub(super) fn gap(&mut self, length: u64, time: Time, out: &mut Vec<Message>) {
         match &mut self.state {
+            State::Payload { .. } if length == 0 => self.lose("bytes are missing between frames", time, out),
             State::Payload { header, left } => {
                 let header = *header;
                 let missing = length.min(*left);

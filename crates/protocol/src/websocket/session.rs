@@ -56,11 +56,9 @@ impl Session {
         self.lane_mut(side).bytes(data, time, out);
     }
 
-    /// `length` bytes of `side` are missing here.
+    /// `length` bytes of `side` are missing here; 0 when it is not known how many.
     pub fn gap(&mut self, side: Side, length: u64, time: Time, out: &mut Vec<Message>) {
-        if length > 0 {
-            self.lane_mut(side).gap(length, time, out);
-        }
+        self.lane_mut(side).gap(length, time, out);
     }
 
     /// `length` bytes of `side` were passed over on request ([`Self::certain`]): they miss to nobody.
