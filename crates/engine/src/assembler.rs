@@ -390,6 +390,11 @@ impl Assembler {
             Outcome::Complete | Outcome::Canceled if is_websocket => Outcome::Upgraded,
             outcome => outcome,
         };
+        let outcome = match outcome {
+            // So does a tunnel on a stream (P-C1).
+            Outcome::Complete | Outcome::Canceled if is_tunnel(&open) => Outcome::Upgraded,
+            outcome => outcome,
+        };
         if outcome == Outcome::Upgraded || is_websocket {
             open.upgraded_to = upgrade_of(&open);
         }
@@ -472,6 +477,14 @@ fn without_skipped(counts: Counts, skipped: u64) -> Counts {
         gap_bytes: counts.gap_bytes.saturating_sub(skipped),
         ..counts
     }
+}
+
+/// Whether it is a CONNECT without `:protocol` that succeeded.
+fn is_tunnel(open: &Open) -> bool {
+    let succeeded = |head: &ResponseHead| (200..=299).contains(&head.status);
+    open.request.method == "CONNECT"
+        && open.request.protocol.is_none()
+        && open.response.as_ref().is_some_and(succeeded)
 }
 
 /// `upgraded_to` of a transaction that ended in an upgrade, from its own heads.

@@ -164,7 +164,7 @@ fn messages(page: &mut Page, exchange: &Exchange<'_>) {
             (None, None) => String::new(),
         };
         let size = human_bytes(message.length);
-        page.line(&format!("{arrow} {} {size} {shown}", message.opcode));
+        page.line(format!("{arrow} {} {size} {shown}", message.opcode).trim_end());
     }
     for event in &captured.captured_events {
         let name = if event.event.is_empty() {
