@@ -103,7 +103,7 @@ impl<T> Kept<T> {
 
 #[derive(Debug)]
 enum Reader {
-    WebSocket(websocket::Live),
+    WebSocket(Box<websocket::Live>),
     Events(Box<events::Live>),
 }
 
@@ -129,7 +129,7 @@ impl Live {
         now: KernelTime,
     ) -> Option<Self> {
         let reader = if ws::is_agreed(request, response) {
-            Reader::WebSocket(websocket::Live::new(response, limit))
+            Reader::WebSocket(Box::new(websocket::Live::new(response, limit)))
         } else if response.field("content-type").is_some_and(sse::is_event_stream) {
             Reader::Events(Box::new(events::Live::new(response, limit)))
         } else {

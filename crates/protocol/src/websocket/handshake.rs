@@ -93,8 +93,11 @@ fn values<'a>(fields: &'a [Field], name: &'a str) -> impl Iterator<Item = String
 
 /// The beginning of `text`, whole characters.
 fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(VALUE_BYTES);
-    text.get(..end).unwrap_or_default().to_owned()
+    let ends = (0..=VALUE_BYTES.min(text.len())).rev();
+    ends.filter_map(|end| text.get(..end))
+        .next()
+        .unwrap_or(text)
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -339,10 +339,9 @@ impl Lane {
             return;
         };
         building.message.whole = true;
-        if building.message.compressed && building.message.inflate_error.is_none() && !building.is_orphan {
-            if self.keep > 0 {
-                end_inflate(&mut self.inflate, &mut building, self.takeover);
-            }
+        let inflates = building.message.compressed && building.message.inflate_error.is_none();
+        if inflates && !building.is_orphan && self.keep > 0 {
+            end_inflate(&mut self.inflate, &mut building, self.takeover);
         }
         self.finish(building, time, out);
     }
