@@ -132,7 +132,8 @@ impl Assembler {
     pub(crate) fn wants_bodies(&self) -> bool {
         self.open.values().any(|open| {
             matches!(open.interest, Interest::Body(_))
-                || open.live.as_ref().is_some_and(|live| live.wants_all())
+                // Messages are found only by reading on, but for those whose frames are the connection's own.
+                || (open.live.is_some() && open.carried.is_none())
         })
     }
 

@@ -155,6 +155,18 @@ fn a_websocket_that_lasts_is_told_of_before_it_ends() {
 }
 
 #[test]
+fn a_websocket_that_rests_costs_no_reports() {
+    let mut bench = opened(Interest::Body(1 << 20));
+    bench.wait_ms(60_000);
+    let before = bench.reports();
+    bench.wait_ms(120_000);
+    assert_eq!(bench.reports(), before, "nothing moved");
+    bench.reads(&server(0x81, b"two"));
+    bench.wait_ms(1_000);
+    assert_eq!(bench.reports(), before + 1);
+}
+
+#[test]
 fn a_stream_that_fills_its_limit_is_told_of_every_ten_seconds() {
     let mut bench = opened(Interest::Body(1000));
     for _ in 0..1000 {

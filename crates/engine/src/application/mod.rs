@@ -96,7 +96,7 @@ impl Application {
     /// When something was last found, if bytes are held or a transaction is open.
     pub(crate) fn under_way_since(&self) -> Option<KernelTime> {
         match &self.state {
-            State::Parsing(parsing) if parsing.assembler.open_count() > 0 || parsing.held() > 0 => {
+            State::Parsing(parsing) if parsing.assembler.has_pending() || parsing.held() > 0 => {
                 Some(parsing.progress)
             }
             _ => None,

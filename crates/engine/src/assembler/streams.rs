@@ -69,6 +69,11 @@ impl Streams {
 }
 
 impl Assembler {
+    /// Whether something is under way besides what may rest for long.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.open_count() > self.streams.count
+    }
+
     /// Bytes that the readers of messages hold.
     pub(crate) const fn streams_held(&self) -> usize {
         self.streams.held

@@ -147,11 +147,6 @@ impl Live {
         matches!(self.reader, Reader::WebSocket(_))
     }
 
-    /// Whether every byte is needed: events are found only by reading on.
-    pub(crate) const fn wants_all(&self) -> bool {
-        matches!(self.reader, Reader::Events(_))
-    }
-
     /// Bytes held besides the messages that are kept, which count to the budget already.
     pub(crate) fn held(&self) -> usize {
         match &self.reader {
