@@ -35,6 +35,8 @@ pub(super) struct Rules {
     pub(super) deflate: bool,
     /// So may have the other reserved bits and opcodes.
     pub(super) foreign: bool,
+    /// Lengths must be in their shortest form: asked for where it is not known that there is a header.
+    pub(super) shortest: bool,
 }
 
 /// Outcome of reading a header.
@@ -101,7 +103,8 @@ pub(super) fn read(bytes: &[u8], rules: Rules) -> Read {
         127 => 1 << 16,
         _ => 0,
     };
-    if length < least || length >> 63 != 0 {
+    // The shortest form is a must of RFC 6455, and not everybody's habit.
+    if length >> 63 != 0 || (length < least && rules.shortest) {
         return Read::Bad("length of a frame in the wrong form");
     }
     let (mask, size) = if is_masked {
@@ -130,6 +133,7 @@ mod tests {
         masked: true,
         deflate: false,
         foreign: false,
+        shortest: true,
     };
     const SERVER: Rules = Rules {
         masked: false,
@@ -170,6 +174,18 @@ mod tests {
         ] {
             assert!(matches!(read(bytes, rules), Read::Bad(_)), "{bytes:x?}");
         }
+    }
+
+    #[test]
+    fn lengths_in_a_longer_form_are_read_where_a_header_must_be() {
+        let lenient = Rules {
+            shortest: false,
+            ..SERVER
+        };
+        let Read::Header(header) = read(b"\x82\x7e\x00\x05", lenient) else {
+            panic!("no header")
+        };
+        assert_eq!((header.length, header.size), (5, 4));
     }
 
     #[test]

@@ -41,7 +41,10 @@ pub(super) struct Seek {
 impl Seek {
     pub(super) const fn new(rules: Rules) -> Self {
         Self {
-            rules,
+            rules: Rules {
+                shortest: true,
+                ..rules
+            },
             buffer: Vec::new(),
             position: 0,
             candidates: Vec::new(),

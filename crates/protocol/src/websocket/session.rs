@@ -23,6 +23,7 @@ impl Session {
                 masked: side == Side::Client,
                 deflate: agreement.deflate.is_some(),
                 foreign: agreement.is_foreign,
+                shortest: false,
             };
             let takeover = agreement.deflate.is_some_and(|deflate| match side {
                 Side::Client => !deflate.client_no_context_takeover,
