@@ -105,15 +105,15 @@ impl Transaction {
         )
     }
 
-    /// Last request byte → first response byte; 0 when the response began first.
+    /// Last request byte → first response byte; 0 when the response began first. What a client sends on a WebSocket is no part
+    /// of the request.
     #[must_use]
     pub fn ttfb_ns(&self) -> Option<u64> {
-        Some(
-            self.response_half
-                .first_byte?
-                .0
-                .saturating_sub(self.request_half.last_byte?.0),
-        )
+        let request_end = match self.messages {
+            Some(Messages::WebSocket(_)) => self.request_half.head_end?,
+            _ => self.request_half.last_byte?,
+        };
+        Some(self.response_half.first_byte?.0.saturating_sub(request_end.0))
     }
 
     /// First request byte → last byte of all.

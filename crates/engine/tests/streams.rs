@@ -96,6 +96,8 @@ fn p_w1_p_w2_a_websocket_is_one_transaction_that_lives_until_close() {
         kinds,
         [Kind::Text, Kind::Binary, Kind::Ping, Kind::Close, Kind::Close]
     );
+    let waited = transaction.ttfb_ns().unwrap();
+    assert!(waited > 0 && waited < transaction.duration_ns().unwrap() + 1);
     // Bytes are those of the whole connection, heads and frames.
     let moved = |side: Side| match side {
         Side::Client => transaction.request_half.counts.total(),

@@ -87,11 +87,17 @@ impl Pair {
     }
 }
 
+/// A Node.js that runs before the agent comes, so that its TLS is known when a client of a few milliseconds starts.
+fn bystander() -> WebServer {
+    WebServer::start(web("ws_node.js").arg("serve"))
+}
+
 /// Starts an agent, runs a client against its server, and returns both ends of their one connection.
 fn exchange(pair: Pair, mode: &str, path: &str) -> (Finished, Capture, Capture) {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
     let server = pair.server(&certificates);
+    let _running = bystander();
     let agent = Agent::start(&Config::default());
     let finished = run_ok(&mut pair.client(mode, server.port, path, &certificates));
     wait_for_both_ends(&agent, server.port, 1);
@@ -165,6 +171,7 @@ fn assert_talk(pair: Pair, capture: &Capture, side: Side) {
         assert_eq!(record["messages"]["request"]["fragmented"], 1);
         assert_eq!(record["messages"]["request"]["pings"], 1);
         assert_eq!(record["messages"]["response"]["pongs"], 1);
+        assert!(record["ttfb_ms"].as_f64() > Some(0.0), "{record:#}");
     }
     assert_eq!(request["status"], 101);
     assert_eq!(capture.connection["upgraded_to"], "websocket");
@@ -454,6 +461,7 @@ fn event_streams_of_curl_and_node_plain_tls_and_compressed() {
     for transport in [Transport::Plain, Transport::Tls] {
         for path in ["/events", "/gzip"] {
             let server = sse_server(transport, &certificates);
+            let _running = bystander();
             let agent = Agent::start(&Config::default());
             let scheme = if transport == Transport::Tls {
                 "https"
