@@ -322,7 +322,12 @@ impl Assembler {
             Interest::Body(limit) => limit,
             Interest::None | Interest::Head => 0,
         };
-        if head.partial {
+        let live = if interest == Interest::None {
+            None
+        } else {
+            Live::join(&head, limit, cx.now).map(Box::new)
+        };
+        if head.partial && live.is_none() {
             self.tally.partial_heads += 1;
             cx.stats.partial_heads.add(1);
         }
@@ -344,9 +349,10 @@ impl Assembler {
             skipped: [0; 2],
             interim: Vec::new(),
             upgraded_to: None,
-            live: None,
-            carried: None,
+            carried: live.as_ref().map(|_| [Counts::default(); 2]),
+            live,
         });
+        self.streams.begin(&open);
         match self.open.entry(key) {
             Entry::Vacant(slot) => {
                 slot.insert(open);

@@ -328,3 +328,45 @@ fn p_s1_a_hole_costs_the_event_it_touches() {
     let data: Vec<_> = stream.events.iter().map(|event| &event.data[..]).collect();
     assert_eq!((data, stream.traffic.incomplete), (vec![&b"1"[..], b"3"], 1));
 }
+
+/// P-D3 for WebSockets: those that were upgraded before the agent came.
+#[test]
+fn a_websocket_that_is_older_than_the_capture_is_told_by_its_frames() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, true);
+    for number in 0..12_u8 {
+        bench.writes(&client(0x81, format!("question {number}").as_bytes()));
+        bench.reads(&server(0x81, format!("answer {number}").as_bytes()));
+    }
+    bench.writes(&client(0x88, b"\x03\xe8"));
+    bench.close();
+    let transaction = only(&bench);
+    assert_eq!(
+        (transaction.outcome, transaction.upgraded_to.clone()),
+        (Outcome::Upgraded, Some(Upgrade::WebSocket))
+    );
+    assert!(transaction.response.is_none() && transaction.duration_ns().is_none());
+    let socket = socket(&transaction);
+    // The first of either side are passed over, what follows is whole.
+    assert_eq!(texts(&socket.messages)[0], "question 4");
+    assert_eq!((socket.traffic[0].text, socket.traffic[1].text), (8, 8));
+    assert_eq!(socket.traffic[0].fault, Some("joined in the middle"));
+    assert_eq!(socket.closing[0].as_ref().unwrap().code, Some(1000));
+    let report = bench.final_report();
+    assert_eq!(report.upgraded_to, Some(Upgrade::WebSocket));
+    assert_eq!(report.health.status, HealthStatus::Degraded);
+    assert_eq!(bench.codes(), [qtap_engine::ReasonCode::JoinedMidstream]);
+    assert_eq!(bench.budget.used(), 0);
+}
+
+#[test]
+fn what_only_looks_like_frames_on_one_side_is_no_websocket() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, true);
+    for number in 0..12_u8 {
+        bench.writes(b"this is what no WebSocket says\n");
+        bench.reads(&server(0x81, format!("answer {number}").as_bytes()));
+    }
+    bench.close();
+    assert!(bench.transactions().is_empty());
+}

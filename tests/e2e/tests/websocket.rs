@@ -346,6 +346,65 @@ fn a_websocket_that_lasts_is_seen_before_it_ends() {
     assert_eq!(payloads, expected);
 }
 
+/// "Connections that began before the agent did": upgraded before it came, it is told by its frames.
+#[test]
+fn a_websocket_older_than_the_agent_is_read() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    for transport in [Transport::Plain, Transport::Tls] {
+        let pair = Pair {
+            client: Language::Python,
+            server: Language::Python,
+            transport,
+            is_compressed: false,
+        };
+        let server = pair.server(&certificates);
+        let mut client = Program::start(
+            pair.client("listen", server.port, "/tick", &certificates)
+                .stdin(Stdio::piped()),
+        );
+        std::thread::sleep(Duration::from_secs(1));
+        let agent = Agent::start(&Config::default());
+        std::thread::sleep(Duration::from_secs(3));
+        client.close_input();
+        let finished = client.finish(Duration::from_secs(10));
+        wait_for_both_ends(&agent, server.port, 1);
+        let events = agent.stop();
+        for pid in [finished.pid, server.pid()] {
+            let capture = single(&events, pid);
+            let connection = &capture.connection;
+            assert_eq!(connection["joinedMidstream"], true, "{connection:#}");
+            assert_eq!(connection["upgraded_to"], "websocket", "{connection:#}");
+            assert_eq!(capture.reasons(), ["joined_midstream"], "{connection:#}");
+            let request = &capture.requests[0];
+            assert_eq!(
+                (
+                    &request["upgraded_to"],
+                    &request["status_unknown"],
+                    &request["headers_partial"]
+                ),
+                (&json!("websocket"), &json!(true), &json!(true))
+            );
+            let counts = &request["messages"]["response"];
+            assert!(counts["count"].as_u64() > Some(10), "{request:#}");
+            assert_eq!(counts["incomplete_reason"], "joined in the middle");
+            let direction = if pid == finished.pid { "received" } else { "sent" };
+            let ticks: Vec<u64> = messages(&capture.transactions[0], direction)
+                .iter()
+                .map(|(_, payload)| {
+                    serde_json::from_slice::<Value>(payload).unwrap()["tick"]
+                        .as_u64()
+                        .unwrap()
+                })
+                .collect();
+            assert!(
+                ticks.windows(2).all(|pair| pair[1] == pair[0] + 1),
+                "none is missing: {ticks:?}"
+            );
+        }
+    }
+}
+
 /// RFC 8441: the WebSocket is a stream of an HTTP/2 connection.
 #[test]
 fn a_websocket_over_http2() {

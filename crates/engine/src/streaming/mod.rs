@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use qtap_capture::KernelTime;
-use qtap_protocol::{RequestHead, ResponseHead, Side, Time, sse, websocket as ws};
+use qtap_protocol::{RequestHead, ResponseHead, Side, Time, Version, sse, websocket as ws};
 
 pub use events::EventStream;
 pub use websocket::WebSocket;
@@ -135,12 +135,22 @@ impl Live {
         } else {
             return None;
         };
-        Some(Self {
+        Some(Self::new(reader, now))
+    }
+
+    /// Reads a WebSocket that is older than the capture, if that is what `request` stands for.
+    pub(crate) fn join(request: &RequestHead, limit: usize, now: KernelTime) -> Option<Self> {
+        let is_joined = request.version == Version::Http11 && request.protocol.is_some();
+        is_joined.then(|| Self::new(Reader::WebSocket(Box::new(websocket::Live::joined(limit))), now))
+    }
+
+    fn new(reader: Reader, now: KernelTime) -> Self {
+        Self {
             reader,
             stirred: true,
             last_report: now,
             next_report: after(now, FIRST_REPORT),
-        })
+        }
     }
 
     pub(crate) const fn is_websocket(&self) -> bool {

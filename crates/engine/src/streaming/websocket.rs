@@ -38,6 +38,15 @@ impl Live {
         }
     }
 
+    /// One that is older than the capture.
+    pub(super) fn joined(limit: usize) -> Self {
+        Self {
+            session: Session::joined(limit),
+            kept: Kept::new(limit),
+            fresh: Vec::new(),
+        }
+    }
+
     pub(super) fn held(&self) -> usize {
         self.session.held()
     }

@@ -12,6 +12,8 @@ pub struct Carrier {
     counts: [Counts; 2],
     ended: [bool; 2],
     over: bool,
+    /// The transaction is yet to begin.
+    joins: bool,
 }
 
 impl Carrier {
@@ -23,6 +25,27 @@ impl Carrier {
             counts: [Counts::default(); 2],
             ended: [false; 2],
             over: false,
+            joins: false,
+        }
+    }
+
+    /// Carries a connection that is older than the capture: it begins a transaction of which the heads are not known.
+    #[must_use]
+    pub fn joined() -> Self {
+        Self {
+            joins: true,
+            ..Self::new(StreamKey(1))
+        }
+    }
+
+    fn begin(&mut self, time: Time, out: &mut Vec<Event>) {
+        if std::mem::take(&mut self.joins) {
+            out.push(Event::RequestHead {
+                key: self.key,
+                head: Box::new(super::joined_request()),
+                started: time,
+                time,
+            });
         }
     }
 
@@ -37,6 +60,7 @@ impl Carrier {
 impl crate::Parser for Carrier {
     fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         if !data.is_empty() && !self.over {
+            self.begin(time, out);
             self.count(side, data.len() as u64, 0);
             let key = self.key;
             out.push(Event::Body {
@@ -51,6 +75,7 @@ impl crate::Parser for Carrier {
 
     fn gap(&mut self, side: Side, length: u64, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError> {
         if length > 0 && !self.over {
+            self.begin(time, out);
             self.count(side, length, length);
             let key = self.key;
             out.push(Event::BodyGap {
@@ -64,6 +89,9 @@ impl crate::Parser for Carrier {
     }
 
     fn eof(&mut self, side: Side, time: Time, out: &mut Vec<Event>) {
+        if self.joins {
+            return;
+        }
         let ended = self.ended.get_mut(side.index());
         if let Some(false) = ended.map(|ended| std::mem::replace(ended, true)) {
             let key = self.key;
@@ -72,7 +100,7 @@ impl crate::Parser for Carrier {
     }
 
     fn close(&mut self, time: Time, out: &mut Vec<Event>) {
-        if std::mem::replace(&mut self.over, true) {
+        if std::mem::replace(&mut self.over, true) || self.joins {
             return;
         }
         let [request, response] = self.counts;

@@ -76,6 +76,15 @@ impl Lane {
         }
     }
 
+    /// One of which it is not known where in a frame its first byte lies.
+    pub(super) fn joined(side: Side, keep: usize) -> Self {
+        let rules = super::join::rules(side);
+        let mut lane = Self::new(side, rules, true, keep);
+        lane.traffic.fault = Some("joined in the middle");
+        lane.state = State::Seek(Seek::new(rules));
+        lane
+    }
+
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
         let seek = match &self.state {

@@ -23,6 +23,7 @@ mod carrier;
 mod frame;
 mod handshake;
 mod inflate;
+mod join;
 mod lane;
 mod message;
 mod seek;
@@ -30,5 +31,6 @@ mod session;
 
 pub use carrier::Carrier;
 pub use handshake::{Agreement, Deflate, is_agreed};
+pub use join::{is_joined, joined_request};
 pub use message::{Closing, Kind, Message, Traffic};
 pub use session::Session;

@@ -38,6 +38,16 @@ impl Session {
         }
     }
 
+    /// A session that is older than the capture: what was agreed on is not known, and the first frames are searched.
+    #[must_use]
+    pub fn joined(keep: usize) -> Self {
+        Self {
+            agreement: Agreement::default(),
+            client: Lane::joined(Side::Client, keep),
+            server: Lane::joined(Side::Server, keep),
+        }
+    }
+
     const fn lane(&self, side: Side) -> &Lane {
         match side {
             Side::Client => &self.client,

@@ -1,6 +1,8 @@
 //! Holes (P-L2): what is known stays right, what is not is said.
 
 use qtap_protocol::Side::{Client, Server};
+use qtap_protocol::Time;
+use qtap_protocol::websocket::{Session, is_joined};
 
 use crate::support::{Talk, close, frame};
 
@@ -111,4 +113,35 @@ fn a_close_frame_with_a_hole_has_no_code() {
         .says(Server, &sent[5..]);
     let closing = talk.session.closing(Server).unwrap();
     assert_eq!((closing.code, closing.reason.as_str()), (None, ""));
+}
+
+#[test]
+fn a_websocket_that_is_older_than_the_capture_is_told_by_chains_of_frames() {
+    let frames = |side, count: usize| -> Vec<u8> {
+        (0..count)
+            .flat_map(|number| frame(side, 0x81, format!("message {number}").as_bytes()))
+            .collect()
+    };
+    let (client, server) = (frames(Client, 5), frames(Server, 5));
+    for (from_client, from_server, expected) in [
+        (&client[..], &server[..], true),
+        (&client[..], b"".as_slice(), true),
+        (b"", &server[..], true),
+        (&client[..], &server[..13], true),
+        (&client[7..], &server[3..], false),
+        (&frames(Client, 6)[7..], &frames(Server, 6)[3..], true),
+        (&client[..], b"HTTP/1.1 200 OK\r\n", false),
+        (b"no frames", &server[..], false),
+        (&frames(Client, 4), &frames(Server, 4), false),
+        (b"", b"", false),
+        (&server[..], &client[..], false),
+    ] {
+        let said = is_joined(from_client, from_server);
+        assert_eq!(said, expected, "{from_client:x?} {from_server:x?}");
+    }
+    let mut session = Session::joined(100);
+    let mut messages = Vec::new();
+    session.bytes(Server, &frames(Server, 8), Time(1), &mut messages);
+    assert_eq!(messages.len(), 4);
+    assert_eq!(session.traffic(Server).fault, Some("joined in the middle"));
 }
