@@ -1,6 +1,7 @@
 //! From the events of a parser to whole transactions.
 
 mod streams;
+mod upgrade;
 
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade};
 
 use self::streams::{Streams, sum};
+use self::upgrade::{is_tunnel, upgrade_of};
 use crate::body::BodyCollector;
 use crate::commands::{Commands, Ending};
 use crate::context::Context;
@@ -483,29 +485,6 @@ fn without_skipped(counts: Counts, skipped: u64) -> Counts {
     Counts {
         gap_bytes: counts.gap_bytes.saturating_sub(skipped),
         ..counts
-    }
-}
-
-/// Whether it is a CONNECT without `:protocol` that succeeded.
-fn is_tunnel(open: &Open) -> bool {
-    let succeeded = |head: &ResponseHead| (200..=299).contains(&head.status);
-    open.request.method == "CONNECT"
-        && open.request.protocol.is_none()
-        && open.response.as_ref().is_some_and(succeeded)
-}
-
-/// `upgraded_to` of a transaction that ended in an upgrade, from its own heads.
-fn upgrade_of(open: &Open) -> Option<Upgrade> {
-    let token = open
-        .request
-        .protocol
-        .as_deref()
-        .or_else(|| open.response.as_ref().and_then(|head| head.field("upgrade")));
-    match token.map(|token| String::from_utf8_lossy(token).trim().to_ascii_lowercase()) {
-        Some(token) if token == "websocket" => Some(Upgrade::WebSocket),
-        Some(token) if token == "h2c" => Some(Upgrade::H2c),
-        Some(token) if open.request.method != "CONNECT" => Some(Upgrade::Other(token)),
-        _ => Some(Upgrade::Tunnel),
     }
 }
 

@@ -116,6 +116,19 @@ fn p_w1_p_w2_a_websocket_is_one_transaction_that_lives_until_close() {
 }
 
 #[test]
+fn a_server_that_does_not_say_what_it_switches_to_means_what_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(UPGRADE);
+    bench.reads(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    bench.reads(&server(0x81, b"hi"));
+    bench.close();
+    let transaction = only(&bench);
+    assert_eq!(texts(&socket(&transaction).messages), ["hi"]);
+    assert_eq!(transaction.upgraded_to, Some(Upgrade::WebSocket));
+}
+
+#[test]
 fn frames_that_come_with_the_handshake_are_its_messages() {
     let mut bench = Bench::new();
     bench.open(Role::Server, false);
@@ -369,4 +382,85 @@ fn what_only_looks_like_frames_on_one_side_is_no_websocket() {
     }
     bench.close();
     assert!(bench.transactions().is_empty());
+}
+
+/// A frame of HTTP/2.
+fn h2(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A field that is not indexed, by its name's place in the static table.
+fn indexed_name(name: u8, value: &str) -> Vec<u8> {
+    [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat()
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const END_HEADERS: u8 = 4;
+const END_STREAM: u8 = 1;
+
+fn connect_over_h2(protocol: Option<&str>) -> Bench {
+    let mut block = [indexed_name(2, "CONNECT"), indexed_name(1, "a.example:443")].concat();
+    if let Some(protocol) = protocol {
+        // A literal with a literal name; then scheme https and path /.
+        block.extend(
+            [
+                &[0, 9][..],
+                b":protocol",
+                &[9],
+                protocol.as_bytes(),
+                &[0x87, 0x84],
+            ]
+            .concat(),
+        );
+    }
+    let mut bench = Bench::new();
+    bench.open(Role::Client, false);
+    bench.writes(&[PREFACE, &h2(4, 0, 0, b""), &h2(1, END_HEADERS, 1, &block)].concat());
+    bench.reads(&[h2(4, 0, 0, b""), h2(1, END_HEADERS, 1, &[0x88])].concat());
+    bench
+}
+
+/// RFC 8441: frames may lie anywhere in those of HTTP/2.
+#[test]
+fn p_w2_a_websocket_on_a_stream_of_http2_is_read_alike() {
+    let mut bench = connect_over_h2(Some("websocket"));
+    let sent = [client(0x81, b"one"), client(0x81, b"two")].concat();
+    for part in sent.chunks(4) {
+        bench.writes(&h2(0, 0, 1, part));
+    }
+    bench.reads(&h2(0, 0, 1, &server(0x82, b"answer")));
+    bench.wait_ms(10_100);
+    assert_eq!(bench.received.lock().unwrap().progress.len(), 1);
+    bench.writes(&h2(0, END_STREAM, 1, &client(0x88, b"\x03\xe9")));
+    bench.reads(&h2(0, END_STREAM, 1, &server(0x88, b"\x03\xe9")));
+    let transaction = only(&bench);
+    assert_eq!(
+        (transaction.outcome, transaction.upgraded_to.clone()),
+        (Outcome::Upgraded, Some(Upgrade::WebSocket))
+    );
+    let progress = bench.received.lock().unwrap().progress[0].clone();
+    assert_eq!(texts(&socket(&progress).messages), ["one", "two", "answer"]);
+    assert!(
+        progress.request_half.counts.body_bytes > sent.len() as u64,
+        "with the frames of HTTP/2"
+    );
+    assert_eq!(socket(&transaction).closing[1].as_ref().unwrap().code, Some(1001));
+    bench.close();
+    assert_eq!(bench.final_report().upgraded_to, None);
+    assert_eq!(bench.final_report().health.status, HealthStatus::Healthy);
+}
+
+/// P-C1 on a stream: its bytes are not HTTP, and not a connection either.
+#[test]
+fn p_c1_a_tunnel_on_a_stream_of_http2_is_told_as_one() {
+    let mut bench = connect_over_h2(None);
+    bench.writes(&h2(0, END_STREAM, 1, b"\x16\x03\x01"));
+    bench.reads(&h2(0, END_STREAM, 1, b"\x16\x03\x03"));
+    let transaction = only(&bench);
+    assert_eq!(
+        (transaction.outcome, transaction.upgraded_to),
+        (Outcome::Upgraded, Some(Upgrade::Tunnel))
+    );
+    assert_eq!(&transaction.request_half.body.data[..], b"\x16\x03\x01");
 }

@@ -72,7 +72,8 @@ impl Agreement {
     }
 }
 
-/// Whether the exchange turned into a WebSocket: 101 with that token, or an extended CONNECT that succeeded.
+/// Whether the exchange turned into a WebSocket: 101 with that token (that of the request, if the response names none), or an
+/// extended CONNECT that succeeded.
 #[must_use]
 pub fn is_agreed(request: &RequestHead, response: &ResponseHead) -> bool {
     let is_token = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"websocket");
@@ -80,7 +81,10 @@ pub fn is_agreed(request: &RequestHead, response: &ResponseHead) -> bool {
         Some(protocol) => {
             &request.method[..] == b"CONNECT" && is_token(protocol) && (200..=299).contains(&response.status)
         }
-        None => response.status == 101 && response.field("upgrade").is_some_and(is_token),
+        None => {
+            let token = response.field("upgrade").or_else(|| request.field("upgrade"));
+            response.status == 101 && token.is_some_and(is_token)
+        }
     }
 }
 
