@@ -177,7 +177,7 @@ mod tests {
     fn a_websocket_has_counts_and_its_close() {
         let json = reported(&[], &websocket());
         let expected = concat!(
-            r#""outcome":"upgraded","upgraded_to":"websocket","ttfb_ms":85.0,"total_ms":90.0,"#,
+            r#""outcome":"upgraded","upgraded_to":"websocket","ttfb_ms":86.0,"total_ms":90.0,"#,
             r#""messages":{"request":{"count":1,"bytes":5,"largest":5,"text":1,"frames":2},"#,
             r#""response":{"count":1,"bytes":2,"largest":2,"binary":1,"frames":2}},"#,
             r#""websocket":{"subprotocol":"chat","closed_by":"client","close_code":1000,"close_reason":"done","clean":true}}"#,

@@ -27,7 +27,7 @@ pub use messages::{
     Captured, CapturedEvent, CapturedMessage, EventCounts, MessageCounts, MessageNotes, SideMessages,
     WebSocketNotes,
 };
-pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
+pub use notes::{BodyNotes, Notes, outcome_name, outcome_of, upgrade_name};
 pub use request::RequestEvent;
 pub use tags::Tags;
 pub use time::Timestamp;

@@ -53,10 +53,7 @@ impl Notes {
         let response = transaction.response.as_ref();
         let gap_bytes = transaction.gap_bytes();
         Self {
-            outcome: match transaction.outcome {
-                Outcome::Complete if transaction.partial => "open",
-                outcome => outcome_name(outcome),
-            },
+            outcome: outcome_of(transaction),
             partial: transaction.partial,
             error_code: match transaction.outcome {
                 Outcome::Reset(code) => Some(code),
@@ -109,6 +106,15 @@ impl From<&Body> for BodyNotes {
             body_encoding: body.encoding.clone(),
             decode_error: body.decode_error.clone(),
         }
+    }
+}
+
+/// `outcome` of `transaction`, which may go on.
+#[must_use]
+pub const fn outcome_of(transaction: &Transaction) -> &'static str {
+    match transaction.outcome {
+        Outcome::Complete if transaction.partial => "open",
+        outcome => outcome_name(outcome),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One run of a WebSocket session over a script of frames, bytes and gaps made from arbitrary data. Shared by the fuzz target and
 //! by the property tests; panics when a rule of `protocols.md` is broken.
 
-use qtap_protocol::websocket::{Agreement, Deflate, Kind, Message, Session};
+use qtap_protocol::websocket::{Agreement, Deflate, Kind, Message, Session, is_joined};
 use qtap_protocol::{Side, Time};
 
 /// Bytes kept of a message.
@@ -91,7 +91,12 @@ pub(crate) fn play(calls: &[Call], flags: u8, step: usize) -> (Session, Vec<Mess
         ..Agreement::default()
     };
     let keep = if flags & 32 == 0 { KEEP } else { 0 };
-    let (mut session, mut out) = (Session::new(agreement, keep), Vec::new());
+    let mut session = if flags & 64 == 0 {
+        Session::new(agreement, keep)
+    } else {
+        Session::joined(keep)
+    };
+    let mut out = Vec::new();
     for (index, call) in calls.iter().enumerate() {
         let time = Time(index as u64 + 1);
         match call {
@@ -142,6 +147,8 @@ pub(crate) fn check(session: &Session, messages: &[Message]) {
 /// The whole check.
 pub(crate) fn run(data: &[u8]) {
     let [flags, step, rest @ ..] = data else { return };
+    let (client, server) = rest.split_at(rest.len() / 2);
+    _ = is_joined(client, server);
     let calls = script(rest);
     let (session, whole) = play(&calls, *flags, usize::MAX);
     check(&session, &whole);
