@@ -48,7 +48,7 @@ pub(super) fn render(transaction: &HttpTransaction<'_>) -> String {
     text.headers("Headers", &response.headers);
     text.body(&response.body, &response.body_notes);
     text.headers("Trailers", &response.trailers);
-    text.messages(&transaction.captured);
+    text.captured(&transaction.captured);
     text.0
 }
 
@@ -83,7 +83,7 @@ impl Text {
     }
 
     /// Messages of a WebSocket or an event stream, one line each.
-    fn messages(&mut self, captured: &Captured<'_>) {
+    fn captured(&mut self, captured: &Captured<'_>) {
         if captured.is_empty() {
             return;
         }

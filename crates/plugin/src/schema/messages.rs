@@ -18,7 +18,7 @@ use crate::exchange::{Exchange, text};
 pub struct MessageNotes {
     /// Messages of a WebSocket.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<MessageCounts>,
+    pub messages: Option<SocketCounts>,
     /// What was agreed on, and how it closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub websocket: Option<WebSocketNotes>,
@@ -36,9 +36,9 @@ impl MessageNotes {
             Some(Messages::WebSocket(socket)) => {
                 let [request, response] = &socket.traffic;
                 Self {
-                    messages: Some(MessageCounts {
-                        request: SideMessages::new(request),
-                        response: SideMessages::new(response),
+                    messages: Some(SocketCounts {
+                        request: SocketMessages::new(request),
+                        response: SocketMessages::new(response),
                     }),
                     websocket: Some(WebSocketNotes::new(socket, transaction.partial)),
                     events: None,
@@ -54,16 +54,16 @@ impl MessageNotes {
 
 /// Messages of both sides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct MessageCounts {
+pub struct SocketCounts {
     /// The client's.
-    pub request: SideMessages,
+    pub request: SocketMessages,
     /// The server's.
-    pub response: SideMessages,
+    pub response: SocketMessages,
 }
 
 /// Messages of one side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SideMessages {
+pub struct SocketMessages {
     /// Text and binary messages.
     pub count: u64,
     /// Their payload as sent, headers of frames left out.
@@ -102,7 +102,7 @@ pub struct SideMessages {
     pub incomplete_reason: Option<&'static str>,
 }
 
-impl SideMessages {
+impl SocketMessages {
     fn new(traffic: &Traffic) -> Self {
         Self {
             count: traffic.messages(),

@@ -24,7 +24,7 @@ pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
 pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
 pub use messages::{
-    Captured, CapturedEvent, CapturedMessage, EventCounts, MessageCounts, MessageNotes, SideMessages,
+    Captured, CapturedEvent, CapturedMessage, EventCounts, MessageNotes, SocketCounts, SocketMessages,
     WebSocketNotes,
 };
 pub use notes::{BodyNotes, Notes, outcome_name, outcome_of, upgrade_name};
