@@ -186,7 +186,7 @@ impl Assembler {
                         *skipped += length;
                     }
                     let (half, body) = open.half(side);
-                    half.last_byte = Some(time);
+                    half.last_byte = half.last_byte.max((length > 0).then_some(time));
                     match (is_body, self.skipping) {
                         (false, _) => {}
                         (true, true) => body.pass(length),

@@ -464,3 +464,32 @@ fn p_c1_a_tunnel_on_a_stream_of_http2_is_told_as_one() {
     );
     assert_eq!(&transaction.request_half.body.data[..], b"\x16\x03\x01");
 }
+
+/// Frames of HTTP/2 that are lost may be of any stream: a WebSocket on one does not read on as if nothing had happened.
+#[test]
+fn a_websocket_on_a_stream_searches_after_lost_frames() {
+    let mut bench = connect_over_h2(Some("websocket"));
+    // Thirty bytes are announced, five are here: what follows the loss is no part of them.
+    bench.reads(&h2(0, 0, 1, b"\x81\x1ebegun"));
+    bench.loses(Direction::Ingress, 50);
+    for number in 0..12_u8 {
+        bench.reads(&h2(
+            0,
+            0,
+            1,
+            &server(0x81, format!("message {number}").as_bytes()),
+        ));
+    }
+    bench.wait_ms(1000);
+    bench.close();
+    let transaction = only(&bench);
+    let socket = socket(&transaction);
+    assert_eq!(socket.traffic[1].fault, Some("bytes are missing between frames"));
+    let whole = socket.messages.iter().filter(|message| message.whole);
+    assert!(
+        whole
+            .clone()
+            .all(|message| message.payload.starts_with(b"message"))
+    );
+    assert!(whole.count() > 0);
+}

@@ -95,7 +95,7 @@ pub enum Event {
         key: StreamKey,
         /// Whose body.
         side: Side,
-        /// How many.
+        /// How many; 0 when frames were lost and it is not known whether some were of this body.
         length: u64,
         /// When.
         time: Time,

@@ -167,13 +167,18 @@ impl OpenFrame {
         // With the padding length unknown, all of it counts as body.
         let body = length.min(frame.left.saturating_sub(frame.padding));
         frame.left -= length;
-        frame.blurred |= frame.have < frame.want;
+        let blurs = frame.have < frame.want;
+        frame.blurred |= blurs;
         frame.have = frame.want;
         count(lane, header, u64::from(length), u64::from(length), time, cx);
         match header.kind {
-            Kind::Data => cx
-                .streams
-                .body_gap(side, header.stream, u64::from(body), time, cx.out),
+            Kind::Data => {
+                if blurs {
+                    cx.streams.doubt_body(side, header.stream, time, cx.out);
+                }
+                cx.streams
+                    .body_gap(side, header.stream, u64::from(body), time, cx.out);
+            }
             kind if is_block(kind) => {
                 if let Some(block) = &mut lane.block {
                     block.spoil(&mut lane.decoder, "header block lost");

@@ -13,6 +13,16 @@ use crate::{Counts, Event, Outcome, RequestHead, Side, StreamKey, Time};
 /// Streams remembered after they ended early, since frames of theirs may still be on the way.
 const FORGOTTEN: usize = 256;
 
+/// Bytes of a body may be missing, no one knows how many.
+fn unknown_gap(id: u32, side: Side, time: Time) -> Event {
+    Event::BodyGap {
+        key: key(id),
+        side,
+        length: 0,
+        time,
+    }
+}
+
 /// All streams of which the request is known and the end is not.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -95,7 +105,11 @@ impl Streams {
         self.whole = false;
         let mut over = Vec::new();
         for (&id, stream) in &mut self.open {
-            stream.half(side).doubt();
+            let half = stream.half(side);
+            if half.head && !half.ended {
+                out.push(unknown_gap(id, side, time));
+            }
+            half.doubt();
             if stream.is_over() {
                 over.push(id);
             }
@@ -199,6 +213,13 @@ impl Streams {
                 data,
                 time,
             });
+        }
+    }
+
+    /// Bytes of a body are missing, and padding may be among those that are told.
+    pub(crate) fn doubt_body(&mut self, side: Side, id: u32, time: Time, out: &mut Vec<Event>) {
+        if self.takes_body(side, id, time, out) {
+            out.push(unknown_gap(id, side, time));
         }
     }
 
