@@ -1,5 +1,8 @@
 //! From the events of a parser to whole transactions.
 
+mod streams;
+mod upgrade;
+
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,11 +15,14 @@ use qtap_protocol::{
     Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade, grpc,
 };
 
+use self::streams::{Streams, sum};
+use self::upgrade::{is_tunnel, upgrade_of};
 use crate::body::BodyCollector;
 use crate::calls;
 use crate::commands::{Commands, Ending};
 use crate::context::Context;
 use crate::hash::HashMap;
+use crate::streaming::Live;
 use crate::{ConnectionFacts, Half, Interest, LoadLevel, Transaction};
 
 /// A transaction on its way.
@@ -35,6 +41,10 @@ struct Open {
     upgraded_to: Option<Upgrade>,
     /// It is a call of gRPC, or may be one.
     call: Option<Box<grpc::Tracker>>,
+    /// Its messages, if it goes on after the response head.
+    live: Option<Box<Live>>,
+    /// What HTTP/1 counted before it handed the connection over.
+    carried: Option<[Counts; 2]>,
 }
 
 impl Open {
@@ -75,6 +85,7 @@ pub(crate) struct Assembler {
     pub(crate) skipping: bool,
     /// What came last is not known: nobody cancelled what is under way.
     pub(crate) end_lost: bool,
+    streams: Streams,
 }
 
 /// What an event means for the connection.
@@ -90,10 +101,10 @@ pub(crate) enum Step {
     },
     /// The connection speaks another protocol from here on.
     Upgraded {
+        key: StreamKey,
         to: Upgrade,
         client: Bytes,
         server: Bytes,
-        head: Option<Box<RequestHead>>,
         time: Time,
     },
 }
@@ -107,6 +118,7 @@ impl Assembler {
             tally: TransactionTally::default(),
             skipping: false,
             end_lost: false,
+            streams: Streams::NONE,
         }
     }
 
@@ -125,9 +137,12 @@ impl Assembler {
 
     /// The lowest interest of the transactions under way: whether anybody wants body bytes. The messages of a call are counted in them.
     pub(crate) fn wants_bodies(&self) -> bool {
-        self.open
-            .values()
-            .any(|open| matches!(open.interest, Interest::Body(_)) || open.call.is_some())
+        self.open.values().any(|open| {
+            matches!(open.interest, Interest::Body(_))
+                || open.call.is_some()
+                // Messages are found only by reading on, but for those whose frames are the connection's own.
+                || (open.live.is_some() && open.carried.is_none())
+        })
     }
 
     /// Takes one event.
@@ -155,9 +170,14 @@ impl Assembler {
                     if let Some(call) = &mut open.call {
                         call.bytes(side, &data);
                     }
+                    let is_body = self
+                        .streams
+                        .read(open, cx, |live, cx| live.bytes(side, &data, time, cx));
                     let (half, body) = open.half(side);
                     half.last_byte = Some(time);
-                    body.push(&data, cx.budget, cx.stats);
+                    if is_body {
+                        body.push(&data, cx.budget, cx.stats);
+                    }
                 }
             }
             Event::BodyGap {
@@ -170,15 +190,19 @@ impl Assembler {
                     if let Some(call) = &mut open.call {
                         call.gap(side, length);
                     }
+                    let is_skipped = self.skipping;
+                    let is_body = self
+                        .streams
+                        .read(open, cx, |live, cx| live.gap(side, length, is_skipped, time, cx));
                     if let (true, Some(skipped)) = (self.skipping, open.skipped.get_mut(side.index())) {
                         *skipped += length;
                     }
                     let (half, body) = open.half(side);
                     half.last_byte = half.last_byte.max((length > 0).then_some(time));
-                    if self.skipping {
-                        body.pass(length)
-                    } else {
-                        body.gap(length)
+                    match (is_body, self.skipping) {
+                        (false, _) => {}
+                        (true, true) => body.pass(length),
+                        (true, false) => body.gap(length),
                     }
                 }
             }
@@ -217,7 +241,18 @@ impl Assembler {
                 response,
                 time,
             } => {
+                if outcome == Outcome::Upgraded
+                    && let Some(open) = self.open.get_mut(&key)
+                    && open.carried.is_none()
+                    && open.live.as_ref().is_some_and(|live| live.is_websocket())
+                {
+                    // Its messages follow, carried by the connection itself.
+                    open.carried = Some([request, response]);
+                    return Step::Continue;
+                }
                 if let Some(mut open) = self.open.remove(&key) {
+                    let [before_request, before_response] = open.carried.unwrap_or_default();
+                    let (request, response) = (sum(before_request, request), sum(before_response, response));
                     let [from_client, from_server] = open.skipped;
                     open.half(Side::Client).0.counts = without_skipped(request, from_client);
                     open.half(Side::Server).0.counts = without_skipped(response, from_server);
@@ -225,17 +260,17 @@ impl Assembler {
                 }
             }
             Event::Upgraded {
+                key,
                 to,
                 client,
                 server,
                 time,
-                ..
             } => {
                 return Step::Upgraded {
+                    key,
                     to,
                     client,
                     server,
-                    head: None,
                     time,
                 };
             }
@@ -304,7 +339,12 @@ impl Assembler {
             Interest::Body(limit) => limit,
             Interest::None | Interest::Head => 0,
         };
-        if head.partial {
+        let live = if interest == Interest::None {
+            None
+        } else {
+            Live::join(&head, limit, cx.now).map(Box::new)
+        };
+        if head.partial && live.is_none() {
             self.tally.partial_heads += 1;
             cx.stats.partial_heads.add(1);
         }
@@ -327,7 +367,10 @@ impl Assembler {
             interim: Vec::new(),
             upgraded_to: None,
             call: call.filter(|_| interest != Interest::None),
+            carried: live.as_ref().map(|_| [Counts::default(); 2]),
+            live,
         });
+        self.streams.begin(&open);
         match self.open.entry(key) {
             Entry::Vacant(slot) => {
                 slot.insert(open);
@@ -350,6 +393,11 @@ impl Assembler {
                 self.tally.partial_heads += 1;
                 cx.stats.partial_heads.add(1);
             }
+            if open.interest != Interest::None && open.live.is_none() {
+                let limit = open.half(Side::Server).1.limit();
+                open.live = Live::begin(&open.request, &head, limit, cx.now).map(Box::new);
+                self.streams.begin(open);
+            }
             open.response = Some(head);
             let (half, _) = open.half(Side::Server);
             half.first_byte = Some(started);
@@ -368,7 +416,19 @@ impl Assembler {
         cx: &mut Context<'_>,
     ) {
         let mut open = *open;
-        if outcome == Outcome::Upgraded {
+        let messages = self.streams.end(&mut open, time, &mut self.tally, cx);
+        let is_websocket = matches!(messages, Some(crate::Messages::WebSocket(_)));
+        // A stream of HTTP/2 that became a WebSocket ends with that, as a connection does (P-W2).
+        let outcome = match outcome {
+            Outcome::Complete | Outcome::Canceled if is_websocket => Outcome::Upgraded,
+            outcome => outcome,
+        };
+        let outcome = match outcome {
+            // So does a tunnel on a stream (P-C1).
+            Outcome::Complete | Outcome::Canceled if is_tunnel(&open) => Outcome::Upgraded,
+            outcome => outcome,
+        };
+        if outcome == Outcome::Upgraded || is_websocket {
             open.upgraded_to = upgrade_of(&open);
         }
         let outcome = match outcome {
@@ -420,6 +480,8 @@ impl Assembler {
             outcome,
             upgraded_to: open.upgraded_to,
             grpc,
+            partial: false,
+            messages,
         };
         self.count(&transaction, shed_bodies);
         if open.interest == Interest::None {
@@ -451,21 +513,6 @@ fn without_skipped(counts: Counts, skipped: u64) -> Counts {
     Counts {
         gap_bytes: counts.gap_bytes.saturating_sub(skipped),
         ..counts
-    }
-}
-
-/// `upgraded_to` of a transaction that ended in an upgrade, from its own heads.
-fn upgrade_of(open: &Open) -> Option<Upgrade> {
-    let token = open
-        .request
-        .protocol
-        .as_deref()
-        .or_else(|| open.response.as_ref().and_then(|head| head.field("upgrade")));
-    match token.map(|token| String::from_utf8_lossy(token).trim().to_ascii_lowercase()) {
-        Some(token) if token == "websocket" => Some(Upgrade::WebSocket),
-        Some(token) if token == "h2c" => Some(Upgrade::H2c),
-        Some(token) if open.request.method != "CONNECT" => Some(Upgrade::Other(token)),
-        _ => Some(Upgrade::Tunnel),
     }
 }
 

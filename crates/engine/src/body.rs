@@ -19,6 +19,20 @@ pub(crate) struct BodyCollector {
 }
 
 impl BodyCollector {
+    /// Bytes that it keeps at most.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What it came to so far, without the bytes.
+    pub(crate) fn so_far(&self) -> Body {
+        Body {
+            total: self.total,
+            gap_bytes: self.gap_bytes,
+            ..Body::default()
+        }
+    }
+
     /// Keeps up to `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {

@@ -27,6 +27,10 @@ pub trait Consumer: Send {
     /// A transaction ended. Called exactly once for each that `interest` did not refuse.
     fn transaction(&mut self, connection: &ConnectionFacts, transaction: &Transaction);
 
+    /// State of a transaction that goes on for long, an event stream or a WebSocket (`transaction.partial`); [`Consumer::transaction`]
+    /// follows when it ends. A consumer that tells only of what ended need not care.
+    fn progress(&mut self, _connection: &ConnectionFacts, _transaction: &Transaction) {}
+
     /// Whether the command `key` of a database that begins is wanted; as [`Consumer::interest`].
     fn wants_command(&mut self, connection: &ConnectionFacts, key: StreamKey, command: &Command) -> bool;
 

@@ -31,6 +31,7 @@ mod remedy;
 mod secrets;
 mod settings;
 mod stats;
+mod streaming;
 mod transaction;
 mod worker;
 
@@ -48,5 +49,6 @@ pub use load::{Breaker, Load, LoadLevel, Mean, Step, Usage};
 pub use names::Names;
 pub use settings::{Budget, Settings, TlsMode};
 pub use stats::{Counter, Level, Stats};
+pub use streaming::{EventStream, Messages, WebSocket};
 pub use transaction::{Body, ConnectionReport, Half, Transaction};
 pub use worker::{Shared, Worker};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Time, Upgrade, grpc};
 
-use crate::{ConnectionFacts, Health};
+use crate::{ConnectionFacts, Health, Messages};
 
 /// What was kept of a body (P-B1 to P-B3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,9 +78,20 @@ pub struct Transaction {
     pub upgraded_to: Option<Upgrade>,
     /// It is a call of gRPC: what the HTTP transaction does not say of it.
     pub grpc: Option<Box<grpc::Call>>,
+    /// It goes on: what is told is its state so far. Bodies are told at its end.
+    pub partial: bool,
+    /// Its messages, if it is a WebSocket or an event stream.
+    pub messages: Option<Messages>,
 }
 
 impl Transaction {
+    /// Wall time of a kernel time in its life.
+    #[must_use]
+    pub fn wall_time(&self, time: Time) -> SystemTime {
+        let first = self.request_half.first_byte.unwrap_or(time);
+        self.started + Duration::from_nanos(time.0.saturating_sub(first.0))
+    }
+
     /// Bytes of either half that were not captured.
     #[must_use]
     pub fn gap_bytes(&self) -> u64 {
@@ -98,15 +109,15 @@ impl Transaction {
         )
     }
 
-    /// Last request byte → first response byte; 0 when the response began first.
+    /// Last request byte → first response byte; 0 when the response began first. What a client sends on a WebSocket is no part
+    /// of the request.
     #[must_use]
     pub fn ttfb_ns(&self) -> Option<u64> {
-        Some(
-            self.response_half
-                .first_byte?
-                .0
-                .saturating_sub(self.request_half.last_byte?.0),
-        )
+        let request_end = match self.messages {
+            Some(Messages::WebSocket(_)) => self.request_half.head_end?,
+            _ => self.request_half.last_byte?,
+        };
+        Some(self.response_half.first_byte?.0.saturating_sub(request_end.0))
     }
 
     /// The timeout that the client of a call of gRPC declared.

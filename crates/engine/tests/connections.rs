@@ -4,7 +4,7 @@ mod support;
 
 use qtap_capture::{Direction, Event, Layer, Loss, Role, Verdict};
 use qtap_engine::{CheckName, CheckState, Exclusion, HealthStatus, Interest, ReasonCode};
-use qtap_protocol::{Outcome, Upgrade};
+use qtap_protocol::Outcome;
 use support::Bench;
 
 const REQUEST: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\n\r\n";
@@ -265,29 +265,6 @@ fn without_a_stack_nothing_is_parsed_and_the_report_says_so() {
     bench.close();
     assert!(bench.transactions().is_empty());
     assert_eq!(bench.codes(), [ReasonCode::NoStack]);
-}
-
-#[test]
-fn a_websocket_upgrade_is_one_transaction_and_ends_parsing() {
-    let mut bench = Bench::new();
-    bench.open(Role::Client, false);
-    bench.writes(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-    bench.reads(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-    bench.writes(&[0x81, 0x85, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    bench.reads(&[0x81, 0x02, b'o', b'k']);
-    bench.close();
-    let transactions = bench.transactions();
-    assert_eq!(transactions.len(), 1);
-    assert_eq!(
-        (transactions[0].outcome, transactions[0].upgraded_to.clone()),
-        (Outcome::Upgraded, Some(Upgrade::WebSocket))
-    );
-    assert_eq!(
-        bench.final_report().health.status,
-        HealthStatus::Healthy,
-        "{:?}",
-        bench.final_report().health
-    );
 }
 
 #[test]

@@ -21,6 +21,10 @@ pub trait Plugin: Send + Sync {
     /// may have wanted more, so there can be bodies that this one did not ask for.
     fn transaction(&self, exchange: &Exchange<'_>);
 
+    /// A transaction it wanted goes on for long, an event stream or a WebSocket (`exchange.transaction.partial`): called now and then
+    /// with its state so far, before [`Plugin::transaction`].
+    fn progress(&self, _exchange: &Exchange<'_>) {}
+
     /// Whether it wants the command of a database or queue that begins. Asked once.
     fn wants_command(&self, _connection: &ConnectionFacts, _command: &Command) -> bool {
         false

@@ -7,12 +7,17 @@ use bytes::Bytes;
 use qtap_capture::{ConnectionId, Pid, Role};
 use qtap_engine::{
     Body, Check, CheckName, CheckState, CommandTransaction, ConnectionFacts, ConnectionReport,
-    DirectionLabel, Half, Health, HealthStatus, Reason, ReasonCode, TlsFacts, TlsSource, Transaction,
+    DirectionLabel, EventStream, Half, Health, HealthStatus, Messages, Reason, ReasonCode, TlsFacts,
+    TlsSource, Transaction, WebSocket,
 };
 use qtap_process::{Process, User};
 use qtap_protocol::detect::Protocol;
+use qtap_protocol::sse::Decoder;
+use qtap_protocol::websocket::{self, Agreement};
 use qtap_protocol::{Command, CommandError, CommandResult, CommandText, CommandTraffic, Session};
-use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Version, grpc};
+use qtap_protocol::{
+    Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, grpc,
+};
 
 use crate::agent::Agent;
 use crate::exchange::{Exchange, Labels};
@@ -156,6 +161,8 @@ pub(crate) fn transaction() -> Transaction {
         outcome: Outcome::Complete,
         upgraded_to: None,
         grpc: None,
+        partial: false,
+        messages: None,
     }
 }
 
@@ -216,6 +223,66 @@ pub(crate) fn exchange<'a>(connection: &'a ConnectionFacts, transaction: &'a Tra
         connection,
         transaction,
         labels: Box::leak(Box::new(Labels::new(connection, &agent()))),
+    }
+}
+
+/// `GET /chat` → 101: one text of the client, an event of the server in answer, closed by the client with 1000.
+pub(crate) fn websocket() -> Transaction {
+    const MS: u64 = 1_000_000;
+    let mut session = websocket::Session::new(
+        Agreement {
+            subprotocol: Some("chat".into()),
+            ..Agreement::default()
+        },
+        1 << 10,
+    );
+    let mut messages = Vec::new();
+    let mut say = |side, data: &[u8], ms| session.bytes(side, data, Time(ms * MS), &mut messages);
+    say(Side::Client, b"\x81\x85\0\0\0\0hello", 1_100);
+    say(Side::Server, b"\x82\x02\xff\x00", 1_150);
+    say(Side::Client, b"\x88\x86\0\0\0\0\x03\xe8done", 1_160);
+    say(Side::Server, b"\x88\x02\x03\xe8", 1_170);
+    let sides = [Side::Client, Side::Server];
+    let mut upgraded = transaction();
+    upgraded.request.target = Bytes::from_static(b"/chat");
+    if let Some(response) = &mut upgraded.response {
+        response.status = 101;
+        response.reason = Bytes::from_static(b"Switching Protocols");
+        response.fields.clear();
+    }
+    upgraded.response_half.body = Body::default();
+    Transaction {
+        outcome: Outcome::Upgraded,
+        upgraded_to: Some(Upgrade::WebSocket),
+        messages: Some(Messages::WebSocket(Box::new(WebSocket {
+            agreement: session.agreement().clone(),
+            traffic: sides.map(|side| session.traffic(side).clone()),
+            closing: sides.map(|side| session.closing(side).cloned()),
+            messages,
+            dropped: 0,
+        }))),
+        ..upgraded
+    }
+}
+
+/// An event stream that goes on, with one event so far.
+pub(crate) fn event_stream() -> Transaction {
+    const MS: u64 = 1_000_000;
+    let (mut decoder, mut events) = (Decoder::new(1 << 10), Vec::new());
+    decoder.bytes(
+        b"id: 7\nevent: tick\ndata: {\"n\":1}\n\n",
+        Time(1_120 * MS),
+        &mut events,
+    );
+    Transaction {
+        partial: true,
+        messages: Some(Messages::Events(Box::new(EventStream {
+            traffic: decoder.traffic().clone(),
+            events,
+            dropped: 3,
+            decode_error: None,
+        }))),
+        ..transaction()
     }
 }
 

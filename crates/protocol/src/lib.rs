@@ -26,6 +26,8 @@ mod quality;
 pub mod redis;
 mod registry;
 mod sql;
+pub mod sse;
+pub mod websocket;
 
 pub use command::{Command, CommandError, CommandResult, CommandText, CommandTraffic, REDACTED, Session};
 pub use event::{Counts, Event, Outcome, StreamKey, Upgrade};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::Event;
+use crate::{Counts, Event, StreamKey};
 
 /// The end of the connection that sent the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +124,11 @@ pub trait Parser: Send {
 
     /// Bytes of `side` held because their message is not whole yet; the engine budgets these (P-L4).
     fn buffered(&self, side: Side) -> usize;
+
+    /// Bytes of the transaction `key` so far, `[request, response]`, while it is under way.
+    fn counts(&self, _key: StreamKey) -> Option<[Counts; 2]> {
+        None
+    }
 
     /// How many of the next bytes of `side` are certain to be body bytes of a message already begun, so that
     /// the kernel need not copy them when no plugin wants them. 0 when unknown.

@@ -32,6 +32,7 @@ mod nginx;
 mod program;
 mod python;
 mod runtimes;
+mod web;
 mod zoo;
 
 pub use account::{Account, Metrics, Rest};
@@ -59,4 +60,5 @@ pub use nginx::{Nginx, NginxRecord};
 pub use program::{Finished, Program, run, run_ok, until};
 pub use python::{PythonServer, Truth, client, python};
 pub use runtimes::{Bench, Late, Row, read_by_secrets, read_late, wheels_python};
+pub use web::{WebServer, web};
 pub use zoo::{Column, Found, Runtime, Zoo};

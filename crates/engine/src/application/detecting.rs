@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use qtap_protocol::detect::{self, Detection, Hints, Protocol};
-use qtap_protocol::{Limits, Parser, Side, Time, http1, http2};
+use qtap_protocol::websocket::{self, Carrier};
+use qtap_protocol::{Limits, Parser, Side, Time, Upgrade, http1, http2};
 
 use super::{After, Application, Plain, State};
 use crate::assembler::Assembler;
@@ -83,8 +84,13 @@ impl Application {
             midstream: detecting.midstream,
         };
         let [client, server] = &detecting.prefix;
+        let mut is_websocket = false;
         let protocol = match detect::detect(client, server, &hints) {
             Detection::Known(protocol) => protocol,
+            _ if detecting.midstream && websocket::is_joined(client, server) => {
+                is_websocket = true;
+                Protocol::Http1
+            }
             Detection::NeedMore if !detecting.is_full() => return After::Continue,
             Detection::NeedMore | Detection::Other => {
                 self.turn_off(
@@ -109,6 +115,10 @@ impl Application {
         }
         let (pieces, midstream) = (std::mem::take(&mut detecting.pieces), detecting.midstream);
         let parser: Box<dyn Parser> = match protocol {
+            Protocol::Http1 if is_websocket => {
+                self.upgraded = Some(Upgrade::WebSocket);
+                Box::new(Carrier::joined())
+            }
             Protocol::Http1 => Box::new(http1::Parser::new(Limits::default(), midstream)),
             Protocol::Http2 if midstream => {
                 Box::new(http2::Parser::new(Limits::default(), http2::Start::Midstream))

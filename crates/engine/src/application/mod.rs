@@ -88,7 +88,7 @@ impl Application {
     pub(crate) fn held(&self) -> usize {
         match &self.state {
             State::Detecting(detecting) => detecting.held(),
-            State::Parsing(parsing) => parsing.held(),
+            State::Parsing(parsing) => parsing.held() + parsing.assembler.streams_held(),
             State::Off => 0,
         }
     }
@@ -96,7 +96,7 @@ impl Application {
     /// When something was last found, if bytes are held or a transaction is open.
     pub(crate) fn under_way_since(&self) -> Option<KernelTime> {
         match &self.state {
-            State::Parsing(parsing) if parsing.assembler.open_count() > 0 || parsing.held() > 0 => {
+            State::Parsing(parsing) if parsing.assembler.has_pending() || parsing.held() > 0 => {
                 Some(parsing.progress)
             }
             _ => None,
@@ -106,8 +106,29 @@ impl Application {
     /// Body bytes that certainly follow on `side` and that no plugin wants.
     pub(crate) fn skippable(&self, side: Side) -> u64 {
         match &self.state {
-            State::Parsing(parsing) if !parsing.assembler.wants_bodies() => parsing.parser.skippable(side),
+            State::Parsing(parsing) if !parsing.assembler.wants_bodies() => parsing
+                .parser
+                .skippable(side)
+                .max(parsing.assembler.certain(side)),
             _ => 0,
+        }
+    }
+
+    /// When a transaction wants to report that goes on for long.
+    pub(crate) fn streams_due(&self) -> KernelTime {
+        match &self.state {
+            State::Parsing(parsing) => parsing.assembler.streams_due(),
+            State::Detecting(_) | State::Off => KernelTime(u64::MAX),
+        }
+    }
+
+    /// Tells the state of transactions that are due.
+    pub(crate) fn report_streams(&mut self, facts: &ConnectionFacts, cx: &mut Context<'_>) {
+        if let State::Parsing(parsing) = &mut self.state {
+            let parser = &parsing.parser;
+            parsing
+                .assembler
+                .report_streams(|key| parser.counts(key), facts, cx);
         }
     }
 
@@ -233,6 +254,9 @@ impl Application {
 
     /// Gives up what the parser holds.
     pub(crate) fn relieve(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        if let State::Parsing(parsing) = &mut self.state {
+            parsing.assembler.relieve_streams(cx);
+        }
         let now = Time(cx.now.0);
         self.with_parser(facts, cx, |parser, events| {
             resync_both(parser, now, events);

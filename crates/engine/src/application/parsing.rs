@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Event, Limits, ParseError, Parser, RequestHead, Side, Time, Upgrade, http2};
+use qtap_protocol::websocket::Carrier;
+use qtap_protocol::{Event, Limits, ParseError, Parser, RequestHead, Side, StreamKey, Time, Upgrade, http2};
 
 use super::{After, Application, Detecting, Plain, State};
 use crate::assembler::{Assembler, Step};
@@ -122,17 +123,18 @@ impl Application {
             Step::Continue => After::Continue,
             Step::StartTls { client, server, time } => After::StartTls { client, server, time },
             Step::Upgraded {
+                key,
                 to,
                 client,
                 server,
                 time,
-                ..
-            } => self.upgraded(to, [client, server], time, facts, cx),
+            } => self.upgraded(key, to, [client, server], time, facts, cx),
         }
     }
 
     fn upgraded(
         &mut self,
+        key: StreamKey,
         to: Upgrade,
         [client, server]: [Bytes; 2],
         time: Time,
@@ -144,7 +146,17 @@ impl Application {
             return After::Continue;
         };
         self.former = parsing.assembler.tally;
+        let pieces = |client, server| {
+            vec![
+                (Side::Client, Plain::Bytes(client), time),
+                (Side::Server, Plain::Bytes(server), time),
+            ]
+        };
         match (to, parsing.h2c_head.take()) {
+            (Upgrade::WebSocket, _) if parsing.assembler.is_websocket(key) => {
+                parsing.parser = Box::new(Carrier::new(key));
+                self.replay(pieces(client, server), facts, cx)
+            }
             (Upgrade::WebSocket, _) => {
                 self.state = State::Off;
                 After::TurnedOff
@@ -163,11 +175,7 @@ impl Application {
                 );
                 facts.protocol = Some(Protocol::Http2);
                 self.protocol = Some(Protocol::Http2);
-                let pieces = vec![
-                    (Side::Client, Plain::Bytes(client), time),
-                    (Side::Server, Plain::Bytes(server), time),
-                ];
-                self.replay(pieces, facts, cx)
+                self.replay(pieces(client, server), facts, cx)
             }
             _ => {
                 self.state = State::Detecting(Detecting::default());

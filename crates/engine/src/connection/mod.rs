@@ -187,7 +187,7 @@ impl Connection {
     /// When it wants to be woken next.
     pub(crate) fn deadline(&self, cx: &Context<'_>) -> KernelTime {
         let settings = cx.settings;
-        let mut earliest = self.next_report;
+        let mut earliest = self.next_report.min(self.app.streams_due());
         if let Some(check) = self.check_due(settings.stall) {
             earliest = earliest.min(check);
         }
@@ -298,6 +298,11 @@ impl Connection {
                 self.facts = Some(facts);
                 self.follow(outcome, cx);
             }
+        }
+        if now >= self.app.streams_due()
+            && let Some(facts) = &self.facts
+        {
+            self.app.report_streams(facts, cx);
         }
         if now >= self.next_report && self.closing.is_none() {
             self.last_report = now;

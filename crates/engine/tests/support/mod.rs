@@ -88,6 +88,7 @@ impl Host for TestHost {
 #[derive(Default)]
 pub struct Received {
     pub transactions: Vec<Transaction>,
+    pub progress: Vec<Transaction>,
     pub commands: Vec<CommandTransaction>,
     pub reports: Vec<ConnectionReport>,
 }
@@ -113,6 +114,9 @@ impl Consumer for Recorder {
             .transactions
             .push(transaction.clone());
     }
+    fn progress(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
+        self.received.lock().unwrap().progress.push(transaction.clone());
+    }
     fn wants_command(&mut self, _: &ConnectionFacts, _: StreamKey, _: &Command) -> bool {
         self.interest != Interest::None
     }
@@ -135,6 +139,7 @@ pub struct Bench {
     lost_ends: [[u64; 2]; 2],
     pub id: ConnectionId,
     pub load: Arc<Load>,
+    pub budget: Arc<Budget>,
     /// Connections open while new ones are only counted.
     pub opens_shed: bool,
 }
@@ -155,13 +160,14 @@ impl Bench {
         let received = Arc::new(Mutex::new(Received::default()));
         let stats = Arc::new(Stats::default());
         let load = Arc::new(Load::default());
+        let budget = Arc::new(Budget::new(memory));
         let shared = Shared {
             host: Arc::new(host.clone()),
             settings: Settings::default(),
             clock: WallClock::new(SystemTime::UNIX_EPOCH),
             ids: Arc::new(IdSource::new(7)),
             stats: Arc::clone(&stats),
-            budget: Arc::new(Budget::new(memory)),
+            budget: Arc::clone(&budget),
             load: Arc::clone(&load),
             names: Arc::default(),
         };
@@ -180,6 +186,7 @@ impl Bench {
             lost_ends: [[0; 2]; 2],
             id: ConnectionId(1),
             load,
+            budget,
             opens_shed: false,
         }
     }
@@ -256,6 +263,11 @@ impl Bench {
         let layer = Layer::Socket as usize;
         self.positions[layer][direction as usize] += length;
         self.lost_ends[layer][direction as usize] = self.positions[layer][direction as usize];
+    }
+
+    /// Bytes that the kernel side passed over, as it was told.
+    pub fn passes(&mut self, direction: Direction, length: u64) {
+        self.positions[Layer::Socket as usize][direction as usize] += length;
     }
 
     pub fn end(&self, layer: Layer, direction: Direction) -> u64 {

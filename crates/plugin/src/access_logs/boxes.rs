@@ -11,7 +11,7 @@ use super::style::{Brush, Colour, human_bytes};
 use super::summary::{arrow, clean, notes, status_text, text};
 use super::terminal::Terminal;
 use crate::exchange::Exchange;
-use crate::schema::tls_version_name;
+use crate::schema::{Captured, tls_version_name};
 
 /// Widest border.
 const MAX_WIDTH: usize = 50;
@@ -34,6 +34,9 @@ pub(super) fn record(exchange: &Exchange<'_>, terminal: Terminal, bodies: bool) 
     network(&mut page, exchange);
     request(&mut page, exchange, bodies);
     response(&mut page, exchange, bodies);
+    if bodies {
+        messages(&mut page, exchange);
+    }
     page.border('╰', None);
     page.out.into_bytes()
 }
@@ -140,6 +143,47 @@ fn response(page: &mut Page, exchange: &Exchange<'_>, bodies: bool) {
             bodies,
         );
     }
+}
+
+/// Messages of a WebSocket or an event stream, one line each.
+fn messages(page: &mut Page, exchange: &Exchange<'_>) {
+    let captured = Captured::new(exchange);
+    if captured.is_empty() {
+        return;
+    }
+    page.border('├', Some("MESSAGES"));
+    page.blank();
+    for message in &captured.captured_messages {
+        let arrow = if message.direction == "sent" { '↑' } else { '↓' };
+        let shown = match (&message.payload, message.close_code) {
+            (Some(text), _) => clean(text.as_bytes()),
+            (None, Some(code)) => {
+                let reason = message.close_reason.as_deref().unwrap_or_default();
+                format!("{code} {}", clean(reason.as_bytes()))
+            }
+            (None, None) => String::new(),
+        };
+        let size = human_bytes(message.length);
+        page.line(format!("{arrow} {} {size} {shown}", message.opcode).trim_end());
+    }
+    for event in &captured.captured_events {
+        let name = if event.event.is_empty() {
+            "message"
+        } else {
+            event.event
+        };
+        let size = human_bytes(event.length);
+        let data = clean(event.data.as_bytes());
+        page.line(&format!("↓ {} {size} {data}", clean(name.as_bytes())));
+    }
+    if captured.not_captured > 0 {
+        page.line(
+            &page
+                .brush
+                .warn(&format!("{} not captured", captured.not_captured)),
+        );
+    }
+    page.blank();
 }
 
 fn half(page: &mut Page, headers: &[Field], half: &Half, content_type: &str, bodies: bool) {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::body::as_text;
 use crate::exchange::{Exchange, trailers};
 use crate::json;
-use crate::schema::{BodyNotes, HeaderMap, Notes, Timestamp};
+use crate::schema::{BodyNotes, Captured, HeaderMap, Notes, Timestamp};
 
 const MESSAGE: &str = "HTTP transaction";
 
@@ -92,6 +92,9 @@ struct Details<'a> {
     response: Response<'a>,
     #[serde(flatten)]
     additions: Additions<'a>,
+    /// Level `full` only.
+    #[serde(flatten)]
+    captured: Captured<'a>,
 }
 
 #[derive(Serialize)]
@@ -188,6 +191,11 @@ impl<'a> Details<'a> {
                 ),
             },
             additions: Additions::new(exchange),
+            captured: if bodies {
+                Captured::new(exchange)
+            } else {
+                Captured::default()
+            },
         }
     }
 }

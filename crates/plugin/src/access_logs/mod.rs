@@ -67,6 +67,10 @@ impl Plugin for AccessLogs {
         }
     }
 
+    fn progress(&self, exchange: &Exchange<'_>) {
+        self.transaction(exchange);
+    }
+
     fn transaction(&self, exchange: &Exchange<'_>) {
         let record = match (&self.format, self.mode, Rpc::of(exchange)) {
             (_, Level::None, _) => return,

@@ -1,13 +1,14 @@
 //! The summary line.
 
-use qtap_engine::DirectionLabel;
+use qtap_capture::Role;
+use qtap_engine::{DirectionLabel, Messages};
 use qtap_protocol::Outcome;
 
 use super::sanitise::sanitise;
 use super::style::{Brush, Colour, human_bytes};
 use super::terminal::Terminal;
 use crate::exchange::Exchange;
-use crate::schema::upgrade_name;
+use crate::schema::{MessageNotes, upgrade_name};
 
 /// One line with its line end.
 pub(super) fn line(exchange: &Exchange<'_>, terminal: Terminal) -> Vec<u8> {
@@ -77,6 +78,15 @@ pub(super) fn notes(exchange: &Exchange<'_>) -> Vec<String> {
         (Outcome::Incomplete, None) => notes.push("incomplete".to_owned()),
         (Outcome::Reset(code), None) => notes.push(format!("reset: {}", reset_name(code))),
     }
+    if transaction.partial {
+        notes.push("open".to_owned());
+    }
+    notes.extend(
+        transaction
+            .messages
+            .as_ref()
+            .map(|messages| counts(messages, exchange)),
+    );
     if transaction.gap_bytes() > 0 {
         notes.push(format!("{} not captured", human_bytes(transaction.gap_bytes())));
     }
@@ -86,6 +96,39 @@ pub(super) fn notes(exchange: &Exchange<'_>) -> Vec<String> {
         notes.push("headers partial".to_owned());
     }
     notes
+}
+
+/// `↑ 3 ↓ 20 messages, closed by the client: 1000 done`, or `12 events`.
+fn counts(messages: &Messages, exchange: &Exchange<'_>) -> String {
+    let socket = match messages {
+        Messages::Events(stream) => return plural(stream.traffic.events, "event"),
+        Messages::WebSocket(socket) => socket,
+    };
+    let [client, server] = &socket.traffic;
+    let (sent, received) = match exchange.connection.role {
+        Role::Client => (client, server),
+        Role::Server => (server, client),
+    };
+    let mut text = format!("↑ {} ↓ {} messages", sent.messages(), received.messages());
+    let notes = MessageNotes::new(exchange.transaction)
+        .websocket
+        .unwrap_or_default();
+    if let Some(side) = notes.closed_by {
+        text += &format!(", closed by the {side}");
+        let code = notes.close_code.map(|code| code.to_string());
+        let reason = notes.close_reason.map(|reason| clean(reason.as_bytes()));
+        let said: Vec<_> = code.into_iter().chain(reason).collect();
+        if !said.is_empty() {
+            text += &format!(": {}", said.join(" "));
+        }
+    } else if notes.abrupt {
+        text += ", not closed";
+    }
+    text
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `bytes` on one line, fit for a terminal.

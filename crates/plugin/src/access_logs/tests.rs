@@ -6,7 +6,9 @@ use qtap_engine::Transaction;
 use qtap_protocol::{Outcome, Upgrade};
 
 use super::*;
-use crate::testing::{Memory, agent, connection, exchange, field, transaction, without_response};
+use crate::testing::{
+    Memory, agent, connection, event_stream, exchange, field, transaction, websocket, without_response,
+};
 
 const COLOUR: Terminal = Terminal {
     is_terminal: true,
@@ -77,6 +79,54 @@ fn console_summary_says_what_is_unusual() {
         let line = printed(Level::Summary, LogFormat::Console, PLAIN, &transaction);
         assert!(line.ends_with(end), "{line}");
     }
+}
+
+#[test]
+fn console_summary_counts_messages_and_events() {
+    for (transaction, end) in [
+        (
+            websocket(),
+            "101 Switching Protocols [upgraded to websocket] [↑ 1 ↓ 1 messages, closed by the client: 1000 done]\n",
+        ),
+        (event_stream(), "200 OK [open] [1 event]\n"),
+    ] {
+        let line = printed(Level::Summary, LogFormat::Console, PLAIN, &transaction);
+        assert!(line.ends_with(end), "{line}");
+    }
+}
+
+#[test]
+fn console_full_shows_messages() {
+    let box_of_socket = printed(Level::Full, LogFormat::Console, PLAIN, &websocket());
+    assert!(
+        box_of_socket.contains(
+            "\
+├───╼ MESSAGES ╾───────────────────────────────────┄
+│
+│  ↑ text 5 B hello
+│  ↓ binary 2 B
+│  ↑ close 6 B 1000 done
+│  ↓ close 2 B 1000
+│
+"
+        ),
+        "{box_of_socket}"
+    );
+    let headers = printed(Level::Headers, LogFormat::Console, PLAIN, &websocket());
+    assert!(
+        !headers.contains("hello") && !headers.contains("MESSAGES"),
+        "{headers}"
+    );
+    let json = printed(Level::Full, LogFormat::Json, PLAIN, &event_stream());
+    assert!(
+        json.contains(r#""captured_events":[{"time""#) && json.contains(r#""partial":true"#),
+        "{json}"
+    );
+    let hostile = printed(Level::Full, LogFormat::Console, PLAIN, &event_stream());
+    assert!(
+        hostile.contains("│  ↓ tick 7 B {\"n\":1}\n│  3 not captured"),
+        "{hostile}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use qtap_engine::Body;
 
 use crate::exchange::{Exchange, text, trailers};
 use crate::schema::{
-    BodyNotes, HeaderMap, HttpTransaction, Metadata, Notes, RequestPart, ResponsePart, Timestamp,
+    BodyNotes, Captured, HeaderMap, HttpTransaction, Metadata, Notes, RequestPart, ResponsePart, Timestamp,
 };
 
 /// What `level` shows of the exchange.
@@ -18,6 +18,11 @@ pub(super) fn transaction<'a>(exchange: &Exchange<'a>, level: Level) -> HttpTran
         duration_ms: exchange.duration_ms(),
         direction: exchange.connection.direction.name(),
         notes: Notes::new(exchange.transaction),
+        captured: if level == Level::Full {
+            Captured::new(exchange)
+        } else {
+            Captured::default()
+        },
     }
 }
 

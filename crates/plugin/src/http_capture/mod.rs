@@ -96,6 +96,10 @@ impl Plugin for HttpCapture {
         }
     }
 
+    fn progress(&self, exchange: &Exchange<'_>) {
+        self.transaction(exchange);
+    }
+
     fn transaction(&self, exchange: &Exchange<'_>) {
         match self.artifact(exchange) {
             Ok(artifact) => self.store.put(artifact),

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::testing::{Memory, agent, connection, exchange, transaction, without_response};
+use crate::testing::{
+    Memory, agent, connection, event_stream, exchange, transaction, websocket, without_response,
+};
 
 fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Transaction) -> Artifact {
     let memory = Arc::new(Memory::default());
@@ -189,5 +191,38 @@ fn a_disabled_store_makes_no_work() {
     assert_eq!(
         plugin.interest(&connection(), &transaction().request),
         Interest::None
+    );
+}
+
+#[test]
+fn messages_are_captured_at_level_full_and_counted_at_every_level() {
+    let mut socket = websocket();
+    socket.request_half.first_byte = Some(qtap_protocol::Time(1_000_000_000));
+    let full = json(Level::Full, &socket);
+    let expected = concat!(
+        r#""captured_messages":[{"time":"2026-01-01T10:00:00.200000000Z","direction":"sent","opcode":"text","length":5,"payload":"hello"},"#,
+        r#"{"time":"2026-01-01T10:00:00.250000000Z","direction":"received","opcode":"binary","length":2,"payload_base64":"/wA="},"#,
+        r#"{"time":"2026-01-01T10:00:00.260000000Z","direction":"sent","opcode":"close","length":6,"close_code":1000,"close_reason":"done"},"#,
+        r#"{"time":"2026-01-01T10:00:00.270000000Z","direction":"received","opcode":"close","length":2,"close_code":1000}]}"#,
+    );
+    assert!(full.ends_with(expected), "{full}");
+    let headers = json(Level::Headers, &socket);
+    assert!(!headers.contains("captured_messages") && headers.contains(r#""messages":{"request":"#));
+}
+
+#[test]
+fn events_are_captured_and_what_was_left_out_is_said() {
+    let full: serde_json::Value = serde_json::from_str(&json(Level::Full, &event_stream())).unwrap();
+    let event = &full["captured_events"][0];
+    assert_eq!(
+        (&event["event"], &event["id"], &event["data"], &event["length"]),
+        (&"tick".into(), &"7".into(), &r#"{"n":1}"#.into(), &7.into())
+    );
+    assert_eq!(full["not_captured"], 3);
+    let text = capture(Level::Full, CaptureFormat::Text, &event_stream());
+    let text = String::from_utf8(text.content.bytes().to_vec()).unwrap();
+    assert!(
+        text.contains("tick 7 B: {\"n\":1}") && text.contains("Not Captured: 3"),
+        "{text}"
     );
 }

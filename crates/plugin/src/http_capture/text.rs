@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::schema::{
-    BodyNotes, GrpcTransaction, HeaderMap, HeaderValue, HttpTransaction, Metadata, Notes, RequestPart,
+    BodyNotes, Captured, GrpcTransaction, HeaderMap, HeaderValue, HttpTransaction, Metadata, Notes, RequestPart,
     ResponsePart, SideMessages,
 };
 
@@ -19,6 +19,7 @@ pub(super) fn render(transaction: &HttpTransaction<'_>) -> String {
     );
     text.request(&transaction.request, Bodies::Shown);
     text.response(&transaction.response, &transaction.notes, Bodies::Shown);
+    text.captured(&transaction.captured);
     text.0
 }
 
@@ -161,6 +162,46 @@ impl Text {
             for value in values {
                 _ = writeln!(self.0, "    {name}: {value}");
             }
+        }
+    }
+
+    /// Messages of a WebSocket or an event stream, one line each.
+    fn captured(&mut self, captured: &Captured<'_>) {
+        if captured.is_empty() {
+            return;
+        }
+        self.title("Messages");
+        for message in &captured.captured_messages {
+            let payload = message
+                .payload
+                .as_deref()
+                .or(message.payload_base64.as_deref())
+                .or(message.close_reason.as_deref())
+                .unwrap_or_default();
+            let code = message
+                .close_code
+                .map(|code| format!(" {code}"))
+                .unwrap_or_default();
+            _ = writeln!(
+                self.0,
+                "  {} {} {}{code} {} B: {payload}",
+                message.time, message.direction, message.opcode, message.length
+            );
+        }
+        for event in &captured.captured_events {
+            let name = if event.event.is_empty() {
+                "message"
+            } else {
+                event.event
+            };
+            _ = writeln!(
+                self.0,
+                "  {} {name} {} B: {}",
+                event.time, event.length, event.data
+            );
+        }
+        if captured.not_captured > 0 {
+            self.pair("Not Captured", &captured.not_captured.to_string());
         }
     }
 

@@ -121,6 +121,10 @@ impl Plugin for ReportUsage {
         }
     }
 
+    fn progress(&self, exchange: &Exchange<'_>) {
+        self.transaction(exchange);
+    }
+
     fn transaction(&self, exchange: &Exchange<'_>) {
         self.store.save(match Rpc::of(exchange) {
             Some(rpc) => Event::GrpcRequest(Box::new(self.call_event(exchange, &rpc))),
@@ -141,7 +145,9 @@ impl Plugin for ReportUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Memory, agent, connection, exchange, field, transaction, without_response};
+    use crate::testing::{
+        Memory, agent, connection, event_stream, exchange, field, transaction, websocket, without_response,
+    };
 
     fn reported(headers: &[&str], transaction: &qtap_engine::Transaction) -> String {
         let memory = Arc::new(Memory::default());
@@ -183,6 +189,32 @@ mod tests {
         assert_eq!(json["status"], 422);
         assert_eq!(json["status_unknown"], true);
         assert_eq!(json["outcome"], "canceled");
+    }
+
+    #[test]
+    fn a_websocket_has_counts_and_its_close() {
+        let json = reported(&[], &websocket());
+        let expected = concat!(
+            r#""outcome":"upgraded","upgraded_to":"websocket","ttfb_ms":86.0,"total_ms":90.0,"#,
+            r#""messages":{"request":{"count":1,"bytes":5,"largest":5,"text":1,"frames":2},"#,
+            r#""response":{"count":1,"bytes":2,"largest":2,"binary":1,"frames":2}},"#,
+            r#""websocket":{"subprotocol":"chat","closed_by":"client","close_code":1000,"close_reason":"done","clean":true}}"#,
+        );
+        assert!(json.ends_with(expected), "{json}");
+        assert!(!json.contains("hello"), "payload is for those that show bodies");
+    }
+
+    #[test]
+    fn an_event_stream_that_goes_on_is_open() {
+        let mut stream = event_stream();
+        stream.request_half.first_byte = Some(qtap_protocol::Time(1_000_000_000));
+        let json = reported(&[], &stream);
+        assert!(json.contains(r#""outcome":"open","partial":true,"#), "{json}");
+        let expected = concat!(
+            r#""events":{"count":1,"bytes":7,"largest":7,"first_ms":120.0,"last_ms":120.0,"#,
+            r#""last_id":"7"}}"#
+        );
+        assert!(json.ends_with(expected), "{json}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod database;
 mod grpc;
 mod headers;
 mod health;
+mod messages;
 mod notes;
 mod request;
 mod tags;
@@ -27,7 +28,11 @@ pub use grpc::{
 };
 pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
-pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
+pub use messages::{
+    Captured, CapturedEvent, CapturedMessage, EventCounts, MessageNotes, SocketCounts, SocketMessages,
+    WebSocketNotes,
+};
+pub use notes::{BodyNotes, Notes, outcome_name, outcome_of, upgrade_name};
 pub use request::RequestEvent;
 pub use tags::Tags;
 pub use time::Timestamp;

@@ -4,13 +4,16 @@ use qtap_engine::{Body, Transaction};
 use qtap_protocol::{Outcome, Upgrade};
 use serde::Serialize;
 
-use super::{is_false, is_zero};
+use super::{MessageNotes, is_false, is_zero};
 
 /// Additions to `request` events, artifacts and JSON access logs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Notes {
-    /// `complete`, `canceled`, `reset`, `refused`, `timeout`, `incomplete` or `upgraded`.
+    /// `complete`, `canceled`, `reset`, `refused`, `timeout`, `incomplete` or `upgraded`; `open` of an event stream that goes on.
     pub outcome: &'static str,
+    /// It goes on: the record says what it came to so far, and another one with its id follows.
+    #[serde(skip_serializing_if = "is_false")]
+    pub partial: bool,
     /// Error code of the reset (RFC 9113 §7).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<u32>,
@@ -38,6 +41,9 @@ pub struct Notes {
     /// First request byte → last byte of all, as above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_ms: Option<f64>,
+    /// Of WebSockets and event streams.
+    #[serde(flatten)]
+    pub messages: MessageNotes,
 }
 
 impl Notes {
@@ -47,7 +53,8 @@ impl Notes {
         let response = transaction.response.as_ref();
         let gap_bytes = transaction.gap_bytes();
         Self {
-            outcome: outcome_name(transaction.outcome),
+            outcome: outcome_of(transaction),
+            partial: transaction.partial,
             error_code: match transaction.outcome {
                 Outcome::Reset(code) => Some(code),
                 _ => None,
@@ -67,6 +74,7 @@ impl Notes {
                 .map(|to| upgrade_name(to).to_owned()),
             ttfb_ms: transaction.ttfb_ns().map(milliseconds),
             total_ms: transaction.total_ns().map(milliseconds),
+            messages: MessageNotes::new(transaction),
         }
     }
 }
@@ -100,6 +108,15 @@ impl From<&Body> for BodyNotes {
             body_encoding: body.encoding.clone(),
             decode_error: body.decode_error.clone(),
         }
+    }
+}
+
+/// `outcome` of `transaction`, which may go on.
+#[must_use]
+pub const fn outcome_of(transaction: &Transaction) -> &'static str {
+    match transaction.outcome {
+        Outcome::Complete if transaction.partial => "open",
+        outcome => outcome_name(outcome),
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use super::tags::{Tags, no_tags};
-use super::{BodyNotes, HeaderMap, Notes, Timestamp, is_zero};
+use super::{BodyNotes, Captured, HeaderMap, Notes, Timestamp, is_zero};
 
 /// A whole transaction.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +28,9 @@ pub struct HttpTransaction<'a> {
     /// How it ended.
     #[serde(flatten)]
     pub notes: Notes,
+    /// Messages of WebSockets and event streams; level `full` only.
+    #[serde(flatten)]
+    pub captured: Captured<'a>,
 }
 
 /// `metadata`.

@@ -176,6 +176,15 @@ impl Generation {
         }
     }
 
+    /// Tells those who wanted it of a transaction that goes on.
+    pub(super) fn deliver_progress(&self, stack: usize, wanted_by: u64, exchange: &Exchange<'_>) {
+        for (position, mounted) in self.plugins(stack) {
+            if wanted_by & (1 << position) != 0 {
+                mounted.meter.call(|| mounted.plugin.progress(exchange));
+            }
+        }
+    }
+
     /// The plugins of a stack in order.
     pub(super) fn plugins(&self, stack: usize) -> impl Iterator<Item = (usize, &Mounted)> {
         self.stacks.get(stack).into_iter().flatten().enumerate()

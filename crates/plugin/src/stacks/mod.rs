@@ -174,6 +174,21 @@ impl Consumer for Stacks {
         begun.generation.deliver(begun.stack, begun.wanted_by, &exchange);
     }
 
+    fn progress(&mut self, connection: &ConnectionFacts, transaction: &Transaction) {
+        let Some(begun) = self.in_flight.get(&(connection.id, transaction.stream)) else {
+            return;
+        };
+        let labels = current_labels(&mut self.labels, connection, begun.generation.agent());
+        let exchange = Exchange {
+            connection,
+            transaction,
+            labels,
+        };
+        begun
+            .generation
+            .deliver_progress(begun.stack, begun.wanted_by, &exchange);
+    }
+
     fn wants_command(&mut self, connection: &ConnectionFacts, key: StreamKey, command: &Command) -> bool {
         let generation = self.deployment.current.load();
         let protocol = connection.protocol;

@@ -12,8 +12,11 @@
 //! ```
 
 mod coders;
+mod stream;
 
 use bytes::Bytes;
+
+pub use stream::StreamDecoder;
 
 /// No body is decoded beyond this (P-B3).
 pub const MAX_DECODED_BYTES: usize = 16 << 20;

@@ -33,7 +33,7 @@ use self::{
     transaction::Transaction,
 };
 use crate::quality::Quality;
-use crate::{Event, Limits, Outcome, ParseError, Side, StreamKey, Time};
+use crate::{Counts, Event, Limits, Outcome, ParseError, Side, StreamKey, Time};
 
 /// Why a lane searches after an attach in the middle.
 const JOINED: &str = "joined in the middle";
@@ -282,6 +282,11 @@ impl crate::Parser for Parser {
 
     fn buffered(&self, side: Side) -> usize {
         self.lane(side).buffered()
+    }
+
+    fn counts(&self, key: StreamKey) -> Option<[Counts; 2]> {
+        let transaction = self.queue.iter().find(|transaction| transaction.key == key)?;
+        Some([transaction.request.counts, transaction.response.counts])
     }
 
     fn skippable(&self, side: Side) -> u64 {

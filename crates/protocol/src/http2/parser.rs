@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::lane::{Context, Lane};
 use super::streams::Streams;
-use crate::{Event, Limits, ParseError, RequestHead, Side, Time};
+use crate::{Counts, Event, Limits, ParseError, RequestHead, Side, StreamKey, Time};
 
 /// How the bytes of a connection begin.
 #[derive(Clone, Debug)]
@@ -214,6 +214,10 @@ impl crate::Parser for Parser {
             Side::Client => self.client.buffered(),
             Side::Server => self.server.buffered(),
         }
+    }
+
+    fn counts(&self, key: StreamKey) -> Option<[Counts; 2]> {
+        self.streams.counts(key)
     }
 
     fn skippable(&self, side: Side) -> u64 {

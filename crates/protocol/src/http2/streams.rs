@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::message;
 use super::stream::{Half, Stream};
-use crate::{Event, Outcome, RequestHead, Side, StreamKey, Time};
+use crate::{Counts, Event, Outcome, RequestHead, Side, StreamKey, Time};
 
 /// Streams remembered after they ended early, since frames of theirs may still be on the way.
 const FORGOTTEN: usize = 256;
@@ -196,6 +196,12 @@ impl Streams {
                 half.counts.gap_bytes += gap;
             }
         }
+    }
+
+    /// Bytes of an open stream so far.
+    pub(crate) fn counts(&self, key: StreamKey) -> Option<[Counts; 2]> {
+        let stream = self.open.get(&u32::try_from(key.0).ok()?)?;
+        Some([stream.client.counts, stream.server.counts])
     }
 
     /// Passes body bytes on.
