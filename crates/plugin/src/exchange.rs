@@ -1,6 +1,7 @@
 //! A transaction on its connection, with what every plugin says of it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use qtap_protocol::Field;
 use qtap_protocol::detect::Protocol;
 
 use crate::agent::Agent;
+use crate::http_capture::Fragments;
 use crate::schema::{HeaderMap, Tags};
 
 /// Status that the compatible fields carry when none was seen.
@@ -88,21 +90,41 @@ impl<'a> Exchange<'a> {
     /// what was sent. An absolute target and that of `CONNECT` stand alone; `OPTIONS *` has the URL of its server.
     #[must_use]
     pub fn url(&self) -> Cow<'a, str> {
+        match self.url_parts() {
+            [scheme, between, authority, slash, target]
+                if [&scheme, &between, &authority, &slash]
+                    .iter()
+                    .all(|part| part.is_empty()) =>
+            {
+                target
+            }
+            parts => parts.concat().into(),
+        }
+    }
+
+    /// [`Self::url`] in parts, so that it need not be put together to be written.
+    #[must_use]
+    pub fn url_parts(&self) -> [Cow<'a, str>; 5] {
         let target = self.target();
         let is_tunnel = self.transaction.request.method.as_ref() == b"CONNECT"
             && self.transaction.request.protocol.is_none();
+        let nothing = || Cow::Borrowed("");
         if is_tunnel || after_authority(&target).is_some() {
-            return target;
+            return [nothing(), nothing(), nothing(), nothing(), target];
         }
-        let (scheme, authority) = (self.scheme(), self.authority());
-        match target.as_bytes().first() {
-            Some(b'/' | b'?') => [&scheme, "://", &authority, &target].concat(),
-            None => [&scheme, "://", &authority].concat(),
-            Some(_) if target == "*" => [&scheme, "://", &authority].concat(),
+        let (slash, target) = match target.as_bytes().first() {
+            Some(b'/' | b'?') | None => (nothing(), target),
+            Some(_) if target == "*" => (nothing(), nothing()),
             // Malformed, but it must not read as part of the host.
-            Some(_) => [&scheme, "://", &authority, "/", &target].concat(),
-        }
-        .into()
+            Some(_) => (Cow::Borrowed("/"), target),
+        };
+        [
+            self.scheme(),
+            Cow::Borrowed("://"),
+            self.authority(),
+            slash,
+            target,
+        ]
     }
 
     /// Status, if one was seen.
@@ -203,6 +225,8 @@ pub struct Labels {
     pub tags: Arc<Tags>,
     /// Domain, or address of the server end.
     pub endpoint_id: Arc<str>,
+    /// What the artifacts of the connection have alike; made with the first.
+    pub(crate) fragments: OnceCell<Fragments>,
     process: Option<Arc<Process>>,
     protocol: Option<Protocol>,
     domain: Option<Arc<str>>,
@@ -218,6 +242,7 @@ impl Labels {
                 pairs.map(|(key, value)| format!("{key}:{value}")).collect(),
             )),
             endpoint_id: connection.endpoint_id().into(),
+            fragments: OnceCell::new(),
             process: connection.process.clone(),
             protocol: connection.protocol,
             domain: connection.domain.clone(),
@@ -277,11 +302,14 @@ pub(crate) fn text<'a, T: AsRef<[u8]> + ?Sized>(bytes: &'a T) -> Cow<'a, str> {
 
 /// Of `scheme://authority/path?query` the part after the authority; `None` for other forms of target.
 fn after_authority(target: &str) -> Option<&str> {
+    // The usual target is only a path.
+    if !target.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return None;
+    }
     let (scheme, rest) = target.split_once("://")?;
-    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let is_scheme = scheme
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if !is_scheme {
         return None;
     }

@@ -1,21 +1,32 @@
 //! `http_capture`: each transaction as an artifact for an object store (`surface.md` §4.3).
 
+mod fragments;
 mod json;
 mod text;
+mod transaction;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use qtap_config::{CaptureFormat, HttpCapture as Settings, Level};
 use qtap_engine::{ConnectionFacts, Interest};
 use qtap_protocol::RequestHead;
 
-use crate::exchange::Exchange;
-use crate::json::JsonLine;
+pub(crate) use fragments::Fragments;
+
+use crate::exchange::{Exchange, text as lossy};
+use crate::json::{Object, key};
 use crate::plugin::{Context, Plugin, body_interest};
-use crate::schema::{
-    Artifact, ArtifactKind, Content, HttpTransaction, Provenance, Rendered, Summary, Timestamp,
-};
+use crate::schema::{Artifact, Content, Timestamp};
 use crate::sink::{Discard, ObjectStore};
+
+/// What a thread keeps for its next artifact.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Where artifacts are made, so that none costs an allocation.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Stores transactions.
 pub(crate) struct HttpCapture {
@@ -38,24 +49,32 @@ impl HttpCapture {
         }
     }
 
-    fn artifact(&self, exchange: &Exchange<'_>) -> serde_json::Result<Artifact> {
-        let transaction = json::transaction(exchange, self.level);
-        let provenance = Provenance {
-            kind: ArtifactKind::HttpTransaction,
-            connection_id: Arc::clone(&exchange.connection.public_id),
-            request_id: Arc::clone(&exchange.transaction.id),
-            tags: Arc::clone(&exchange.labels.tags),
-            timestamp: Timestamp(exchange.transaction.finished),
-            endpoint_id: Arc::clone(&exchange.labels.endpoint_id),
+    /// Makes the artifact in `scratch` and stores it.
+    fn store(&self, exchange: &Exchange<'_>, scratch: &mut Vec<u8>) {
+        let labels = exchange.labels;
+        let fragments = labels
+            .fragments
+            .get_or_init(|| Fragments::new(exchange.connection, labels));
+        write_provenance(exchange, fragments, scratch);
+        let provenance_end = scratch.len();
+        write_summary(exchange, fragments, scratch);
+        let summary_end = scratch.len();
+        let text;
+        let content = match self.format {
+            CaptureFormat::Json => {
+                json::write(exchange, fragments, self.level, scratch);
+                Content::Json(scratch.get(summary_end..).unwrap_or_default())
+            }
+            CaptureFormat::Text => {
+                text = text::render(&transaction::of(exchange, self.level));
+                Content::Text(text.as_bytes())
+            }
         };
-        Ok(Artifact {
-            content: match self.format {
-                CaptureFormat::Text => Content::Text(text::render(&transaction).into()),
-                CaptureFormat::Json => Content::Json(JsonLine::of(&transaction)?),
-            },
-            summary: JsonLine::of(&summary(transaction))?,
-            provenance: Rendered::new(provenance)?,
-        })
+        self.store.put(&Artifact {
+            provenance: scratch.get(..provenance_end).unwrap_or_default(),
+            content,
+            summary: scratch.get(provenance_end..summary_end).unwrap_or_default(),
+        });
     }
 }
 
@@ -72,34 +91,55 @@ impl Plugin for HttpCapture {
     }
 
     fn transaction(&self, exchange: &Exchange<'_>) {
-        match self.artifact(exchange) {
-            Ok(artifact) => self.store.put(artifact),
-            // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
-            Err(error) => tracing::error!(%error, "transaction not serialised"),
-        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            self.store(exchange, scratch);
+            if scratch.capacity() > SCRATCH_BYTES {
+                *scratch = Vec::new();
+            }
+        });
     }
 }
 
+/// The members of [`Artifact::provenance`].
+fn write_provenance(exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Vec<u8>) {
+    let mut object = Object::members(out);
+    object.parts(&fragments.provenance);
+    object.text(key!("requestId"), &exchange.transaction.id);
+    object.parts(&fragments.tags);
+    object.value(key!("timestamp"), |out| {
+        Timestamp(exchange.transaction.finished).write(out)
+    });
+    // The comma behind the last member.
+    out.pop();
+}
+
 /// The flat map of `surface.md` §7.6, and `request_path`.
-fn summary(transaction: HttpTransaction<'_>) -> Summary<'_> {
-    let (metadata, request, response) = (transaction.metadata, transaction.request, transaction.response);
-    let mut summary = Summary::default();
-    if let Some(duration) = transaction.duration_ms {
-        summary.number("duration_ms", duration);
-    }
-    summary.text("direction", transaction.direction);
-    summary.text("process_exe", metadata.process_exe);
-    summary.text("request_id", &**metadata.request_id);
-    summary.text("connection_id", &**metadata.connection_id);
-    summary.text("request_method", request.method);
-    summary.text("request_scheme", request.scheme);
-    summary.text("request_host", request.authority);
-    summary.text("request_path", request.path);
-    summary.text("request_protocol", request.protocol);
-    summary.text("request_content_type", request.content_type);
-    summary.number("response_status", u64::from(response.status));
-    summary.text("response_content_type", response.content_type);
-    summary
+fn write_summary(exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Vec<u8>) {
+    let transaction = exchange.transaction;
+    let authority = transaction.request.authority.as_ref();
+    Object::write(out, |summary| {
+        if let Some(duration) = exchange.duration_ms() {
+            summary.number(key!("duration_ms"), duration);
+        }
+        summary.parts(&fragments.summary);
+        summary.text(key!("request_id"), &transaction.id);
+        summary.text(key!("connection_id"), &exchange.connection.public_id);
+        summary.text_if_any(key!("request_method"), &exchange.method());
+        summary.text_if_any(key!("request_scheme"), &exchange.scheme());
+        summary.text_if_any(key!("request_host"), &authority.map(lossy).unwrap_or_default());
+        summary.text_if_any(key!("request_path"), &exchange.path());
+        summary.word(key!("request_protocol"), transaction.protocol.name());
+        summary.text_if_any(
+            key!("request_content_type"),
+            &exchange.request_field("content-type"),
+        );
+        summary.number(key!("response_status"), exchange.compatible_status().into());
+        summary.text_if_any(
+            key!("response_content_type"),
+            &exchange.response_field("content-type"),
+        );
+    });
 }
 
 #[cfg(test)]

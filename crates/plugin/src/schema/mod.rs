@@ -14,7 +14,7 @@ mod tags;
 mod time;
 mod transaction;
 
-pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Provenance, Rendered, Summary};
+pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Digest};
 pub use connection::{
     Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, PodRef, System, Tls, cipher_suite_name,
     tls_version_name,
@@ -23,6 +23,7 @@ pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
 pub use headers::{HeaderMap, HeaderValue};
 pub use health::HealthRecord;
 pub use notes::{BodyNotes, Notes, outcome_name, upgrade_name};
+pub(crate) use notes::{is_headers_partial, write_milliseconds};
 pub use request::RequestEvent;
 pub use tags::Tags;
 pub use time::Timestamp;
@@ -40,8 +41,6 @@ pub enum Event {
     Request(Box<RequestEvent>),
     /// One command of a database or queue.
     DatabaseRequest(Box<DatabaseRequestEvent>),
-    /// An artifact was stored.
-    ArtifactRecord(Box<ArtifactRecord>),
 }
 
 /// Whether a flag may be left out.

@@ -43,6 +43,18 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// As JSON at the end of `out`.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        match self.text() {
+            Some(text) => out.extend_from_slice(&text),
+            None => out.extend_from_slice(self.to_string().as_bytes()),
+        }
+        out.push(b'"');
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(text) = self.text()

@@ -37,12 +37,17 @@ impl<'a> Writer<'a> {
 
     pub(super) fn text(&mut self, text: &str) {
         self.out.push(b'"');
+        self.inside(text);
+        self.out.push(b'"');
+    }
+
+    /// What stands between the quotes of a text.
+    pub(super) fn inside(&mut self, text: &str) {
         if is_plain(text.as_bytes()) {
             self.raw(text);
         } else {
             self.escaped(text);
         }
-        self.out.push(b'"');
     }
 
     /// `"key":` for a word of the schema, which needs no escapes.
