@@ -10,7 +10,7 @@ use qtap_capture::{
 use crate::account::Accounts;
 use crate::account::survey::{Positions, Survey};
 use crate::connection::{Connection, Life};
-use crate::context::Context;
+use crate::context::{Context, Scratch};
 use crate::early::EarlyCalls;
 use crate::hash::HashMap;
 use crate::id::IdSource;
@@ -50,6 +50,7 @@ pub struct Shared {
 pub struct Worker {
     shared: Shared,
     consumer: Box<dyn Consumer>,
+    scratch: Scratch,
     /// Boxed, so that the table is small where it has free places, and moves little when it grows.
     connections: HashMap<ConnectionId, Box<Connection>>,
     /// Connections whose TLS may still want a secret or a call of the process, by process. Filled when bytes
@@ -77,6 +78,7 @@ impl Worker {
         Self {
             shared,
             consumer,
+            scratch: Scratch::default(),
             connections: HashMap::default(),
             seeking: HashMap::default(),
             timers: BTreeSet::new(),
@@ -153,7 +155,7 @@ impl Worker {
     #[must_use]
     pub fn survey(&mut self, positions: &Positions, now: KernelTime) -> Survey {
         let mut accounts = self.accounts.sum();
-        let cx = context(&self.shared, self.consumer.as_mut(), now);
+        let cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         for (id, connection) in &self.connections {
             if let Some(entry) = connection.entry(positions.get(id).copied(), &cx) {
                 accounts.entry(entry.key).or_default().add(entry, true);
@@ -249,7 +251,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         let claimed = self
             .secrets
             .offer(pid, id, choice, |secret| connection.offer(secret, &mut cx));
@@ -261,7 +263,7 @@ impl Worker {
     fn secret(&mut self, event: &TlsSecret, now: KernelTime) {
         self.shared.stats.secrets.add(1);
         let Some(secret) = from_event(event) else { return };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         let (mut claimed, mut given) = (false, false);
         if let Some(hint) = event.connection {
             if let Some(connection) = self.connections.get_mut(&hint)
@@ -374,7 +376,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return false;
         };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         let life = step(connection, &mut cx);
         let held = connection.held();
         self.held = self.held + held - std::mem::replace(&mut connection.counted, held);
@@ -423,9 +425,15 @@ impl Worker {
     }
 }
 
-fn context<'a>(shared: &'a Shared, consumer: &'a mut dyn Consumer, now: KernelTime) -> Context<'a> {
+fn context<'a>(
+    shared: &'a Shared,
+    consumer: &'a mut dyn Consumer,
+    scratch: &'a mut Scratch,
+    now: KernelTime,
+) -> Context<'a> {
     Context {
         consumer,
+        scratch,
         host: shared.host.as_ref(),
         settings: &shared.settings,
         clock: &shared.clock,
