@@ -98,9 +98,15 @@ static SHORT: [(u8, u8); 1 << SHORT_BITS] = {
     table
 };
 
-/// Decodes `input` to its end. The result is at most 8/5 as long as the input.
-pub(crate) fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
-    let mut output = Vec::with_capacity(input.len() * 8 / MIN_BITS);
+/// The most bytes that so many encoded ones decode to.
+pub(crate) const fn most(encoded: usize) -> usize {
+    encoded.saturating_mul(8) / MIN_BITS
+}
+
+/// Decodes `input` to its end, into `output`, which is cleared. It has at most [`most`] bytes then, whatever the outcome.
+pub(crate) fn decode(input: &[u8], output: &mut Vec<u8>) -> Result<(), BadHuffman> {
+    output.clear();
+    output.reserve(most(input.len()));
     // The bits not yet decoded, right-aligned; never more than MAX_BITS and four bytes.
     let mut window = 0u64;
     let mut held = 0usize;
@@ -108,13 +114,13 @@ pub(crate) fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
     for word in words {
         window = (window << 32) | u64::from(u32::from_be_bytes(*word));
         held += 32;
-        decode_held(&mut window, &mut held, &mut output)?;
+        decode_held(&mut window, &mut held, output)?;
     }
     for &byte in rest {
         window = (window << 8) | u64::from(byte);
         held += 8;
     }
-    decode_held(&mut window, &mut held, &mut output)?;
+    decode_held(&mut window, &mut held, output)?;
     while let Some((symbol, bits)) = lookup(window, held) {
         output.push(symbol);
         held -= bits;
@@ -122,7 +128,7 @@ pub(crate) fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
     window &= (1 << held) - 1;
     // RFC 7541 §5.2: fewer than 8 bits of padding, all ones.
     if held < 8 && window == (1 << held) - 1 {
-        Ok(output)
+        Ok(())
     } else {
         Err(BadHuffman)
     }
@@ -164,6 +170,11 @@ fn lookup(window: u64, held: usize) -> Option<(u8, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
+        let mut output = b"before".to_vec();
+        super::decode(input, &mut output).map(|()| output)
+    }
 
     #[test]
     fn rfc_7541_appendix_c_strings() {
