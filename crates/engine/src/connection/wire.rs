@@ -166,16 +166,17 @@ impl TlsWire {
             self.waiting_since = Some(now);
         }
         if is_waiting || !self.held.is_empty() {
-            let length = |plain: &Plain| match plain {
-                Plain::Bytes(data) => data.len(),
-                Plain::Gap(_) | Plain::Skipped(_) => 0,
-            };
-            self.held_bytes += output
-                .plain
-                .iter()
-                .map(|(_, plain, _)| length(plain))
-                .sum::<usize>();
-            self.held.append(&mut output.plain);
+            for (side, plain, time) in output.plain.drain(..) {
+                let plain = match plain {
+                    Plain::Bytes(data) => {
+                        self.held_bytes += data.len();
+                        // Memory of its own: it may wait for seconds.
+                        Plain::Bytes(Bytes::copy_from_slice(&data))
+                    }
+                    other => other,
+                };
+                self.held.push((side, plain, time));
+            }
             if !is_waiting || self.held_bytes > HELD_BYTES {
                 self.held_bytes = 0;
                 output.plain = std::mem::take(&mut self.held);
