@@ -18,6 +18,14 @@ use crate::schema::{HeaderMap, Tags};
 /// Status that the compatible fields carry when none was seen.
 pub(crate) const UNKNOWN_STATUS: u16 = 422;
 
+/// The parts of a URL.
+pub(crate) enum RawUrl<'a> {
+    /// The target alone.
+    Target(&'a [u8]),
+    /// Scheme, `://`, authority, and these two.
+    OfServer(&'static str, &'a [u8]),
+}
+
 /// One transaction and its connection.
 #[derive(Clone, Copy)]
 pub struct Exchange<'a> {
@@ -51,10 +59,14 @@ impl<'a> Exchange<'a> {
     /// Scheme: as sent, else from whether there is TLS.
     #[must_use]
     pub fn scheme(&self) -> Cow<'a, str> {
+        text(self.raw_scheme())
+    }
+
+    pub(crate) fn raw_scheme(&self) -> &'a [u8] {
         match &self.transaction.request.scheme {
-            Some(scheme) => text(scheme),
-            None if self.connection.tls.is_some() => "https".into(),
-            None => "http".into(),
+            Some(scheme) => scheme,
+            None if self.connection.tls.is_some() => b"https",
+            None => b"http",
         }
     }
 
@@ -77,54 +89,41 @@ impl<'a> Exchange<'a> {
     /// Path and query as sent; of an absolute target what follows its authority.
     #[must_use]
     pub fn path(&self) -> Cow<'a, str> {
-        match self.target() {
-            Cow::Borrowed(target) => after_authority(target).unwrap_or(target).into(),
-            Cow::Owned(target) => match after_authority(&target) {
-                Some(path) => path.to_owned().into(),
-                None => target.into(),
-            },
-        }
+        text(self.raw_path())
+    }
+
+    pub(crate) fn raw_path(&self) -> &'a [u8] {
+        let target = &self.transaction.request.target[..];
+        after_authority(target).unwrap_or(target)
     }
 
     /// Scheme, authority and target concatenated and never normalised: what follows the authority is byte for byte
     /// what was sent. An absolute target and that of `CONNECT` stand alone; `OPTIONS *` has the URL of its server.
     #[must_use]
     pub fn url(&self) -> Cow<'a, str> {
-        match self.url_parts() {
-            [scheme, between, authority, slash, target]
-                if [&scheme, &between, &authority, &slash]
-                    .iter()
-                    .all(|part| part.is_empty()) =>
-            {
-                target
+        match self.raw_url() {
+            RawUrl::Target(target) => text(target),
+            RawUrl::OfServer(slash, target) => {
+                let (scheme, authority, target) = (self.scheme(), self.authority(), text(target));
+                [&scheme, "://", &authority, slash, &target].concat().into()
             }
-            parts => parts.concat().into(),
         }
     }
 
-    /// [`Self::url`] in parts, so that it need not be put together to be written.
-    #[must_use]
-    pub fn url_parts(&self) -> [Cow<'a, str>; 5] {
-        let target = self.target();
-        let is_tunnel = self.transaction.request.method.as_ref() == b"CONNECT"
-            && self.transaction.request.protocol.is_none();
-        let nothing = || Cow::Borrowed("");
-        if is_tunnel || after_authority(&target).is_some() {
-            return [nothing(), nothing(), nothing(), nothing(), target];
+    /// What [`Self::url`] is put together from.
+    pub(crate) fn raw_url(&self) -> RawUrl<'a> {
+        let request = &self.transaction.request;
+        let target = &request.target[..];
+        let is_tunnel = request.method.as_ref() == b"CONNECT" && request.protocol.is_none();
+        if is_tunnel || after_authority(target).is_some() {
+            return RawUrl::Target(target);
         }
-        let (slash, target) = match target.as_bytes().first() {
-            Some(b'/' | b'?') | None => (nothing(), target),
-            Some(_) if target == "*" => (nothing(), nothing()),
+        match target.first() {
+            Some(b'/' | b'?') | None => RawUrl::OfServer("", target),
+            Some(_) if target == b"*" => RawUrl::OfServer("", b""),
             // Malformed, but it must not read as part of the host.
-            Some(_) => (Cow::Borrowed("/"), target),
-        };
-        [
-            self.scheme(),
-            Cow::Borrowed("://"),
-            self.authority(),
-            slash,
-            target,
-        ]
+            Some(_) => RawUrl::OfServer("/", target),
+        }
     }
 
     /// Status, if one was seen.
@@ -301,19 +300,23 @@ pub(crate) fn text<'a, T: AsRef<[u8]> + ?Sized>(bytes: &'a T) -> Cow<'a, str> {
 }
 
 /// Of `scheme://authority/path?query` the part after the authority; `None` for other forms of target.
-fn after_authority(target: &str) -> Option<&str> {
+fn after_authority(target: &[u8]) -> Option<&[u8]> {
     // The usual target is only a path.
-    if !target.starts_with(|first: char| first.is_ascii_alphabetic()) {
+    if !target.first()?.is_ascii_alphabetic() {
         return None;
     }
-    let (scheme, rest) = target.split_once("://")?;
-    let is_scheme = scheme
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let separator = target.windows(3).position(|part| part == b"://")?;
+    let (scheme, rest) = target.split_at_checked(separator)?;
+    let is_scheme =
+        (scheme.iter()).all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     if !is_scheme {
         return None;
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let rest = rest.get(3..)?;
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
     rest.get(end..)
 }
 

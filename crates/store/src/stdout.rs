@@ -46,7 +46,7 @@ pub struct StdoutObjects {
 }
 
 impl StdoutObjects {
-    /// A store that writes to `output`; `records` takes the [`Event::ArtifactRecord`]s.
+    /// A store that writes to `output`; `records` takes the [`ArtifactRecord`]s.
     #[must_use]
     pub const fn new(output: Output, records: Option<Arc<dyn EventStore>>) -> Self {
         Self { output, records }

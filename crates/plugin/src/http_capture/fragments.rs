@@ -4,7 +4,6 @@ use qtap_engine::ConnectionFacts;
 
 use crate::exchange::Labels;
 use crate::json::{Object, key};
-use crate::schema::ArtifactKind;
 
 /// Parts of an artifact, each some members with a comma behind every one of them.
 #[derive(Debug)]
@@ -13,10 +12,12 @@ pub(crate) struct Fragments {
     pub(super) process: Box<[u8]>,
     /// `connection_id`, `endpoint_id` and `tags` of the metadata.
     pub(super) connection: Box<[u8]>,
-    /// Of the provenance what stands before the request's id.
+    /// Of the provenance what stands between its kind and the request's id.
     pub(super) provenance: Box<[u8]>,
     /// Of the summary what stands before the request's id.
     pub(super) summary: Box<[u8]>,
+    /// Of the summary what stands behind the request's id.
+    pub(super) summary_connection: Box<[u8]>,
     /// `tags`, if there are any.
     pub(super) tags: Box<[u8]>,
 }
@@ -39,18 +40,20 @@ impl Fragments {
                 object.text_if_any(key!("process_exe"), exe);
             }),
             connection: members(|object| {
-                object.text(key!("connection_id"), &connection.public_id);
-                object.text(key!("endpoint_id"), &labels.endpoint_id);
+                object.text(key!("connection_id"), connection.public_id.as_bytes());
+                object.text(key!("endpoint_id"), labels.endpoint_id.as_bytes());
                 tags(object);
             }),
             provenance: members(|object| {
-                object.word(key!("kind"), ArtifactKind::HttpTransaction.name());
-                object.text(key!("connectionId"), &connection.public_id);
-                object.text(key!("endpointId"), &labels.endpoint_id);
+                object.text(key!("connectionId"), connection.public_id.as_bytes());
+                object.text(key!("endpointId"), labels.endpoint_id.as_bytes());
             }),
             summary: members(|object| {
                 object.word(key!("direction"), connection.direction.name());
                 object.text_if_any(key!("process_exe"), exe);
+            }),
+            summary_connection: members(|object| {
+                object.text(key!("connection_id"), connection.public_id.as_bytes());
             }),
             tags: members(tags),
         }

@@ -1,195 +1,94 @@
-//! The JSON form: what [`HttpTransaction`](crate::schema::HttpTransaction) serialises to, written without making one. A test holds the
-//! two together.
+//! The transaction as stored.
 
-use std::borrow::Cow;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use qtap_config::Level;
-use qtap_engine::{Body, Half, Transaction};
-use qtap_protocol::{Field, Outcome};
+use qtap_engine::Body;
 
-use super::fragments::Fragments;
 use crate::exchange::{Exchange, text, trailers};
-use crate::json::{Object, key};
 use crate::schema::{
-    HeaderMap, HeaderValue, Timestamp, is_headers_partial, outcome_name, upgrade_name, write_milliseconds,
+    BodyNotes, HeaderMap, HttpTransaction, Metadata, Notes, RequestPart, ResponsePart, Timestamp,
 };
 
-/// Writes what `level` shows of the exchange at the end of `out`.
-pub(super) fn write(exchange: &Exchange<'_>, fragments: &Fragments, level: Level, out: &mut Vec<u8>) {
-    let transaction = exchange.transaction;
-    Object::write(out, |object| {
-        object.object(key!("metadata"), |metadata| {
-            metadata.parts(&fragments.process);
-            metadata.number_if_any(key!("bytes_sent"), exchange.sent().counts.total());
-            metadata.number_if_any(key!("bytes_received"), exchange.received().counts.total());
-            metadata.text(key!("request_id"), &transaction.id);
-            metadata.parts(&fragments.connection);
-        });
-        object.object(key!("request"), |request| write_request(request, exchange, level));
-        object.object(key!("response"), |response| {
-            write_response(response, exchange, level)
-        });
-        object.value(key!("transaction_time"), |out| {
-            Timestamp(transaction.started).write(out)
-        });
-        if let Some(duration) = exchange.duration_ms() {
-            object.number(key!("duration_ms"), duration);
-        }
-        object.word(key!("direction"), exchange.connection.direction.name());
-        write_notes(object, transaction);
-    });
+/// What `level` shows of the exchange.
+pub(super) fn transaction<'a>(exchange: &Exchange<'a>, level: Level) -> HttpTransaction<'a> {
+    HttpTransaction {
+        metadata: metadata(exchange),
+        request: request(exchange, level),
+        response: response(exchange, level),
+        transaction_time: Timestamp(exchange.transaction.started),
+        duration_ms: exchange.duration_ms(),
+        direction: exchange.connection.direction.name(),
+        notes: Notes::new(exchange.transaction),
+    }
 }
 
-fn write_request(object: &mut Object<'_>, exchange: &Exchange<'_>, level: Level) {
-    let transaction = exchange.transaction;
-    let authority = transaction
-        .request
-        .authority
-        .as_ref()
-        .map(text)
-        .unwrap_or_default();
-    let (method, scheme) = (exchange.method(), exchange.scheme());
-    object.text(key!("method"), &method);
-    object.joined(key!("url"), &exchange.url_parts());
-    object.text(key!("scheme"), &scheme);
-    object.text(key!("path"), &exchange.path());
-    object.text_if_any(key!("authority"), &authority);
-    object.word(key!("protocol"), transaction.protocol.name());
-    object.text(key!("request_id"), &transaction.id);
-    object.text_if_any(key!("user_agent"), &exchange.request_field("user-agent"));
-    object.text_if_any(key!("content_type"), &exchange.request_field("content-type"));
+fn metadata<'a>(exchange: &Exchange<'a>) -> Metadata<'a> {
+    Metadata {
+        process_id: exchange
+            .process()
+            .map(|process| process.pid.0.to_string())
+            .unwrap_or_default(),
+        process_exe: exchange.exe(),
+        bytes_sent: exchange.sent().counts.total(),
+        bytes_received: exchange.received().counts.total(),
+        request_id: &exchange.transaction.id,
+        connection_id: &exchange.connection.public_id,
+        endpoint_id: &exchange.labels.endpoint_id,
+        tags: &exchange.labels.tags,
+    }
+}
+
+fn request<'a>(exchange: &Exchange<'a>, level: Level) -> RequestPart<'a> {
+    let half = &exchange.transaction.request_half;
+    let (body, body_notes) = body(&half.body, level);
+    RequestPart {
+        method: exchange.method(),
+        url: exchange.url(),
+        scheme: exchange.scheme(),
+        path: exchange.path(),
+        authority: exchange
+            .transaction
+            .request
+            .authority
+            .as_ref()
+            .map(text)
+            .unwrap_or_default(),
+        protocol: exchange.transaction.protocol.name(),
+        request_id: &exchange.transaction.id,
+        user_agent: exchange.request_field("user-agent"),
+        content_type: exchange.request_field("content-type"),
+        headers: from_headers(level, || exchange.request_headers()),
+        trailers: from_headers(level, || trailers(&half.trailers)),
+        body,
+        body_notes,
+    }
+}
+
+fn response<'a>(exchange: &Exchange<'a>, level: Level) -> ResponsePart<'a> {
+    let half = &exchange.transaction.response_half;
+    let (body, body_notes) = body(&half.body, level);
+    ResponsePart {
+        status: exchange.compatible_status(),
+        content_type: exchange.response_field("content-type"),
+        headers: from_headers(level, || exchange.response_headers()),
+        trailers: from_headers(level, || trailers(&half.trailers)),
+        body,
+        body_notes,
+    }
+}
+
+fn from_headers<'a>(level: Level, make: impl FnOnce() -> HeaderMap<'a>) -> HeaderMap<'a> {
     if level >= Level::Headers {
-        let target = exchange.target();
-        let pseudo = [
-            (":method", method),
-            (":scheme", scheme),
-            (":authority", authority),
-            (":path", target),
-        ];
-        write_headers(object, pseudo, &transaction.request.fields);
+        make()
+    } else {
+        HeaderMap::default()
     }
-    write_rest(object, &transaction.request_half, level);
 }
 
-fn write_response(object: &mut Object<'_>, exchange: &Exchange<'_>, level: Level) {
-    let transaction = exchange.transaction;
-    object.number(key!("status"), exchange.compatible_status().into());
-    object.text_if_any(key!("content_type"), &exchange.response_field("content-type"));
-    if let (true, Some(head)) = (level >= Level::Headers, &transaction.response) {
-        let mut status = itoa::Buffer::new();
-        let pseudo = [(":status", status.format(head.status).into())];
-        write_headers(object, pseudo, &head.fields);
-    }
-    write_rest(object, &transaction.response_half, level);
-}
-
-/// Trailers and body. Another plugin may have wanted the body, so there can be one below level `full`: it is left out.
-fn write_rest(object: &mut Object<'_>, half: &Half, level: Level) {
-    if level >= Level::Headers && !half.trailers.is_empty() {
-        object.object(key!("trailers"), |object| {
-            write_map(object, &trailers(&half.trailers))
-        });
-    }
+/// Another plugin may have wanted the body, so there can be one below level `full`: it is left out.
+fn body(body: &Body, level: Level) -> (bytes::Bytes, BodyNotes) {
     if level == Level::Full {
-        write_body(object, &half.body);
-    }
-}
-
-/// `pseudo` fields that are not empty, then `fields`.
-fn write_headers<const N: usize>(
-    object: &mut Object<'_>,
-    pseudo: [(&'static str, Cow<'_, str>); N],
-    fields: &[Field],
-) {
-    let known = pseudo.into_iter().filter(|(_, value)| !value.is_empty());
-    if !are_distinct(fields) {
-        let map = HeaderMap::new(known, fields);
-        object.object(key!("headers"), |object| write_map(object, &map));
-        return;
-    }
-    object.object(key!("headers"), |object| {
-        known.for_each(|(name, value)| object.entry(name, &value));
-        fields
-            .iter()
-            .for_each(|field| object.entry(&text(&field.name), &text(&field.value)));
-    });
-}
-
-/// Whether the names are ASCII, no pseudo fields, and each occurs once.
-fn are_distinct(fields: &[Field]) -> bool {
-    // Places that names seen so far have in a small table: most are the first at theirs.
-    let mut seen = 0_u64;
-    fields.iter().enumerate().all(|(index, field)| {
-        let (&[first, ..], &[.., last]) = (&field.name[..], &field.name[..]) else {
-            return false;
-        };
-        let letter = |byte: u8| usize::from(byte | 0x20);
-        let place = 1 << ((field.name.len() + 5 * letter(first) + 11 * letter(last)) % 64);
-        let is_first = seen & place == 0;
-        seen |= place;
-        let occurred = |known: &Field| known.name.eq_ignore_ascii_case(&field.name);
-        first != b':' && field.name.is_ascii() && (is_first || !fields.iter().take(index).any(occurred))
-    })
-}
-
-fn write_map(object: &mut Object<'_>, map: &HeaderMap<'_>) {
-    for (name, value) in map.iter() {
-        match value {
-            HeaderValue::One(value) => object.entry(name, value),
-            HeaderValue::Many(values) => object.entry_list(name, values),
-        }
-    }
-}
-
-fn write_body(object: &mut Object<'_>, body: &Body) {
-    if !body.data.is_empty() {
-        object.word(key!("body"), &STANDARD.encode(&body.data));
-    }
-    object.flag(key!("body_truncated"), body.truncated);
-    object.number_if_any(key!("body_size_total"), body.total);
-    object.number_if_any(key!("body_gap_bytes"), body.gap_bytes);
-    if let Some(encoding) = &body.encoding {
-        object.text(key!("body_encoding"), encoding);
-    }
-    if let Some(error) = &body.decode_error {
-        object.text(key!("decode_error"), error);
-    }
-}
-
-fn write_notes(object: &mut Object<'_>, transaction: &Transaction) {
-    let gap_bytes = transaction.gap_bytes();
-    object.word(key!("outcome"), outcome_name(transaction.outcome));
-    if let Outcome::Reset(code) = transaction.outcome {
-        object.number(key!("error_code"), code.into());
-    }
-    let incomplete = gap_bytes > 0 || transaction.outcome == Outcome::Incomplete;
-    object.flag(key!("incomplete"), incomplete);
-    object.number_if_any(key!("gap_bytes"), gap_bytes);
-    let response = transaction.response.as_ref();
-    object.flag(
-        key!("status_unknown"),
-        response.is_none_or(|head| head.status == 0),
-    );
-    object.flag(key!("headers_partial"), is_headers_partial(transaction));
-    if !transaction.interim.is_empty() {
-        object.value(key!("interim"), |out| {
-            let mut start = b'[';
-            for status in &transaction.interim {
-                out.push(std::mem::replace(&mut start, b','));
-                out.extend_from_slice(itoa::Buffer::new().format(*status).as_bytes());
-            }
-            out.push(b']');
-        });
-    }
-    if let Some(to) = &transaction.upgraded_to {
-        object.text(key!("upgraded_to"), upgrade_name(to));
-    }
-    if let Some(ttfb) = transaction.ttfb_ns() {
-        object.value(key!("ttfb_ms"), |out| write_milliseconds(ttfb, out));
-    }
-    if let Some(total) = transaction.total_ns() {
-        object.value(key!("total_ms"), |out| write_milliseconds(total, out));
+        (body.data.clone(), BodyNotes::from(body))
+    } else {
+        (bytes::Bytes::new(), BodyNotes::default())
     }
 }

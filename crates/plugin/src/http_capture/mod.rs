@@ -1,9 +1,9 @@
 //! `http_capture`: each transaction as an artifact for an object store (`surface.md` §4.3).
 
+mod direct;
 mod fragments;
 mod json;
 mod text;
-mod transaction;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use qtap_protocol::RequestHead;
 
 pub(crate) use fragments::Fragments;
 
-use crate::exchange::{Exchange, text as lossy};
-use crate::json::{Object, key};
+use crate::exchange::Exchange;
+use crate::json::{Object, append, key};
 use crate::plugin::{Context, Plugin, body_interest};
-use crate::schema::{Artifact, Content, Timestamp};
+use crate::schema::{Artifact, ArtifactKind, Content, Timestamp};
 use crate::sink::{Discard, ObjectStore};
 
 /// What a thread keeps for its next artifact.
@@ -49,32 +49,36 @@ impl HttpCapture {
         }
     }
 
-    /// Makes the artifact in `scratch` and stores it.
-    fn store(&self, exchange: &Exchange<'_>, scratch: &mut Vec<u8>) {
+    /// Makes the artifact in `scratch`, which is empty, and stores it.
+    fn store(&self, exchange: &Exchange<'_>, scratch: &mut Vec<u8>) -> serde_json::Result<()> {
         let labels = exchange.labels;
         let fragments = labels
             .fragments
             .get_or_init(|| Fragments::new(exchange.connection, labels));
-        write_provenance(exchange, fragments, scratch);
+        write_provenance(ArtifactKind::HttpTransaction, exchange, fragments, scratch);
         let provenance_end = scratch.len();
         write_summary(exchange, fragments, scratch);
         let summary_end = scratch.len();
-        let text;
-        let content = match self.format {
-            CaptureFormat::Json => {
-                json::write(exchange, fragments, self.level, scratch);
-                Content::Json(scratch.get(summary_end..).unwrap_or_default())
-            }
+        match self.format {
             CaptureFormat::Text => {
-                text = text::render(&transaction::of(exchange, self.level));
-                Content::Text(text.as_bytes())
+                let text = text::render(&json::transaction(exchange, self.level));
+                scratch.extend_from_slice(text.as_bytes());
             }
-        };
+            CaptureFormat::Json if direct::covers(exchange.transaction) => {
+                direct::write(exchange, fragments, self.level, scratch);
+            }
+            CaptureFormat::Json => append(&json::transaction(exchange, self.level), scratch)?,
+        }
+        let content = scratch.get(summary_end..).unwrap_or_default();
         self.store.put(&Artifact {
             provenance: scratch.get(..provenance_end).unwrap_or_default(),
-            content,
+            content: match self.format {
+                CaptureFormat::Text => Content::Text(content),
+                CaptureFormat::Json => Content::Json(content),
+            },
             summary: scratch.get(provenance_end..summary_end).unwrap_or_default(),
         });
+        Ok(())
     }
 }
 
@@ -93,7 +97,10 @@ impl Plugin for HttpCapture {
     fn transaction(&self, exchange: &Exchange<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            self.store(exchange, scratch);
+            // Maps with text keys and no custom failure: serialisation into memory has nothing to fail on.
+            if let Err(error) = self.store(exchange, scratch) {
+                tracing::error!(%error, "transaction not serialised");
+            }
             if scratch.capacity() > SCRATCH_BYTES {
                 *scratch = Vec::new();
             }
@@ -102,10 +109,11 @@ impl Plugin for HttpCapture {
 }
 
 /// The members of [`Artifact::provenance`].
-fn write_provenance(exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Vec<u8>) {
+fn write_provenance(kind: ArtifactKind, exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Vec<u8>) {
     let mut object = Object::members(out);
+    object.word(key!("kind"), kind.name());
     object.parts(&fragments.provenance);
-    object.text(key!("requestId"), &exchange.transaction.id);
+    object.text(key!("requestId"), exchange.transaction.id.as_bytes());
     object.parts(&fragments.tags);
     object.value(key!("timestamp"), |out| {
         Timestamp(exchange.transaction.finished).write(out)
@@ -116,29 +124,26 @@ fn write_provenance(exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Ve
 
 /// The flat map of `surface.md` §7.6, and `request_path`.
 fn write_summary(exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Vec<u8>) {
-    let transaction = exchange.transaction;
-    let authority = transaction.request.authority.as_ref();
+    let (transaction, request) = (exchange.transaction, &exchange.transaction.request);
+    let response = transaction.response.as_ref();
+    let content_type = response.and_then(|head| head.field("content-type"));
     Object::write(out, |summary| {
         if let Some(duration) = exchange.duration_ms() {
             summary.number(key!("duration_ms"), duration);
         }
         summary.parts(&fragments.summary);
-        summary.text(key!("request_id"), &transaction.id);
-        summary.text(key!("connection_id"), &exchange.connection.public_id);
-        summary.text_if_any(key!("request_method"), &exchange.method());
-        summary.text_if_any(key!("request_scheme"), &exchange.scheme());
-        summary.text_if_any(key!("request_host"), &authority.map(lossy).unwrap_or_default());
-        summary.text_if_any(key!("request_path"), &exchange.path());
+        summary.text(key!("request_id"), transaction.id.as_bytes());
+        summary.parts(&fragments.summary_connection);
+        summary.text_if_any(key!("request_method"), &request.method);
+        summary.text_if_any(key!("request_scheme"), exchange.raw_scheme());
+        let authority = request.authority.as_deref();
+        summary.text_if_any(key!("request_host"), authority.unwrap_or_default());
+        summary.text_if_any(key!("request_path"), exchange.raw_path());
         summary.word(key!("request_protocol"), transaction.protocol.name());
-        summary.text_if_any(
-            key!("request_content_type"),
-            &exchange.request_field("content-type"),
-        );
+        let request_type = request.field("content-type");
+        summary.text_if_any(key!("request_content_type"), request_type.unwrap_or_default());
         summary.number(key!("response_status"), exchange.compatible_status().into());
-        summary.text_if_any(
-            key!("response_content_type"),
-            &exchange.response_field("content-type"),
-        );
+        summary.text_if_any(key!("response_content_type"), content_type.unwrap_or_default());
     });
 }
 

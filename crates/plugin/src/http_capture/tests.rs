@@ -263,7 +263,7 @@ proptest! {
         for level in [Level::Summary, Level::Headers, Level::Full] {
             let connection = connection();
             let exchange = exchange(&connection, &made);
-            let reference = crate::json::to_vec(&transaction::of(&exchange, level)).unwrap();
+            let reference = crate::json::to_vec(&json::transaction(&exchange, level)).unwrap();
             prop_assert_eq!(json(level, &made), String::from_utf8(reference).unwrap());
         }
     }

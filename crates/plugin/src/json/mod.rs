@@ -29,6 +29,14 @@ pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     })
 }
 
+/// Writes `value` at the end of `out`, as [`to_vec`] does.
+///
+/// # Errors
+/// When it fails to serialise.
+pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    value.serialize(&mut Writer::new(out))
+}
+
 /// One JSON value on one line: what [`to_vec`] makes, and nothing else, so that it can be put into other JSON as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonLine(Vec<u8>);

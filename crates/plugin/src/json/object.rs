@@ -39,37 +39,44 @@ impl<'a> Object<'a> {
         self.out.extend_from_slice(members);
     }
 
+    #[inline]
     fn raw(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    /// A text.
-    pub(crate) fn text(&mut self, key: &'static str, text: &str) {
-        self.out.reserve(key.len() + text.len() + 3);
+    /// A text, with U+FFFD where it is not UTF-8.
+    #[inline]
+    pub(crate) fn text(&mut self, key: &'static str, text: &(impl AsRef<[u8]> + ?Sized)) {
         self.raw(key);
+        self.quoted(text.as_ref());
+    }
+
+    fn quoted(&mut self, text: &[u8]) {
+        self.out.reserve(text.len() + 3);
         Writer::new(self.out).text(text);
         self.out.push(b',');
     }
 
     /// A text, left out when it is empty.
-    pub(crate) fn text_if_any(&mut self, key: &'static str, text: &str) {
-        if !text.is_empty() {
+    #[inline]
+    pub(crate) fn text_if_any(&mut self, key: &'static str, text: &(impl AsRef<[u8]> + ?Sized)) {
+        if !text.as_ref().is_empty() {
             self.text(key, text);
         }
     }
 
     /// One text in several parts.
-    pub(crate) fn joined<T: AsRef<str>>(&mut self, key: &'static str, parts: &[T]) {
+    pub(crate) fn joined(&mut self, key: &'static str, parts: &[&[u8]]) {
         self.raw(key);
         self.out.push(b'"');
         let mut writer = Writer::new(self.out);
-        parts.iter().for_each(|part| writer.inside(part.as_ref()));
+        parts.iter().for_each(|part| writer.inside(part));
         self.raw("\",");
     }
 
     /// A text that needs no escapes: an id, a word of the schema.
+    #[inline]
     pub(crate) fn word(&mut self, key: &'static str, word: &str) {
-        self.out.reserve(key.len() + word.len() + 3);
         self.raw(key);
         self.raw("\"");
         self.raw(word);
@@ -77,6 +84,7 @@ impl<'a> Object<'a> {
     }
 
     /// A number.
+    #[inline]
     pub(crate) fn number(&mut self, key: &'static str, number: u64) {
         self.raw(key);
         self.raw(itoa::Buffer::new().format(number));
@@ -84,6 +92,7 @@ impl<'a> Object<'a> {
     }
 
     /// A number, left out when it is 0.
+    #[inline]
     pub(crate) fn number_if_any(&mut self, key: &'static str, number: u64) {
         if number > 0 {
             self.number(key, number);
@@ -91,6 +100,7 @@ impl<'a> Object<'a> {
     }
 
     /// `true`; nothing otherwise.
+    #[inline]
     pub(crate) fn flag(&mut self, key: &'static str, flag: bool) {
         if flag {
             self.raw(key);
@@ -106,6 +116,7 @@ impl<'a> Object<'a> {
     }
 
     /// A value that `write` puts at the end.
+    #[inline]
     pub(crate) fn value(&mut self, key: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
         self.raw(key);
         write(self.out);
@@ -113,12 +124,13 @@ impl<'a> Object<'a> {
     }
 
     /// An object with the members that `fill` gives it.
+    #[inline]
     pub(crate) fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
         self.value(key, |out| Object::write(out, fill));
     }
 
     /// A text whose key comes from outside.
-    pub(crate) fn entry(&mut self, key: &str, text: &str) {
+    pub(crate) fn entry(&mut self, key: &[u8], text: &[u8]) {
         self.out.reserve(key.len() + text.len() + 6);
         Writer::new(self.out).text(key);
         self.out.push(b':');
@@ -142,7 +154,7 @@ pub(super) fn texts_of<T: AsRef<str>>(out: &mut Vec<u8>, texts: &[T]) {
         if index > 0 {
             out.push(b',');
         }
-        Writer::new(out).text(text.as_ref());
+        Writer::new(out).text(text.as_ref().as_bytes());
     }
     out.push(b']');
 }
@@ -165,10 +177,10 @@ mod tests {
             object.text_if_any(key!("b"), "");
             object.object(key!("c"), |inner| inner.flag(key!("no"), false));
             object.object(key!("d"), |inner| {
-                inner.entry("e\\", ",");
+                inner.entry(b"e\\", b",");
                 inner.entry_list("f", &["", "\n"]);
             });
-            object.joined(key!("g"), &["h\"", "", "i"]);
+            object.joined(key!("g"), &[b"h\"", b"", b"i"]);
             object.number(key!("j"), 0);
             object.number_if_any(key!("k"), 0);
             object.flag(key!("l"), true);

@@ -36,7 +36,7 @@ impl Timestamp {
         *whole = second(since.as_secs())?;
         let mut rest = since.subsec_nanos();
         for digit in fraction.iter_mut().rev().skip(1).take(9) {
-            *digit = b'0' + u8::try_from(rest % 10).ok()?;
+            *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
         Some(text)

@@ -128,6 +128,9 @@ impl Generation {
     /// The stack of a transaction: an override for its own authority, or for the name of the server when it has none,
     /// else the default (P-X1).
     pub(super) fn resolve(&self, connection: &ConnectionFacts, request: &RequestHead) -> Option<usize> {
+        if self.endpoints.is_empty() {
+            return self.default;
+        }
         let overridden = match (&request.authority, &connection.domain) {
             (Some(authority), _) => self.endpoints.find(&String::from_utf8_lossy(authority)),
             (None, Some(domain)) => self.endpoints.find(domain),

@@ -4,7 +4,7 @@ mod databases;
 mod endpoints;
 mod generation;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -53,6 +53,9 @@ impl Deployment {
     }
 }
 
+/// A map by connection, asked for each transaction. The numbers are the kernel side's own: nobody chooses them.
+type HashMap<V> = std::collections::HashMap<ConnectionId, V, foldhash::fast::RandomState>;
+
 /// A transaction that began: who is to hear of its end.
 struct InFlight {
     generation: Arc<Generation>,
@@ -66,7 +69,7 @@ pub struct Stacks {
     deployment: Arc<Deployment>,
     in_flight: BTreeMap<(ConnectionId, u64), InFlight>,
     /// Those of the connections with a transaction so far, until their final report.
-    labels: HashMap<ConnectionId, Labels>,
+    labels: HashMap<Labels>,
 }
 
 impl Stacks {
@@ -76,7 +79,7 @@ impl Stacks {
         Self {
             deployment,
             in_flight: BTreeMap::new(),
-            labels: HashMap::new(),
+            labels: HashMap::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl Stacks {
 
 /// What every record says of `connection`, made anew when something was learned since.
 fn current_labels<'a>(
-    all: &'a mut HashMap<ConnectionId, Labels>,
+    all: &'a mut HashMap<Labels>,
     connection: &ConnectionFacts,
     agent: &Agent,
 ) -> &'a Labels {
