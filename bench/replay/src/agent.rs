@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -42,12 +43,14 @@ pub(crate) struct Outcome {
 }
 
 impl Agent {
-    /// An agent that knows `programs`, runs `config` and writes to `/dev/null`.
-    pub(crate) fn new(config: &Config, programs: &[Program]) -> anyhow::Result<Self> {
+    /// An agent that knows `programs`, runs `config` and writes to `output`.
+    pub(crate) fn new(config: &Config, programs: &[Program], output: &Path) -> anyhow::Result<Self> {
         let sink = OpenOptions::new()
             .write(true)
-            .open("/dev/null")
-            .context("cannot open /dev/null")?;
+            .create(true)
+            .truncate(true)
+            .open(output)
+            .with_context(|| format!("cannot open {}", output.display()))?;
         let output = Output::new(sink, OutputLimits::for_bodies(config.tap.limits.body))?;
         let metrics = Arc::new(Metrics::default());
         let lines: Arc<dyn LineSink> = Arc::new(output.clone());

@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use qtap_capture::{ConnectionId, Data, Direction, Event, Layer, Role, TlsSecret};
+use qtap_capture::{ConnectionId, Data, Direction, Event, Layer, Role, TlsSecret, thread_cpu_time};
 use qtap_tls::{Label, Limits, Secret, Session, Side, Time};
-use rustix::time::ClockId;
 use serde::Serialize;
 
 use crate::recording::Recording;
-use crate::run::clock;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -44,11 +42,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let recording = Recording::read(&options.file)?;
     let time = Duration::from_secs_f64(options.seconds);
     let mut sum = Sum::default();
-    let began = clock(ClockId::ThreadCPUTime);
+    let began = thread_cpu_time();
     let mut spent = Duration::ZERO;
     while spent < time {
         pass(&recording, &mut sum)?;
-        spent = clock(ClockId::ThreadCPUTime).saturating_sub(began);
+        spent = thread_cpu_time().saturating_sub(began);
     }
     anyhow::ensure!(sum.plaintext > 0, "the recording has no TLS that can be read");
     anyhow::ensure!(sum.gaps == 0, "{} bytes of plaintext are missing", sum.gaps);

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use qtap_capture::KernelTime;
+use qtap_capture::{KernelTime, cpu_time, thread_cpu_time};
 use qtap_config::Config;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::agent::{Agent, Outcome};
@@ -16,6 +15,8 @@ use crate::score::Score;
 
 /// What is played before the clock starts.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// Where records go that nobody reads.
+const NOWHERE: &str = "/dev/null";
 /// Kernel time of the first lap.
 const START: u64 = 1_000_000_000;
 
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Copies played at the same time, shifted against each other
     #[arg(long, default_value_t = 8)]
     replicas: u64,
+    /// Where the records go. With `--once` they are the same in every run
+    #[arg(long, default_value = NOWHERE)]
+    output: PathBuf,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
@@ -127,7 +131,7 @@ fn measure(
     config: &Config,
     recording: &Recording,
 ) -> anyhow::Result<Figures> {
-    let in_one_lap = play(config, recording, 1, |laps, _| laps == 1)?
+    let in_one_lap = play(config, recording, 1, Path::new(NOWHERE), |laps, _| laps == 1)?
         .outcome
         .transactions;
     anyhow::ensure!(
@@ -136,9 +140,15 @@ fn measure(
         file.display()
     );
     let time = Duration::from_secs_f64(options.seconds);
-    let played = play(config, recording, options.replicas, |laps, since| {
-        if options.once { laps == 1 } else { since >= time }
-    })?;
+    let played = play(
+        config,
+        recording,
+        options.replicas,
+        &options.output,
+        |laps, since| {
+            if options.once { laps == 1 } else { since >= time }
+        },
+    )?;
     let measured = played.measured_transactions.max(1) as f64;
     let micros = |time: Duration| time.as_secs_f64() * 1e6 / measured;
     Ok(Figures {
@@ -177,9 +187,10 @@ fn play(
     config: &Config,
     recording: &Recording,
     replicas: u64,
+    output: &Path,
     enough: impl Fn(u64, Duration) -> bool,
 ) -> anyhow::Result<Played> {
-    let mut agent = Agent::new(config, &recording.programs)?;
+    let mut agent = Agent::new(config, &recording.programs, output)?;
     let mut score = Score::new(recording, replicas);
     let began = Instant::now();
     let (mut laps, mut mark) = (0, Mark::now(&agent));
@@ -222,20 +233,11 @@ impl Mark {
     fn now(agent: &Agent) -> Self {
         Self {
             transactions: agent.outcome().transactions,
-            cpu: clock(ClockId::ProcessCPUTime),
-            worker: clock(ClockId::ThreadCPUTime),
+            cpu: cpu_time(),
+            worker: thread_cpu_time(),
             wall: Instant::now(),
         }
     }
-}
-
-/// Processor time so far.
-pub(crate) fn clock(id: ClockId) -> Duration {
-    let time = clock_gettime(id);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
 }
 
 fn print(figures: &Figures, as_json: bool) -> anyhow::Result<()> {
@@ -279,7 +281,7 @@ mod tests {
         for (name, expected) in RECORDINGS {
             let file = format!("{}/../recordings/{name}.jsonl.zst", env!("CARGO_MANIFEST_DIR"));
             let recording = Recording::read(Path::new(&file)).unwrap();
-            let played = play(&config, &recording, 3, |laps, _| laps == 2).unwrap();
+            let played = play(&config, &recording, 3, Path::new(NOWHERE), |laps, _| laps == 2).unwrap();
             assert_eq!(played.outcome.transactions, expected * 3 * 2, "{name}");
             assert_eq!((played.outcome.lost, played.outcome.gap_bytes), (0, 0), "{name}");
         }

@@ -69,7 +69,7 @@ pub fn check_record(record: &[u8]) {
 
 pub use capture::Capture;
 pub use census::Census;
-pub use clock::{cpu_time, now};
+pub use clock::{cpu_time, now, thread_cpu_time};
 pub use control::Control;
 pub use counters::Counters;
 pub use error::Error;

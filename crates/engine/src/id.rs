@@ -54,7 +54,8 @@ fn encode(bytes: [u8; 12]) -> Arc<str> {
         *slot = DIGITS.get(digit).copied().unwrap_or(b'0');
         value >>= 5;
     }
-    Arc::from(String::from_utf8_lossy(&text).as_ref())
+    // The digits are ASCII.
+    Arc::from(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use qtap_capture::{KernelTime, Loss};
+use qtap_capture::{Data, KernelTime, Loss};
 
 /// Bytes that may wait for the piece before them.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -65,6 +65,18 @@ impl Reassembler {
     /// Bytes held.
     pub(crate) fn held(&self) -> usize {
         self.early_bytes
+    }
+
+    /// Takes `data` if all of it comes next and nothing waits behind it or is missing: it is a piece as it is.
+    pub(crate) fn takes_next(&mut self, data: &Data) -> bool {
+        let is_next = data.position == self.next
+            && data.missing.is_none()
+            && self.early.is_empty()
+            && !data.bytes.is_empty();
+        if is_next {
+            self.next += data.bytes.len() as u64;
+        }
+        is_next
     }
 
     /// Takes the record at `position`. Appends what is in order now to `out`.

@@ -1,6 +1,7 @@
 //! A worker: the connections of one shard, their timers, and the secrets of their processes.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use qtap_capture::{
@@ -10,7 +11,7 @@ use qtap_capture::{
 use crate::account::Accounts;
 use crate::account::survey::{Positions, Survey};
 use crate::connection::{Connection, Life};
-use crate::context::Context;
+use crate::context::{Context, Scratch};
 use crate::early::EarlyCalls;
 use crate::hash::HashMap;
 use crate::id::IdSource;
@@ -52,6 +53,7 @@ pub struct Shared {
 pub struct Worker {
     shared: Shared,
     consumer: Box<dyn Consumer>,
+    scratch: Scratch,
     /// Boxed, so that the table is small where it has free places, and moves little when it grows.
     connections: HashMap<ConnectionId, Box<Connection>>,
     /// Connections whose TLS may still want a secret or a call of the process, by process. Filled when bytes
@@ -79,6 +81,7 @@ impl Worker {
         Self {
             shared,
             consumer,
+            scratch: Scratch::default(),
             connections: HashMap::default(),
             seeking: HashMap::default(),
             timers: BTreeSet::new(),
@@ -155,7 +158,7 @@ impl Worker {
     #[must_use]
     pub fn survey(&mut self, positions: &Positions, now: KernelTime) -> Survey {
         let mut accounts = self.accounts.sum();
-        let cx = context(&self.shared, self.consumer.as_mut(), now);
+        let cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         for (id, connection) in &self.connections {
             if let Some(entry) = connection.entry(positions.get(id).copied(), &cx) {
                 accounts.entry(entry.key).or_default().add(entry, true);
@@ -229,20 +232,32 @@ impl Worker {
 
     fn data(&mut self, data: Data, now: KernelTime) {
         let (id, pid) = (data.id, data.pid);
-        self.with(id, now, |connection, cx| connection.data(data, cx));
-        self.offer_pool(id, pid, now);
+        let step = |connection: &mut Connection, cx: &mut Context<'_>| connection.data(data, cx);
+        let (has_backlog, seeking) = self.step(id, now, step, Seeking::of);
+        if has_backlog {
+            self.work_off(id, now);
+            self.offer_pool(id, pid, now);
+        } else if let Some(seeking) = seeking {
+            self.serve(seeking, id, pid, now);
+        }
     }
 
     /// Offers the waiting secrets of `pid` to a connection that just got bytes.
     fn offer_pool(&mut self, id: ConnectionId, pid: Pid, now: KernelTime) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let seeks_secrets = connection.seeks_secrets();
-        if seeks_secrets || connection.wants_calls() {
+        if let Some(seeking) = self
+            .connections
+            .get_mut(&id)
+            .map(|connection| Seeking::of(connection))
+        {
+            self.serve(seeking, id, pid, now);
+        }
+    }
+
+    fn serve(&mut self, seeking: Seeking, id: ConnectionId, pid: Pid, now: KernelTime) {
+        if seeking.secrets || seeking.calls {
             self.seeking.entry(pid).or_default().insert(id);
         }
-        if seeks_secrets {
+        if seeking.secrets {
             self.offer_secrets(id, pid, Choice::Likely, now);
         }
     }
@@ -251,7 +266,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         let claimed = self
             .secrets
             .offer(pid, id, choice, |secret| connection.offer(secret, &mut cx));
@@ -263,7 +278,7 @@ impl Worker {
     fn secret(&mut self, event: &TlsSecret, now: KernelTime) {
         self.shared.stats.secrets.add(1);
         let Some(secret) = from_event(event) else { return };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         let (mut claimed, mut given) = (false, false);
         if let Some(hint) = event.connection {
             if let Some(connection) = self.connections.get_mut(&hint)
@@ -349,34 +364,44 @@ impl Worker {
         now: KernelTime,
         step: impl FnOnce(&mut Connection, &mut Context<'_>) -> Life,
     ) {
-        let mut has_backlog = self.step(id, now, step);
+        if self.step(id, now, step, |_| ()).0 {
+            self.work_off(id, now);
+        }
+    }
+
+    /// Works off the records that wait behind the open gate of a connection.
+    fn work_off(&mut self, id: ConnectionId, now: KernelTime) {
+        let mut has_backlog = true;
         while has_backlog {
-            has_backlog = self.step(id, now, Connection::work_off);
+            has_backlog = self.step(id, now, Connection::work_off, |_| ()).0;
             if let Some(pid) = self.connections.get(&id).and_then(|connection| connection.pid()) {
                 self.offer_pool(id, pid, now);
             }
         }
     }
 
-    /// Runs `step` on the connection, and sees to its timer and its end. Tells whether records wait behind its open gate.
-    fn step(
+    /// Runs `step` on the connection, and sees to its timer and its end. Tells whether records wait behind its open gate and, if it
+    /// goes on and none do, what `look` sees in it.
+    fn step<T>(
         &mut self,
         id: ConnectionId,
         now: KernelTime,
         step: impl FnOnce(&mut Connection, &mut Context<'_>) -> Life,
-    ) -> bool {
-        if !self.connections.contains_key(&id) {
-            if self.connections.len() >= CONNECTIONS {
+        look: impl FnOnce(&mut Connection) -> T,
+    ) -> (bool, Option<T>) {
+        let is_full = self.connections.len() >= CONNECTIONS;
+        let connection = match self.connections.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if is_full => {
                 self.shared.stats.lost_control.add(1);
-                return false;
+                return (false, None);
             }
-            self.shared.stats.open.add(1);
-            self.connections.insert(id, Box::new(Connection::new(id, now)));
-        }
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return false;
+            Entry::Vacant(place) => {
+                self.shared.stats.open.add(1);
+                place.insert(Box::new(Connection::new(id, now)))
+            }
         };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         let life = step(connection, &mut cx);
         let held = connection.held();
         self.held = self.held + held - std::mem::replace(&mut connection.counted, held);
@@ -387,7 +412,7 @@ impl Worker {
                 self.accounts.end(entry);
             }
             self.forget(id);
-            return false;
+            return (false, None);
         }
         // Never at once again: what a wake-up could not settle waits for time to pass.
         let deadline = connection.deadline(&cx).max(KernelTime(now.0 + LEAST_WAIT_NS));
@@ -399,7 +424,8 @@ impl Worker {
             connection.scheduled = Some(deadline);
             self.timers.insert((deadline, id));
         }
-        connection.has_backlog()
+        let has_backlog = connection.has_backlog();
+        (has_backlog, (!has_backlog).then(|| look(connection)))
     }
 
     fn forget(&mut self, id: ConnectionId) {
@@ -425,9 +451,30 @@ impl Worker {
     }
 }
 
-fn context<'a>(shared: &'a Shared, consumer: &'a mut dyn Consumer, now: KernelTime) -> Context<'a> {
+/// What a connection that just got bytes looks for.
+struct Seeking {
+    secrets: bool,
+    calls: bool,
+}
+
+impl Seeking {
+    fn of(connection: &mut Connection) -> Self {
+        Self {
+            secrets: connection.seeks_secrets(),
+            calls: connection.wants_calls(),
+        }
+    }
+}
+
+fn context<'a>(
+    shared: &'a Shared,
+    consumer: &'a mut dyn Consumer,
+    scratch: &'a mut Scratch,
+    now: KernelTime,
+) -> Context<'a> {
     Context {
         consumer,
+        scratch,
         host: shared.host.as_ref(),
         settings: &shared.settings,
         clock: &shared.clock,

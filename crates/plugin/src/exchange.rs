@@ -1,6 +1,7 @@
 //! A transaction on its connection, with what every plugin says of it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,10 +12,19 @@ use qtap_protocol::Field;
 use qtap_protocol::detect::Protocol;
 
 use crate::agent::Agent;
+use crate::http_capture::Fragments;
 use crate::schema::{HeaderMap, Tags};
 
 /// Status that the compatible fields carry when none was seen.
 pub(crate) const UNKNOWN_STATUS: u16 = 422;
+
+/// The parts of a URL.
+pub(crate) enum RawUrl<'a> {
+    /// The target alone.
+    Target(&'a [u8]),
+    /// Scheme, `://`, authority, and these two.
+    OfServer(&'static str, &'a [u8]),
+}
 
 /// One transaction and its connection.
 #[derive(Clone, Copy)]
@@ -49,10 +59,14 @@ impl<'a> Exchange<'a> {
     /// Scheme: as sent, else from whether there is TLS.
     #[must_use]
     pub fn scheme(&self) -> Cow<'a, str> {
+        text(self.raw_scheme())
+    }
+
+    pub(crate) fn raw_scheme(&self) -> &'a [u8] {
         match &self.transaction.request.scheme {
-            Some(scheme) => text(scheme),
-            None if self.connection.tls.is_some() => "https".into(),
-            None => "http".into(),
+            Some(scheme) => scheme,
+            None if self.connection.tls.is_some() => b"https",
+            None => b"http",
         }
     }
 
@@ -75,34 +89,41 @@ impl<'a> Exchange<'a> {
     /// Path and query as sent; of an absolute target what follows its authority.
     #[must_use]
     pub fn path(&self) -> Cow<'a, str> {
-        match self.target() {
-            Cow::Borrowed(target) => after_authority(target).unwrap_or(target).into(),
-            Cow::Owned(target) => match after_authority(&target) {
-                Some(path) => path.to_owned().into(),
-                None => target.into(),
-            },
-        }
+        text(self.raw_path())
+    }
+
+    pub(crate) fn raw_path(&self) -> &'a [u8] {
+        let target = &self.transaction.request.target[..];
+        after_authority(target).unwrap_or(target)
     }
 
     /// Scheme, authority and target concatenated and never normalised: what follows the authority is byte for byte
     /// what was sent. An absolute target and that of `CONNECT` stand alone; `OPTIONS *` has the URL of its server.
     #[must_use]
     pub fn url(&self) -> Cow<'a, str> {
-        let target = self.target();
-        let is_tunnel = self.transaction.request.method.as_ref() == b"CONNECT"
-            && self.transaction.request.protocol.is_none();
-        if is_tunnel || after_authority(&target).is_some() {
-            return target;
+        match self.raw_url() {
+            RawUrl::Target(target) => text(target),
+            RawUrl::OfServer(slash, target) => {
+                let (scheme, authority, target) = (self.scheme(), self.authority(), text(target));
+                [&scheme, "://", &authority, slash, &target].concat().into()
+            }
         }
-        let (scheme, authority) = (self.scheme(), self.authority());
-        match target.as_bytes().first() {
-            Some(b'/' | b'?') => [&scheme, "://", &authority, &target].concat(),
-            None => [&scheme, "://", &authority].concat(),
-            Some(_) if target == "*" => [&scheme, "://", &authority].concat(),
+    }
+
+    /// What [`Self::url`] is put together from.
+    pub(crate) fn raw_url(&self) -> RawUrl<'a> {
+        let request = &self.transaction.request;
+        let target = &request.target[..];
+        let is_tunnel = request.method.as_ref() == b"CONNECT" && request.protocol.is_none();
+        if is_tunnel || after_authority(target).is_some() {
+            return RawUrl::Target(target);
+        }
+        match target.first() {
+            Some(b'/' | b'?') | None => RawUrl::OfServer("", target),
+            Some(_) if target == b"*" => RawUrl::OfServer("", b""),
             // Malformed, but it must not read as part of the host.
-            Some(_) => [&scheme, "://", &authority, "/", &target].concat(),
+            Some(_) => RawUrl::OfServer("/", target),
         }
-        .into()
     }
 
     /// Status, if one was seen.
@@ -203,6 +224,8 @@ pub struct Labels {
     pub tags: Arc<Tags>,
     /// Domain, or address of the server end.
     pub endpoint_id: Arc<str>,
+    /// What the artifacts of the connection have alike; made with the first.
+    pub(crate) fragments: OnceCell<Fragments>,
     process: Option<Arc<Process>>,
     protocol: Option<Protocol>,
     domain: Option<Arc<str>>,
@@ -218,6 +241,7 @@ impl Labels {
                 pairs.map(|(key, value)| format!("{key}:{value}")).collect(),
             )),
             endpoint_id: connection.endpoint_id().into(),
+            fragments: OnceCell::new(),
             process: connection.process.clone(),
             protocol: connection.protocol,
             domain: connection.domain.clone(),
@@ -276,16 +300,23 @@ pub(crate) fn text<'a, T: AsRef<[u8]> + ?Sized>(bytes: &'a T) -> Cow<'a, str> {
 }
 
 /// Of `scheme://authority/path?query` the part after the authority; `None` for other forms of target.
-fn after_authority(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+fn after_authority(target: &[u8]) -> Option<&[u8]> {
+    // The usual target is only a path.
+    if !target.first()?.is_ascii_alphabetic() {
+        return None;
+    }
+    let separator = target.windows(3).position(|part| part == b"://")?;
+    let (scheme, rest) = target.split_at_checked(separator)?;
+    let is_scheme =
+        (scheme.iter()).all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     if !is_scheme {
         return None;
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let rest = rest.get(3..)?;
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
     rest.get(end..)
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::schema::{Artifact, Event};
+use crate::schema::{Artifact, ArtifactRecord, Event};
 
 /// Takes events. Bounded and fire-and-forget: what cannot be kept is counted by the store.
 pub trait EventStore: Send + Sync {
     /// Takes one event.
     fn save(&self, event: Event);
+
+    /// Takes the event `artifact_record`: an artifact was stored.
+    fn record(&self, record: &ArtifactRecord<'_>);
 
     /// Everything is dropped by configuration, so events need not be made.
     fn discards(&self) -> bool {
@@ -18,7 +21,7 @@ pub trait EventStore: Send + Sync {
 /// Takes payloads. Bounded and fire-and-forget, as [`EventStore`].
 pub trait ObjectStore: Send + Sync {
     /// Takes one artifact.
-    fn put(&self, artifact: Artifact);
+    fn put(&self, artifact: &Artifact<'_>);
 
     /// Everything is dropped by configuration, so artifacts need not be made.
     fn discards(&self) -> bool {
@@ -59,13 +62,15 @@ pub struct Discard;
 impl EventStore for Discard {
     fn save(&self, _event: Event) {}
 
+    fn record(&self, _record: &ArtifactRecord<'_>) {}
+
     fn discards(&self) -> bool {
         true
     }
 }
 
 impl ObjectStore for Discard {
-    fn put(&self, _artifact: Artifact) {}
+    fn put(&self, _artifact: &Artifact<'_>) {}
 
     fn discards(&self) -> bool {
         true

@@ -15,13 +15,11 @@ use qtap_protocol::detect::Protocol;
 use qtap_protocol::sse::Decoder;
 use qtap_protocol::websocket::{self, Agreement};
 use qtap_protocol::{Command, CommandError, CommandResult, CommandText, CommandTraffic, Session};
-use qtap_protocol::{
-    Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, grpc,
-};
+use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, grpc};
 
 use crate::agent::Agent;
 use crate::exchange::{Exchange, Labels};
-use crate::schema::{Artifact, Event};
+use crate::schema::{Artifact, ArtifactRecord, Event};
 use crate::sink::{EventStore, LineSink, ObjectStore, Stores};
 
 pub(crate) fn field(name: &str, value: impl AsRef<[u8]>) -> Field {
@@ -378,7 +376,7 @@ pub(crate) fn command() -> CommandTransaction {
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) events: Mutex<Vec<Event>>,
-    pub(crate) artifacts: Mutex<Vec<Artifact>>,
+    pub(crate) artifacts: Mutex<Vec<Kept>>,
     pub(crate) records: Mutex<Vec<String>>,
 }
 
@@ -399,11 +397,29 @@ impl EventStore for Memory {
     fn save(&self, event: Event) {
         self.events.lock().unwrap().push(event);
     }
+
+    fn record(&self, _record: &ArtifactRecord<'_>) {}
+}
+
+/// An artifact that was stored.
+pub(crate) struct Kept {
+    pub(crate) provenance: String,
+    pub(crate) mime_type: &'static str,
+    pub(crate) content: String,
+    pub(crate) digest: String,
+    pub(crate) summary: String,
 }
 
 impl ObjectStore for Memory {
-    fn put(&self, artifact: Artifact) {
-        self.artifacts.lock().unwrap().push(artifact);
+    fn put(&self, artifact: &Artifact<'_>) {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        self.artifacts.lock().unwrap().push(Kept {
+            provenance: text(artifact.provenance),
+            mime_type: artifact.content.mime_type(),
+            content: text(artifact.content.bytes()),
+            digest: text(artifact.digest().bytes()),
+            summary: text(artifact.summary),
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use qtap_plugin::schema::{ConnectionEvent, Event};
+use qtap_plugin::schema::{ArtifactRecord, ConnectionEvent, Event};
 use qtap_plugin::{EventStore, LineSink, Terminal};
 
 /// Prints one line for each connection that ended, between the boxes of the access log, and the causes if its capture
@@ -27,6 +27,10 @@ impl EventStore for ConsoleVerdicts {
             self.output
                 .write_record(render(&connection, self.terminal.colour).into_bytes());
         }
+    }
+
+    fn record(&self, _record: &ArtifactRecord<'_>) {
+        // Not of a connection.
     }
 }
 

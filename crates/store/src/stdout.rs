@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qtap_plugin::schema::{Artifact, Event};
+use qtap_plugin::schema::{Artifact, ArtifactRecord, Event};
 use qtap_plugin::{EventStore, ObjectStore};
 
 use crate::line;
@@ -32,6 +32,11 @@ impl EventStore for StdoutEvents {
             }
         }
     }
+
+    fn record(&self, record: &ArtifactRecord<'_>) {
+        // A loss is counted by the output.
+        _ = self.output.write_parts(&line::of_record(record));
+    }
 }
 
 /// Artifacts as JSON lines, and a record of each that was taken.
@@ -41,7 +46,7 @@ pub struct StdoutObjects {
 }
 
 impl StdoutObjects {
-    /// A store that writes to `output`; `records` takes the [`Event::ArtifactRecord`]s.
+    /// A store that writes to `output`; `records` takes the [`ArtifactRecord`]s.
     #[must_use]
     pub const fn new(output: Output, records: Option<Arc<dyn EventStore>>) -> Self {
         Self { output, records }
@@ -49,18 +54,20 @@ impl StdoutObjects {
 }
 
 impl ObjectStore for StdoutObjects {
-    fn put(&self, artifact: Artifact) {
+    fn put(&self, artifact: &Artifact<'_>) {
         let digest = artifact.digest();
-        let taken = self.output.write(line::of_artifact(&artifact, &digest));
+        let taken = line::with_artifact(artifact, &digest, |parts| self.output.write_parts(parts));
         let wants_record = self
             .records
             .as_ref()
             .filter(|records| taken && !records.discards());
         if let Some(records) = wants_record {
-            let url = format!("stdout://{digest}");
-            records.save(Event::ArtifactRecord(Box::new(line::record_of(
-                artifact, digest, url,
-            ))));
+            records.record(&ArtifactRecord {
+                provenance: artifact.provenance,
+                digest,
+                scheme: "stdout",
+                summary: artifact.summary,
+            });
         }
     }
 }

@@ -24,8 +24,6 @@ pub(crate) struct Shared {
     pub(crate) candidates: Candidates,
     /// Grows with every secret and every handshake fact: what failed under an older one may be tried again.
     pub(crate) generation: u64,
-    /// Where trials put their output, so that a failed one costs no allocation.
-    pub(crate) scratch: Vec<u8>,
     /// Later records may be tried before the first one opened: a secret is missing for good.
     pub(crate) last_resort: bool,
     /// Set once; nothing is done afterwards.
@@ -60,6 +58,14 @@ impl Current {
             secret: Some((suite, candidate.secret.bytes.clone())),
         }
     }
+}
+
+/// What was in a record.
+pub(crate) struct Opened {
+    pub(crate) content: u8,
+    pub(crate) plaintext: Bytes,
+    /// Its number under its key.
+    pub(crate) sequence: u64,
 }
 
 /// Whether ChangeCipherSpec protects what follows.
@@ -232,7 +238,13 @@ impl Flow {
         match self.protection(record.header, shared) {
             Protection::Clear => {
                 self.read_wire += record.header.wire_length() as u64;
-                self.contents(record.header.content, &record.body, record.time, shared, out);
+                self.contents(
+                    record.header.content,
+                    record.body.clone(),
+                    record.time,
+                    shared,
+                    out,
+                );
                 Step::Done
             }
             Protection::Tls12(_) | Protection::Tls13(_) if self.front_tried == Some(shared.generation) => {
@@ -287,38 +299,40 @@ impl Flow {
         self.reader.reset();
     }
 
-    /// A record opened as number `sequence`: takes what is in `shared.scratch`.
+    /// A record opened.
     pub(crate) fn opened(
         &mut self,
-        content: u8,
-        sequence: u64,
-        record: &Record,
+        opened: Opened,
+        header: Header,
+        time: Time,
         shared: &mut Shared,
         out: &mut Vec<Event>,
     ) {
+        let Opened {
+            content,
+            plaintext,
+            sequence,
+        } = opened;
         self.next = sequence.saturating_add(1);
         self.unsure = 0;
-        self.last_wire = record.header.wire_length() as u64;
+        self.last_wire = header.wire_length() as u64;
         self.read_wire += self.last_wire;
         if !self.bound {
             self.bound = true;
-            out.push(Event::Bound {
-                side: self.side,
-                time: record.time,
-            });
+            let side = self.side;
+            out.push(Event::Bound { side, time });
         }
-        let plaintext = Bytes::from(std::mem::take(&mut shared.scratch));
         if let Some(current) = self.current.as_mut().filter(|current| current.epoch_guessed) {
             current.epoch_guessed = false;
             if let Some(epoch) = epoch_told(current.epoch, content, sequence, &plaintext) {
                 current.epoch = epoch;
             }
         }
-        self.contents(content, &plaintext, record.time, shared, out);
+        self.contents(content, plaintext, time, shared, out);
     }
 
     /// What a record carries, once in the clear.
-    fn contents(&mut self, content: u8, data: &Bytes, time: Time, shared: &mut Shared, out: &mut Vec<Event>) {
+    fn contents(&mut self, content: u8, data: Bytes, time: Time, shared: &mut Shared, out: &mut Vec<Event>) {
         match content {
             content::APPLICATION_DATA => {
                 let carries_data = self
@@ -328,20 +342,20 @@ impl Flow {
                 if carries_data && !data.is_empty() {
                     out.push(Event::Plaintext {
                         side: self.side,
-                        data: data.clone(),
+                        data,
                         time,
                     });
                 }
             }
             content::HANDSHAKE => {
                 let mut found = Vec::new();
-                self.reader.record(data, &mut found);
+                self.reader.record(&data, &mut found);
                 for message in found {
                     self.message(&message, time, shared, out);
                 }
             }
             content::CHANGE_CIPHER_SPEC => self.change_cipher(shared),
-            content::ALERT if matches!(**data, [_, 0]) => out.push(Event::CloseNotify {
+            content::ALERT if matches!(*data, [_, 0]) => out.push(Event::CloseNotify {
                 side: self.side,
                 time,
             }),

@@ -41,6 +41,11 @@ impl Framer {
         self.partial.len()
     }
 
+    /// Whether the next byte begins a record for certain.
+    pub(crate) fn is_between_records(&self) -> bool {
+        matches!(self.mode, Mode::Synced) && self.partial.is_empty()
+    }
+
     /// Whether a record header was seen.
     pub(crate) fn has_started(&self) -> bool {
         self.started

@@ -1,5 +1,8 @@
 //! From secrets to record keys, and from records to plaintext (RFC 8446 §5.2, §7.3; RFC 5246 §5, §6.3; RFC 5288; RFC 7905).
 
+use std::cell::RefCell;
+
+use bytes::{Bytes, BytesMut};
 use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
@@ -8,6 +11,13 @@ use zeroize::Zeroizing;
 
 use crate::record::Header;
 use crate::suite::{Aead, Hash, Protocol, Suite};
+
+/// Memory that a thread opens records into at a time. As long as some of what was inside is kept, all of it is.
+const ARENA_BYTES: usize = 32 << 10;
+
+thread_local! {
+    static ARENA: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
 
 /// What the key block of TLS 1.2 is made from, besides the master secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +78,23 @@ impl RecordKey {
         Some(Self { key, iv, suite })
     }
 
-    /// Opens `body` as record number `sequence`. On success `plaintext` holds what was inside and the content type
-    /// is returned; on failure `plaintext` is empty. One copy of the record; allocates only to grow `plaintext`.
-    pub(crate) fn open(
-        &self,
-        header: Header,
-        body: &[u8],
-        sequence: u64,
-        plaintext: &mut Vec<u8>,
-    ) -> Option<u8> {
-        plaintext.clear();
-        let content = match self.suite.protocol {
-            Protocol::Tls13 => self.open_tls13(header, body, sequence, plaintext),
-            Protocol::Tls12 => self.open_tls12(header, body, sequence, plaintext),
-        };
-        if content.is_none() {
-            plaintext.clear();
-        }
-        content
+    /// Opens `body` as record number `sequence`: content type, and what was inside. One copy of the record, into memory that the
+    /// records opened by this thread share.
+    pub(crate) fn open(&self, header: Header, body: &[u8], sequence: u64) -> Option<(u8, Bytes)> {
+        ARENA.with_borrow_mut(|arena| {
+            arena.clear();
+            if arena.capacity() == 0 {
+                arena.reserve(ARENA_BYTES);
+            }
+            let content = match self.suite.protocol {
+                Protocol::Tls13 => self.open_tls13(header, body, sequence, arena),
+                Protocol::Tls12 => self.open_tls12(header, body, sequence, arena),
+            }?;
+            Some((content, arena.split().freeze()))
+        })
     }
 
-    fn open_tls13(&self, header: Header, body: &[u8], sequence: u64, plaintext: &mut Vec<u8>) -> Option<u8> {
+    fn open_tls13(&self, header: Header, body: &[u8], sequence: u64, plaintext: &mut BytesMut) -> Option<u8> {
         if body.len() < self.suite.overhead() {
             return None;
         }
@@ -106,7 +112,7 @@ impl RecordKey {
         content
     }
 
-    fn open_tls12(&self, header: Header, body: &[u8], sequence: u64, plaintext: &mut Vec<u8>) -> Option<u8> {
+    fn open_tls12(&self, header: Header, body: &[u8], sequence: u64, plaintext: &mut BytesMut) -> Option<u8> {
         let length = body.len().checked_sub(self.suite.overhead())?;
         let (explicit, sealed) = body.split_at_checked(self.suite.explicit_nonce_length())?;
         let nonce = if explicit.is_empty() {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
+
 use crate::event::push_gap;
-use crate::flow::{Current, Epoch, Flow, Protection, Seal, Shared, Step};
+use crate::flow::{Current, Epoch, Flow, Opened, Protection, Seal, Shared, Step};
 use crate::handshake::EarlyData;
 use crate::keys::{Params, RecordKey};
 use crate::queue::Item;
-use crate::record::{Header, Record, content};
+use crate::record::{HEADER_LENGTH, Header, Record, content};
 use crate::suite::{Protocol, Suite};
 use crate::{Event, GapReason, Label, Side, Time, Unreadable};
 
@@ -29,22 +31,64 @@ pub(crate) fn label(side: Side, epoch: Epoch) -> Option<Label> {
     }
 }
 
-/// Tries the sequence numbers on one record; what it held is then in `scratch`.
-fn try_open(
-    key: &RecordKey,
-    record: &Record,
-    sequences: impl Iterator<Item = u64>,
-    scratch: &mut Vec<u8>,
-) -> Option<(u8, u64)> {
+/// Tries the sequence numbers on one record.
+fn try_open(key: &RecordKey, record: &Record, sequences: impl Iterator<Item = u64>) -> Option<Opened> {
     for sequence in sequences {
-        if let Some(content) = key.open(record.header, &record.body, sequence, scratch) {
-            return Some((content, sequence));
+        if let Some((content, plaintext)) = key.open(record.header, &record.body, sequence) {
+            return Some(Opened {
+                content,
+                plaintext,
+                sequence,
+            });
         }
     }
     None
 }
 
 impl Flow {
+    /// Opens the whole records that `data` begins with, as long as nothing waits before them and each opens as the next one under the
+    /// key of the application: nearly always all of it. What it leaves goes the long way, which finds out why.
+    pub(crate) fn open_next(
+        &mut self,
+        data: &mut Bytes,
+        time: Time,
+        shared: &mut Shared,
+        out: &mut Vec<Event>,
+    ) {
+        let is_settled = self.queue.is_empty()
+            && self.framer.is_between_records()
+            && self.lost.is_none()
+            && self.unsure == 0
+            && shared.unreadable.is_none();
+        while is_settled
+            && let Some(current) = &self.current
+            && current.epoch == Epoch::Application
+            && !current.epoch_guessed
+            && let Some(header) = Header::parse(data)
+            && let Some(body) = data.get(HEADER_LENGTH..header.wire_length())
+        {
+            let is_protected = match self.seal {
+                Seal::Clear => header.content == content::APPLICATION_DATA,
+                Seal::Pending => false,
+                Seal::Tls12(_) => true,
+            };
+            let found = is_protected.then(|| current.key.open(header, body, self.next));
+            let Some((content, plaintext)) = found.flatten() else {
+                return;
+            };
+            data.advance(header.wire_length());
+            let opened = Opened {
+                content,
+                plaintext,
+                sequence: self.next,
+            };
+            self.opened(opened, header, time, shared, out);
+            if content != content::APPLICATION_DATA {
+                return;
+            }
+        }
+    }
+
     /// Numbers that the next record may have, when the last records could not be opened: the latest first.
     fn sequences(&self, base: u64) -> impl Iterator<Item = u64> + Clone + use<> {
         let (unsure, window) = (self.unsure, WINDOW);
@@ -63,7 +107,7 @@ impl Flow {
     ) -> Step {
         if let Some(current) = &self.current {
             let sequences = self.sequences(self.next);
-            let found = try_open(&current.key, record, sequences, &mut shared.scratch);
+            let found = try_open(&current.key, record, sequences);
             return self.settled(found, record, shared, out);
         }
         let sequences = self.sequences(0);
@@ -76,13 +120,13 @@ impl Flow {
                 Side::Client => client,
                 Side::Server => server,
             };
-            if let Some(hit) = try_open(&key, record, sequences.clone(), &mut shared.scratch) {
+            if let Some(hit) = try_open(&key, record, sequences.clone()) {
                 candidate.own = true;
                 found = Some((key, hit));
                 break;
             }
         }
-        let Some((key, (content, sequence))) = found else {
+        let Some((key, opened)) = found else {
             self.front_tried = Some(shared.generation);
             return Step::Blocked;
         };
@@ -92,7 +136,7 @@ impl Flow {
             epoch_guessed: false,
             secret: None,
         });
-        self.opened(content, sequence, record, shared, out);
+        self.opened(opened, record.header, record.time, shared, out);
         Step::Done
     }
 
@@ -106,18 +150,16 @@ impl Flow {
     ) -> Step {
         if let Some(current) = &self.current {
             let sequences = self.sequences(self.next);
-            let found = try_open(&current.key, record, sequences, &mut shared.scratch);
+            let found = try_open(&current.key, record, sequences);
             if found.is_some() || current.epoch == Epoch::Application {
                 return self.settled(found, record, shared, out);
             }
         }
         for epoch in self.later_epochs(shared) {
-            if let Some((current, content, sequence)) =
-                self.try_epoch(epoch, record, suite, self.unsure, shared)
-            {
+            if let Some((current, opened)) = self.try_epoch(epoch, record, suite, self.unsure, shared) {
                 self.current = Some(current);
                 self.reader.reset();
-                self.opened(content, sequence, record, shared, out);
+                self.opened(opened, record.header, record.time, shared, out);
                 return Step::Done;
             }
         }
@@ -128,13 +170,13 @@ impl Flow {
     /// The outcome of a trial that no other key could mend.
     fn settled(
         &mut self,
-        found: Option<(u8, u64)>,
+        found: Option<Opened>,
         record: &Record,
         shared: &mut Shared,
         out: &mut Vec<Event>,
     ) -> Step {
-        if let Some((content, sequence)) = found {
-            self.opened(content, sequence, record, shared, out);
+        if let Some(opened) = found {
+            self.opened(opened, record.header, record.time, shared, out);
         } else {
             // Not what the sender sent, or not where it sent it: the boundaries after it cannot be trusted either.
             self.queue.unpop(Item::Record(record.clone()));
@@ -166,16 +208,15 @@ impl Flow {
         suite: Suite,
         skipped: u64,
         shared: &mut Shared,
-    ) -> Option<(Current, u8, u64)> {
+    ) -> Option<(Current, Opened)> {
         let sequences = (skipped.saturating_sub(WINDOW)..=skipped).rev();
         for candidate in shared.candidates.of(label(self.side, epoch)?) {
             let Some(key) = candidate.ensure_tls13(suite) else {
                 continue;
             };
-            if let Some((content, sequence)) = try_open(&key, record, sequences.clone(), &mut shared.scratch)
-            {
+            if let Some(opened) = try_open(&key, record, sequences.clone()) {
                 candidate.own = true;
-                return Some((Current::tls13(key, epoch, suite, candidate), content, sequence));
+                return Some((Current::tls13(key, epoch, suite, candidate), opened));
             }
         }
         None

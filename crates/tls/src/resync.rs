@@ -131,7 +131,7 @@ impl Flow {
         }
         lost.generation = shared.generation;
         let more_follows = self.queue.len() > 1;
-        let found = self.scan(&mut lost, keys, suite, more_follows, shared);
+        let found = self.scan(&mut lost, keys, suite, more_follows);
         if let Some(found) = found {
             lost.add(found.at as u64, time);
             let (length, reason, time) = lost.report(Some(suite), found.records);
@@ -194,7 +194,6 @@ impl Flow {
         mut keys: Vec<(Current, u64, bool)>,
         suite: Suite,
         more_follows: bool,
-        shared: &mut Shared,
     ) -> Option<Found> {
         let Some(Item::Raw(raw)) = self.queue.front() else {
             return None;
@@ -208,7 +207,7 @@ impl Flow {
                     Some(body) => {
                         let wire = lost.wire.saturating_add(at as u64);
                         if let Some((index, sequence, records)) =
-                            self.try_header(lost, &keys, header, body, wire, suite, shared)
+                            self.try_header(lost, &keys, header, body, wire, suite)
                         {
                             let (current, ..) = keys.swap_remove(index);
                             return Some(Found {
@@ -230,7 +229,6 @@ impl Flow {
     }
 
     /// Tries one header; returns the index of the key, the sequence number and the records that went by.
-    #[expect(clippy::too_many_arguments, reason = "the facts of one trial, used once")]
     fn try_header(
         &self,
         lost: &mut Lost,
@@ -239,7 +237,6 @@ impl Flow {
         body: &[u8],
         wire: u64,
         suite: Suite,
-        shared: &mut Shared,
     ) -> Option<(usize, u64, Option<u64>)> {
         let most = wire / suite.min_wire() as u64;
         for (index, (current, base, in_use)) in keys.iter().enumerate() {
@@ -258,11 +255,7 @@ impl Flow {
                     return None;
                 }
                 let sequence = base.saturating_add(records);
-                if current
-                    .key
-                    .open(header, body, sequence, &mut shared.scratch)
-                    .is_some()
-                {
+                if current.key.open(header, body, sequence).is_some() {
                     return Some((index, sequence, in_use.then_some(records)));
                 }
             }

@@ -34,7 +34,7 @@ impl Default for Limits {
 
 /// Decrypts one connection: TLS 1.2 with AES-GCM or ChaCha20-Poly1305, and TLS 1.3 with the same ciphers.
 ///
-/// Cost: one copy and one allocation per record, plus its decryption. Memory: [`Session::buffered`] stays under
+/// Cost: one copy per record, plus its decryption. Memory: [`Session::buffered`] stays under
 /// [`Limits::waiting_bytes`] plus, for each direction, one record and one handshake message.
 pub struct Session {
     limits: Limits,
@@ -79,7 +79,6 @@ impl Session {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
                 generation: 0,
-                scratch: Vec::new(),
                 last_resort: false,
                 unreadable: None,
             },
@@ -117,8 +116,16 @@ impl Session {
     }
 
     /// The next ciphertext bytes of `side`.
-    pub fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) {
+    pub fn bytes(&mut self, side: Side, mut data: Bytes, time: Time, out: &mut Vec<Event>) {
         if self.shared.unreadable.is_some() || data.is_empty() {
+            return;
+        }
+        let flow = match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        flow.open_next(&mut data, time, &mut self.shared, out);
+        if data.is_empty() && self.is_settled() {
             return;
         }
         let flow = self.flow(side);

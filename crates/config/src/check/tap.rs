@@ -148,7 +148,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
         let http = fields.get("http").map(|at| stack_of(checker, &at, stacks));
         let grpc = grpc_stack(checker, &fields, stacks);
         let databases = databases(checker, &fields, stacks);
-            let Some(at) = checker.required(&fields, &item, "domain") else {
+        let Some(at) = checker.required(&fields, &item, "domain") else {
             continue;
         };
         let Some(domain) = domain(checker, &at) else {

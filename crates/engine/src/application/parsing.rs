@@ -10,20 +10,16 @@ use qtap_protocol::{Event, Limits, ParseError, Parser, RequestHead, Side, Stream
 
 use super::{After, Application, Detecting, Plain, State};
 use crate::assembler::{Assembler, Step};
-use crate::context::Context;
+use crate::context::{Context, keep};
 use crate::{ConnectionFacts, ReasonCode};
 
 /// How often a connection is detected anew after its parser said that it is something else (P-D4).
 const DETECT_ATTEMPTS: u32 = 2;
 
-/// Room for events that a connection keeps from one piece to the next.
-const KEPT_EVENTS: usize = 16;
-
 /// A protocol being parsed.
 pub(super) struct Parsing {
     pub(super) parser: Box<dyn Parser>,
     pub(super) assembler: Assembler,
-    events: Vec<Event>,
     /// Head of the newest request, for an upgrade to h2c.
     h2c_head: Option<(Box<RequestHead>, [Time; 2])>,
     /// When something was last found.
@@ -44,7 +40,6 @@ impl Application {
         let parsing = Parsing {
             parser,
             assembler,
-            events: Vec::new(),
             h2c_head: None,
             progress: now,
             stalled: false,
@@ -81,7 +76,7 @@ impl Application {
         let State::Parsing(parsing) = &mut self.state else {
             return After::Continue;
         };
-        let mut events = std::mem::take(&mut parsing.events);
+        let mut events = std::mem::take(&mut cx.scratch.parsed);
         let result = catch_unwind(AssertUnwindSafe(|| call(parsing.parser.as_mut(), &mut events)));
         if !events.is_empty() {
             parsing.progress = cx.now;
@@ -103,9 +98,7 @@ impl Application {
                 other => step = other,
             }
         }
-        if events.capacity() <= KEPT_EVENTS {
-            parsing.events = events;
-        }
+        keep(&mut cx.scratch.parsed, events);
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return self.failed(&error, facts, cx),

@@ -66,10 +66,9 @@ impl Connection {
         self.account_rest(&closed, cx);
         if let Wire::Tls(tls) = &mut self.wire {
             tls.tally.secret_missing |= tls.session.is_waiting() && tls.reading == Reading::Secrets;
-            let mut events = Vec::new();
-            tls.session.close(Time(closed.time.0), &mut events);
-            self.tls_events(events, cx);
         }
+        let end = Time(closed.time.0);
+        self.with_session(cx, |session, events| session.close(end, events));
         if !closed.reset {
             // An orderly end: what runs to the close of the connection is whole.
             for side in [Side::Client, Side::Server] {

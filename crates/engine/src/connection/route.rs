@@ -21,17 +21,11 @@ impl Connection {
                 let (piece, time) = plain(piece);
                 self.app_piece(side, piece, time, cx);
             }
-            Wire::Tls(tls) => {
-                let mut events = Vec::new();
-                match piece {
-                    Piece::Bytes { data, time, .. } => {
-                        tls.session.bytes(side, data, Time(time.0), &mut events)
-                    }
-                    Piece::Gap { length, time, .. } => {
-                        tls.session.gap(side, length, Time(time.0), &mut events)
-                    }
-                }
-                self.tls_events(events, cx);
+            Wire::Tls(_) => {
+                self.with_session(cx, |session, events| match piece {
+                    Piece::Bytes { data, time, .. } => session.bytes(side, data, Time(time.0), events),
+                    Piece::Gap { length, time, .. } => session.gap(side, length, Time(time.0), events),
+                });
             }
             Wire::Sniffing(sniffer) => match piece {
                 Piece::Bytes { data, time, .. } => {
@@ -66,13 +60,11 @@ impl Connection {
             Sniffed::Tls => {
                 let pieces = std::mem::take(sniffer).into_pieces();
                 self.begin_tls(midstream, cx);
-                let mut events = Vec::new();
-                if let Wire::Tls(tls) = &mut self.wire {
+                self.with_session(cx, |session, events| {
                     for (side, data, time) in pieces {
-                        tls.session.bytes(side, data, time, &mut events);
+                        session.bytes(side, data, time, events);
                     }
-                }
-                self.tls_events(events, cx);
+                });
             }
         }
     }

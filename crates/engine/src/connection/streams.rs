@@ -27,6 +27,23 @@ impl Connection {
             cx.stats.bytes.add(data.bytes.len() as u64);
         }
         self.settle(layer, direction.opposite(), data.other_settled, data.time, cx);
+        if let Some(stream) = self.stream(layer, direction)
+            && stream.takes_next(&data)
+        {
+            // Nearly always: there is nothing to put in order.
+            self.note_seen(layer, direction, data.time);
+            self.note_reordering(cx);
+            let piece = Piece::Bytes {
+                data: data.bytes,
+                time: data.time,
+                call_start: data.call_start,
+            };
+            self.piece(direction, layer, piece, cx);
+            if layer == Layer::Socket {
+                self.skip_unwanted(direction, cx);
+            }
+            return;
+        }
         let mut pieces = Vec::new();
         self.pass_skipped(layer, direction, data.position, data.time, &mut pieces);
         if let Some(stream) = self.stream(layer, direction) {
@@ -67,6 +84,12 @@ impl Connection {
         time: KernelTime,
         cx: &mut Context<'_>,
     ) {
+        if self
+            .stream(layer, direction)
+            .is_some_and(|stream| stream.position() >= end)
+        {
+            return;
+        }
         let mut pieces = Vec::new();
         self.pass_skipped(layer, direction, end, time, &mut pieces);
         let loss = self.unseen_loss(layer, direction, time, cx);

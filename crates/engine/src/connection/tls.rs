@@ -8,7 +8,7 @@ use qtap_tls::{Secret, Session, Unreadable};
 use super::wire::{Reading, TlsWire, Wire};
 use super::{Connection, after, log};
 use crate::TlsFacts;
-use crate::context::Context;
+use crate::context::{Context, keep};
 use crate::settings::{Settings, TlsMode};
 
 impl Connection {
@@ -40,11 +40,28 @@ impl Connection {
         }
     }
 
-    pub(super) fn tls_events(&mut self, events: Vec<qtap_tls::Event>, cx: &mut Context<'_>) {
+    /// Calls the session, which tells its events to a list, and works these off.
+    pub(super) fn with_session<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(&mut Session, &mut Vec<qtap_tls::Event>) -> T,
+    ) -> Option<T> {
+        let Wire::Tls(tls) = &mut self.wire else {
+            return None;
+        };
+        let mut events = std::mem::take(&mut cx.scratch.tls);
+        let result = call(&mut tls.session, &mut events);
+        self.tls_events(&mut events, cx);
+        keep(&mut cx.scratch.tls, events);
+        Some(result)
+    }
+
+    fn tls_events(&mut self, events: &mut Vec<qtap_tls::Event>, cx: &mut Context<'_>) {
         let (Wire::Tls(tls), Some(facts)) = (&mut self.wire, &mut self.facts) else {
             return;
         };
-        let output = tls.digest(events, facts, cx.now);
+        let plain = std::mem::take(&mut cx.scratch.plain);
+        let mut output = tls.digest(events.drain(..), plain, facts, cx.now);
         for own in &output.own {
             cx.host.own_secret(own);
         }
@@ -60,9 +77,10 @@ impl Connection {
                 cx,
             );
         }
-        for (side, piece, time) in output.plain {
+        for (side, piece, time) in output.plain.drain(..) {
             self.app_piece(side, piece, time, cx);
         }
+        keep(&mut cx.scratch.plain, output.plain);
         for (side, time) in output.ended {
             self.app_eof(side, time, cx);
         }
@@ -155,9 +173,8 @@ impl Connection {
         }
         tls.tally.secret_missing = true;
         cx.stats.tls_unreadable.add(1);
-        let mut events = Vec::new();
-        tls.session.give_up(Time(cx.now.0), &mut events);
-        self.tls_events(events, cx);
+        let now = Time(cx.now.0);
+        self.with_session(cx, |session, events| session.give_up(now, events));
         match cx.settings.tls {
             TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
             TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
@@ -172,10 +189,8 @@ impl Connection {
         if tls.reading != Reading::Secrets && !tls.session.seeks_export() {
             return false;
         }
-        let mut events = Vec::new();
-        let own = tls.session.offer(secret, &mut events);
-        self.tls_events(events, cx);
-        own
+        let own = self.with_session(cx, |session, events| session.offer(secret, events));
+        own.unwrap_or_default()
     }
 
     /// Whether it has waited for half of the time allowed for a secret, or is over: unlikely ones are worth a trial.

@@ -144,28 +144,46 @@ impl TlsWire {
         self.held_bytes + self.session.buffered()
     }
 
-    /// Works off the session's events: learns facts, and hands out plaintext in order.
+    /// Works off the session's events: learns facts, and hands out plaintext in order, in `plain`, an empty list.
     pub(super) fn digest(
         &mut self,
-        events: Vec<Event>,
+        events: impl Iterator<Item = Event>,
+        plain: Vec<(Side, Plain, Time)>,
         facts: &mut ConnectionFacts,
         now: KernelTime,
     ) -> TlsOutput {
-        let mut output = TlsOutput::default();
+        let mut output = TlsOutput {
+            plain,
+            ..TlsOutput::default()
+        };
         for event in events {
             self.event(event, facts, &mut output);
         }
-        if !self.session.is_waiting() {
+        let is_waiting = self.session.is_waiting();
+        if !is_waiting {
             self.waiting_since = None;
         } else if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
         }
-        if (!self.session.is_waiting() || self.held_bytes > HELD_BYTES) && !self.held.is_empty() {
-            // A stable sort: pieces of one side keep their order, those of both are merged by time.
-            self.held.sort_by_key(|&(_, _, time)| time);
-            self.held_bytes = 0;
-            output.plain.append(&mut self.held);
+        if is_waiting || !self.held.is_empty() {
+            for (side, plain, time) in output.plain.drain(..) {
+                let plain = match plain {
+                    Plain::Bytes(data) => {
+                        self.held_bytes += data.len();
+                        // Memory of its own: it may wait for seconds.
+                        Plain::Bytes(Bytes::copy_from_slice(&data))
+                    }
+                    other => other,
+                };
+                self.held.push((side, plain, time));
+            }
+            if !is_waiting || self.held_bytes > HELD_BYTES {
+                self.held_bytes = 0;
+                output.plain = std::mem::take(&mut self.held);
+            }
         }
+        // A stable sort: pieces of one side keep their order, those of both are merged by time.
+        output.plain.sort_by_key(|&(_, _, time)| time);
         output
     }
 
@@ -196,8 +214,7 @@ impl TlsWire {
             Event::Plaintext { side, data, time } => {
                 if self.reading == Reading::Secrets {
                     tls.source = Some(TlsSource::Secrets);
-                    self.held_bytes += data.len();
-                    self.held.push((side, Plain::Bytes(data), time));
+                    output.plain.push((side, Plain::Bytes(data), time));
                 }
             }
             Event::Gap { .. } if self.reading == Reading::Calls => {}
@@ -212,7 +229,7 @@ impl TlsWire {
                     GapReason::NoSecret => self.tally.no_secret_bytes += length,
                     GapReason::Unauthenticated => self.tally.unauthenticated_bytes += length,
                 }
-                self.held.push((side, Plain::Gap(length), time));
+                output.plain.push((side, Plain::Gap(length), time));
             }
             Event::Bound { side, .. } => {
                 if let Some(bound) = self.tally.bound.get_mut(side.index()) {

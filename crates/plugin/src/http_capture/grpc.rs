@@ -3,9 +3,7 @@
 use qtap_config::Level;
 
 use crate::rpc::Rpc;
-use crate::schema::{
-    GrpcRequestPart, GrpcResponsePart, GrpcTransaction, HttpTransaction, ResponsePart, Summary,
-};
+use crate::schema::{GrpcRequestPart, GrpcResponsePart, GrpcTransaction, HttpTransaction, ResponsePart};
 
 /// `http`, which `level` shows of the exchange, with what is the call's own. No more than `limit` bytes of the messages of a side.
 pub(super) fn transaction<'a>(
@@ -47,14 +45,4 @@ pub(super) fn transaction<'a>(
         grpc_notes: rpc.notes(),
         notes: rpc.http_notes(),
     }
-}
-
-/// What it is found by: `summary`, that of the HTTP transaction, and the call's own.
-pub(super) fn summary<'a>(mut summary: Summary<'a>, rpc: &Rpc<'_>) -> Summary<'a> {
-    let fields = rpc.fields();
-    summary.text("grpc_service", fields.grpc_service);
-    summary.text("grpc_method", fields.grpc_method);
-    summary.text("grpc_status", fields.grpc_status);
-    summary.text("grpc_status_name", fields.grpc_status_name);
-    summary
 }

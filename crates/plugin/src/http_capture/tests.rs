@@ -1,11 +1,14 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
+use qtap_protocol::{Field, Outcome, Upgrade};
+
 use super::*;
 use crate::testing::{
-    Memory, agent, connection, event_stream, exchange, transaction, websocket, without_response,
+    Kept, Memory, agent, connection, event_stream, exchange, transaction, websocket, without_response,
 };
 
-fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Transaction) -> Artifact {
+fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Transaction) -> Kept {
     let memory = Arc::new(Memory::default());
     let context = Context {
         agent: Arc::new(agent()),
@@ -24,8 +27,7 @@ fn capture(level: Level, format: CaptureFormat, transaction: &qtap_engine::Trans
 }
 
 fn json(level: Level, transaction: &qtap_engine::Transaction) -> String {
-    let artifact = capture(level, CaptureFormat::Json, transaction);
-    String::from_utf8(artifact.content.bytes().to_vec()).unwrap()
+    capture(level, CaptureFormat::Json, transaction).content
 }
 
 const METADATA: &str = concat!(
@@ -105,16 +107,25 @@ fn without_response_the_status_is_422_and_marked_unknown() {
 #[test]
 fn artifact_carries_what_it_is_found_by() {
     let artifact = capture(Level::Summary, CaptureFormat::Json, &transaction());
-    assert_eq!(artifact.content.mime_type(), "application/json");
+    assert_eq!(artifact.mime_type, "application/json");
     assert_eq!(
-        artifact.digest(),
+        artifact.digest,
         hex::encode(ring::digest::digest(
             &ring::digest::SHA256,
-            artifact.content.bytes()
+            artifact.content.as_bytes()
         ))
     );
     assert_eq!(
-        serde_json::to_string(&artifact.summary).unwrap(),
+        artifact.provenance,
+        concat!(
+            r#""kind":"http_transaction","connectionId":"d3tsmvg7p3qggmf8pdi0","endpointId":"httpbin.org","#,
+            r#""requestId":"d3tsmvg7p3qggmf8pdj0","#,
+            r#""tags":["bin:curl","host:box","ip:10.0.0.5","protocol:http1","strategy:observe","env:test"],"#,
+            r#""timestamp":"2026-01-01T10:00:00.200000000Z""#,
+        )
+    );
+    assert_eq!(
+        artifact.summary,
         concat!(
             r#"{"duration_ms":87,"direction":"egress-external","process_exe":"/usr/bin/curl","#,
             r#""request_id":"d3tsmvg7p3qggmf8pdj0","connection_id":"d3tsmvg7p3qggmf8pdi0","request_method":"GET","#,
@@ -127,9 +138,9 @@ fn artifact_carries_what_it_is_found_by() {
 #[test]
 fn text_form() {
     let artifact = capture(Level::Full, CaptureFormat::Text, &transaction());
-    assert_eq!(artifact.content.mime_type(), "text/plain");
+    assert_eq!(artifact.mime_type, "text/plain");
     assert_eq!(
-        std::str::from_utf8(artifact.content.bytes()).unwrap(),
+        artifact.content,
         "\
 HTTP Transaction
 ================
@@ -220,9 +231,75 @@ fn events_are_captured_and_what_was_left_out_is_said() {
     );
     assert_eq!(full["not_captured"], 3);
     let text = capture(Level::Full, CaptureFormat::Text, &event_stream());
-    let text = String::from_utf8(text.content.bytes().to_vec()).unwrap();
+    let text = text.content;
     assert!(
         text.contains("tick 7 B: {\"n\":1}") && text.contains("Not Captured: 3"),
         "{text}"
     );
+}
+
+fn fields() -> impl Strategy<Value = Vec<Field>> {
+    let names = prop_oneof![
+        Just(b"Set-Cookie".to_vec()),
+        Just(b"set-cookie".to_vec()),
+        Just(b":status".to_vec()),
+        Just(b"a\xff".to_vec()),
+        Just(b"a\xfe".to_vec()),
+        "[a-zA-Z-]{0,12}".prop_map(String::into_bytes),
+        proptest::collection::vec(any::<u8>(), 0..4),
+    ];
+    let field = (names, proptest::collection::vec(any::<u8>(), 0..24));
+    let field = field.prop_map(|(name, value)| Field {
+        name: name.into(),
+        value: value.into(),
+    });
+    proptest::collection::vec(field, 0..12)
+}
+
+prop_compose! {
+    fn any_transaction()(
+        [request, response, trailers] in [fields(), fields(), fields()],
+        target in "(/|[*]|https?://|)[ -~]{0,10}",
+        method in prop_oneof![Just("GET"), Just("CONNECT"), Just("")],
+        authority in proptest::option::of("[a-z\"]{0,5}"),
+        outcome in prop_oneof![Just(Outcome::Complete), Just(Outcome::Incomplete), Just(Outcome::Reset(8))],
+        (status, interim) in (0..600_u16, proptest::collection::vec(100..200_u16, 0..3)),
+        (gap_bytes, total, head_end) in (0..3_u64, 0..3_u64, proptest::option::of(any::<u64>())),
+        (answered, truncated, coded) in any::<(bool, bool, bool)>(),
+        upgraded_to in proptest::option::of("[a-z\"]{0,5}"),
+    ) -> qtap_engine::Transaction {
+        let mut made = if answered { transaction() } else { without_response() };
+        made.request.fields = request;
+        made.request.target = target.into();
+        made.request.method = method.into();
+        made.request.authority = authority.map(Into::into);
+        made.request.truncated = truncated;
+        if let Some(head) = &mut made.response {
+            (head.status, head.fields) = (status, response);
+        }
+        made.response_half.trailers = trailers;
+        made.response_half.head_end = head_end.map(qtap_protocol::Time);
+        made.response_half.counts.gap_bytes = gap_bytes;
+        made.response_half.body.truncated = truncated;
+        made.response_half.body.total = total;
+        made.response_half.body.gap_bytes = gap_bytes;
+        made.response_half.body.encoding = coded.then(|| "gzip\"".to_owned());
+        made.response_half.body.decode_error = coded.then(|| "bad".to_owned());
+        made.upgraded_to = upgraded_to.map(Upgrade::Other);
+        made.interim = interim;
+        made.outcome = outcome;
+        made
+    }
+}
+
+proptest! {
+    #[test]
+    fn json_is_what_the_schema_serialises_to(made in any_transaction()) {
+        for level in [Level::Summary, Level::Headers, Level::Full] {
+            let connection = connection();
+            let exchange = exchange(&connection, &made);
+            let reference = crate::json::to_vec(&json::transaction(&exchange, level)).unwrap();
+            prop_assert_eq!(json(level, &made), String::from_utf8(reference).unwrap());
+        }
+    }
 }

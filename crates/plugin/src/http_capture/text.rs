@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::schema::{
-    BodyNotes, Captured, GrpcTransaction, HeaderMap, HeaderValue, HttpTransaction, Metadata, Notes, RequestPart,
-    ResponsePart, SideMessages,
+    BodyNotes, Captured, GrpcTransaction, HeaderMap, HeaderValue, HttpTransaction, Metadata, Notes,
+    RequestPart, ResponsePart, SideMessages,
 };
 
 /// The whole document.

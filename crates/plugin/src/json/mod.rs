@@ -1,5 +1,6 @@
 //! JSON that is harmless on a terminal.
 
+mod object;
 mod writer;
 
 use std::cell::RefCell;
@@ -7,6 +8,7 @@ use std::cell::RefCell;
 use serde::ser::{Error as _, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+pub(crate) use object::{Object, key};
 use writer::Writer;
 
 /// `value` as compact JSON on one line. Characters that act on a terminal or reorder text, which JSON need not escape
@@ -27,6 +29,14 @@ pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     })
 }
 
+/// Writes `value` at the end of `out`, as [`to_vec`] does.
+///
+/// # Errors
+/// When it fails to serialise.
+pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    value.serialize(&mut Writer::new(out))
+}
+
 /// One JSON value on one line: what [`to_vec`] makes, and nothing else, so that it can be put into other JSON as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonLine(Vec<u8>);
@@ -43,14 +53,8 @@ impl JsonLine {
     /// An array of texts.
     #[must_use]
     pub fn of_texts(texts: &[String]) -> Self {
-        let mut json = vec![b'['];
-        for (index, text) in texts.iter().enumerate() {
-            if index > 0 {
-                json.push(b',');
-            }
-            Writer::new(&mut json).text(text);
-        }
-        json.push(b']');
+        let mut json = Vec::new();
+        object::texts_of(&mut json, texts);
         Self(json)
     }
 
@@ -58,12 +62,6 @@ impl JsonLine {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    /// Whether it is an object without members.
-    #[must_use]
-    pub fn is_empty_object(&self) -> bool {
-        self.0 == b"{}"
     }
 }
 
@@ -77,62 +75,6 @@ impl Serialize for JsonLine {
         let mut verbatim = serializer.serialize_struct(VERBATIM, 1)?;
         verbatim.serialize_field(VERBATIM, json)?;
         verbatim.end()
-    }
-}
-
-/// The members of a JSON object without its braces; empty for anything else.
-pub(crate) fn members(json: &[u8]) -> &[u8] {
-    let inner = json.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
-    inner.unwrap_or_default()
-}
-
-/// A JSON object on a line of its own, put together from parts that are JSON already.
-#[derive(Debug)]
-pub struct ObjectLine(Vec<u8>);
-
-impl ObjectLine {
-    /// An object that begins with `"type":"kind"`, with room for `capacity` bytes in all.
-    #[must_use]
-    pub fn new(kind: &'static str, capacity: usize) -> Self {
-        let mut line = Vec::with_capacity(capacity);
-        line.extend_from_slice(br#"{"type":""#);
-        line.extend_from_slice(kind.as_bytes());
-        line.push(b'"');
-        Self(line)
-    }
-
-    /// Adds the members of another object, given without its braces.
-    pub fn members(&mut self, members: &[u8]) {
-        if !members.is_empty() {
-            self.0.push(b',');
-            self.0.extend_from_slice(members);
-        }
-    }
-
-    /// Adds a member whose value is JSON already. The key needs no escapes.
-    pub fn json(&mut self, key: &'static str, value: &[u8]) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
-        self.0.extend_from_slice(value);
-    }
-
-    /// Adds a text that needs no escapes: a word of the schema, hexadecimal or base64 digits, a URL of those.
-    pub fn plain(&mut self, key: &'static str, text: &str) {
-        debug_assert!(
-            text.bytes()
-                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
-        );
-        self.json(key, b"\"");
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(b'"');
-    }
-
-    /// The whole line with its line end.
-    #[must_use]
-    pub fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
-        self.0
     }
 }
 

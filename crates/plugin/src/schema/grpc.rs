@@ -4,9 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::transaction::base64;
-use super::{
-    HttpTransaction, Metadata, Notes, RequestEvent, RequestPart, ResponsePart, Timestamp, is_false, is_zero,
-};
+use super::{Metadata, Notes, RequestEvent, RequestPart, ResponsePart, Timestamp, is_false, is_zero};
 
 /// One call of gRPC: everything that a `request` event says of its HTTP transaction, and what is gRPC's own.
 #[derive(Clone, Debug, Serialize)]
@@ -130,22 +128,6 @@ pub struct GrpcTransaction<'a> {
     /// How its HTTP transaction ended.
     #[serde(flatten)]
     pub notes: Notes,
-}
-
-impl<'a> GrpcTransaction<'a> {
-    /// Its HTTP transaction.
-    #[must_use]
-    pub fn into_http(self) -> HttpTransaction<'a> {
-        HttpTransaction {
-            metadata: self.metadata,
-            request: self.request.http,
-            response: self.response.http,
-            transaction_time: self.transaction_time,
-            duration_ms: self.duration_ms,
-            direction: self.direction,
-            notes: self.notes,
-        }
-    }
 }
 
 /// Status of a call in artifacts.

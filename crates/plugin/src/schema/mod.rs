@@ -16,7 +16,7 @@ mod tags;
 mod time;
 mod transaction;
 
-pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Provenance, Rendered, Summary};
+pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Digest};
 pub use connection::{
     Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, PodRef, System, Tls, cipher_suite_name,
     tls_version_name,
@@ -33,6 +33,7 @@ pub use messages::{
     WebSocketNotes,
 };
 pub use notes::{BodyNotes, Notes, outcome_name, outcome_of, upgrade_name};
+pub(crate) use notes::{is_headers_partial, write_milliseconds};
 pub use request::RequestEvent;
 pub use tags::Tags;
 pub use time::Timestamp;
@@ -52,8 +53,6 @@ pub enum Event {
     GrpcRequest(Box<GrpcRequestEvent>),
     /// One command of a database or queue.
     DatabaseRequest(Box<DatabaseRequestEvent>),
-    /// An artifact was stored.
-    ArtifactRecord(Box<ArtifactRecord>),
 }
 
 /// Whether a flag may be left out.

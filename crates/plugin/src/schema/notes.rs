@@ -62,11 +62,7 @@ impl Notes {
             incomplete: gap_bytes > 0 || transaction.outcome == Outcome::Incomplete,
             gap_bytes,
             status_unknown: response.is_none_or(|head| head.status == 0),
-            headers_partial: transaction.request.partial
-                || transaction.request.truncated
-                || response.is_some_and(|head| head.partial || head.truncated)
-                || transaction.request_half.trailers_partial
-                || transaction.response_half.trailers_partial,
+            headers_partial: is_headers_partial(transaction),
             interim: transaction.interim.clone(),
             upgraded_to: transaction
                 .upgraded_to
@@ -120,6 +116,16 @@ pub const fn outcome_of(transaction: &Transaction) -> &'static str {
     }
 }
 
+/// Fields of either head could not be decoded or were cut.
+pub(crate) fn is_headers_partial(transaction: &Transaction) -> bool {
+    let response = transaction.response.as_ref();
+    transaction.request.partial
+        || transaction.request.truncated
+        || response.is_some_and(|head| head.partial || head.truncated)
+        || transaction.request_half.trailers_partial
+        || transaction.response_half.trailers_partial
+}
+
 /// `outcome` in events.
 #[must_use]
 pub const fn outcome_name(outcome: Outcome) -> &'static str {
@@ -152,4 +158,39 @@ pub fn upgrade_name(upgrade: &Upgrade) -> &str {
 )]
 pub(super) fn milliseconds(nanoseconds: u64) -> f64 {
     (nanoseconds / 1_000) as f64 / 1_000.0
+}
+
+/// [`milliseconds`] as JSON at the end of `out`: the digits are known, so they need not be searched for.
+pub(crate) fn write_milliseconds(nanoseconds: u64, out: &mut Vec<u8>) {
+    let microseconds = nanoseconds / 1_000;
+    let (whole, [hundreds, tens, ones]) = (microseconds / 1_000, digits(microseconds % 1_000));
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    out.extend_from_slice(&[b'.', hundreds]);
+    if ones != b'0' {
+        out.extend_from_slice(&[tens, ones]);
+    } else if tens != b'0' {
+        out.push(tens);
+    }
+}
+
+/// Digits of a number below 1,000.
+fn digits(number: u64) -> [u8; 3] {
+    [number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn milliseconds_are_written_as_the_number_they_are(nanoseconds in prop_oneof![0..5_000_000_u64, 0..1_u64 << 60]) {
+            let mut out = Vec::new();
+            write_milliseconds(nanoseconds, &mut out);
+            let expected = serde_json::to_string(&milliseconds(nanoseconds)).unwrap();
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
 }

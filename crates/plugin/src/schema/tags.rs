@@ -22,6 +22,11 @@ impl Tags {
             list,
         }
     }
+
+    /// An array of texts.
+    pub(crate) fn json(&self) -> &[u8] {
+        self.json.bytes()
+    }
 }
 
 impl Deref for Tags {

@@ -36,10 +36,22 @@ impl Timestamp {
         *whole = second(since.as_secs())?;
         let mut rest = since.subsec_nanos();
         for digit in fraction.iter_mut().rev().skip(1).take(9) {
-            *digit = b'0' + u8::try_from(rest % 10).ok()?;
+            *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
         Some(text)
+    }
+}
+
+impl Timestamp {
+    /// As JSON at the end of `out`.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        match self.text() {
+            Some(text) => out.extend_from_slice(&text),
+            None => out.extend_from_slice(self.to_string().as_bytes()),
+        }
+        out.push(b'"');
     }
 }
 

@@ -37,10 +37,15 @@ impl Endpoints {
             .flatten()
     }
 
+    /// Whether there are no overrides.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcards.is_empty()
+    }
+
     /// The override for a host (`example.com`, with or without port): exact, else the longest wildcard.
     /// No allocation when there are no overrides.
     pub(super) fn find(&self, authority: &str) -> Option<Option<usize>> {
-        if self.exact.is_empty() && self.wildcards.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let host = host_of(authority).to_ascii_lowercase();

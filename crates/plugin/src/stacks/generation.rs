@@ -135,6 +135,7 @@ impl Generation {
     /// else the default (P-X1). A call of gRPC has choices of its own, and those of HTTP where it has none.
     pub(super) fn resolve(&self, connection: &ConnectionFacts, request: &RequestHead) -> Option<usize> {
         let find = |endpoints: &Endpoints| match (&request.authority, &connection.domain) {
+            _ if endpoints.is_empty() => None,
             (Some(authority), _) => endpoints.find(&String::from_utf8_lossy(authority)),
             (None, Some(domain)) => endpoints.find(domain),
             (None, None) => endpoints.find(&connection.endpoint_id()),

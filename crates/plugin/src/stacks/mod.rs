@@ -5,7 +5,7 @@ mod databases;
 mod endpoints;
 mod generation;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -54,6 +54,9 @@ impl Deployment {
     }
 }
 
+/// A map by connection, asked for each transaction. The numbers are the kernel side's own: nobody chooses them.
+type HashMap<V> = std::collections::HashMap<ConnectionId, V, foldhash::fast::RandomState>;
+
 /// A transaction that began: who is to hear of its end.
 struct InFlight {
     generation: Arc<Generation>,
@@ -67,7 +70,7 @@ pub struct Stacks {
     deployment: Arc<Deployment>,
     in_flight: BTreeMap<(ConnectionId, u64), InFlight>,
     /// Those of the connections with a transaction so far, until their final report.
-    labels: HashMap<ConnectionId, Labels>,
+    labels: HashMap<Labels>,
 }
 
 impl Stacks {
@@ -77,7 +80,7 @@ impl Stacks {
         Self {
             deployment,
             in_flight: BTreeMap::new(),
-            labels: HashMap::new(),
+            labels: HashMap::default(),
         }
     }
 
@@ -110,7 +113,7 @@ impl Stacks {
 
 /// What every record says of `connection`, made anew when something was learned since.
 fn current_labels<'a>(
-    all: &'a mut HashMap<ConnectionId, Labels>,
+    all: &'a mut HashMap<Labels>,
     connection: &ConnectionFacts,
     agent: &Agent,
 ) -> &'a Labels {

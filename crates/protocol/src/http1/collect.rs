@@ -1,6 +1,6 @@
 //! Collects the lines of a head or trailer section up to its blank line, bounded.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::{fields::Framing, grammar};
 use crate::Time;
@@ -143,7 +143,7 @@ impl Collector {
                 .position(|byte| !matches!(byte, b'\r' | b'\n'))
                 .unwrap_or(data.len());
             self.total += blank as u64;
-            let _ = data.split_to(blank);
+            data.advance(blank);
         }
     }
 
@@ -198,19 +198,21 @@ impl Collector {
     }
 
     fn finish(&mut self, data: &mut Bytes, taken: usize) -> RawHead {
-        let mut last = data.split_to(taken);
+        let last = data.get(..taken).unwrap_or(data);
         let is_whole = self.kept.is_empty() && self.late.is_none() && taken <= self.limit;
-        if is_whole {
+        let whole = if is_whole {
             self.total += taken as u64;
+            // A copy: slices of a head live as long as its transaction, what it came in must not.
+            Bytes::copy_from_slice(last)
         } else {
-            self.absorb(&last);
-            last = Bytes::new();
-        }
+            self.absorb(last);
+            Bytes::new()
+        };
+        data.advance(taken.min(data.len()));
         let late = self.late.take();
         let truncated = late.is_some();
         let bytes = match &late {
-            // A copy: slices of a head live as long as its transaction, what it came in must not.
-            None if is_whole => Bytes::copy_from_slice(&last),
+            None if is_whole => whole,
             None => std::mem::take(&mut self.kept).freeze(),
             Some(late) => self.cut(late),
         };

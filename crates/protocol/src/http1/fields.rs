@@ -186,6 +186,10 @@ impl Fields {
 
 /// Name and value of a field line; blanks before the colon are forgiven.
 fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let token = line.iter().position(|byte| !grammar::is_token_byte(*byte))?;
+    if let (true, [b':', value @ ..]) = (token > 0, line.get(token..)?) {
+        return Some((line.get(..token)?, grammar::trim(value)));
+    }
     let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
     let name = grammar::trim(name);
     grammar::is_token(name).then(|| (name, grammar::trim(value.get(1..).unwrap_or_default())))

@@ -4,6 +4,9 @@ use crate::{Field, Limits, Time};
 
 use super::hpack::{BlockError, Decoder, Step};
 
+/// Fields that there is room for from the first.
+const USUAL_FIELDS: usize = 12;
+
 /// The fields of one block, as far as they are kept.
 #[derive(Debug, Default)]
 pub(crate) struct FieldList {
@@ -26,6 +29,9 @@ impl FieldList {
             return;
         }
         self.size = size;
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(USUAL_FIELDS);
+        }
         self.fields.push(field);
     }
 }

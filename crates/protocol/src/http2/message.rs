@@ -40,7 +40,10 @@ pub(crate) fn status(list: &FieldList) -> Option<u16> {
 /// The request head that `list` makes, with unknown parts as `protocols.md` 4.4 says.
 pub(crate) fn request(list: FieldList) -> RequestHead {
     let framing_conflict = framing_conflict(&list.fields);
-    let mut parts = Parts::default();
+    let mut parts = Parts {
+        fields: Vec::with_capacity(list.fields.len()),
+        ..Parts::default()
+    };
     for field in list.fields {
         let slot = match &field.name[..] {
             b":method" => &mut parts.method,

@@ -1,5 +1,6 @@
 //! The one writer of standard output.
 
+mod batch;
 mod counters;
 mod queue;
 mod writer;
@@ -77,7 +78,12 @@ impl Output {
 
     /// Takes a record: whole lines with their line ends. Returns whether it was taken.
     pub fn write(&self, record: Vec<u8>) -> bool {
-        self.queue.push(record)
+        self.queue.push_owned(record)
+    }
+
+    /// Takes a record that is made of `parts`, without another copy or allocation.
+    pub fn write_parts(&self, parts: &[&[u8]]) -> bool {
+        self.queue.push(parts)
     }
 
     /// Waits until all that was taken is written, at most for `patience`; what still waits then is dropped and counted

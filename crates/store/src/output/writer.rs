@@ -4,11 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use super::Lost;
+use super::batch::Batch;
 use super::queue::Queue;
-
-/// Bytes gathered for one system call. A pipe holds 64 KiB by default (pipe(7)), but waking this thread for each of those cost a
-/// twentieth of all that a transaction costs.
-const BATCH_BYTES: usize = 256 << 10;
 
 /// Pause when standard output was made non-blocking by somebody who shares it.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(2);
@@ -20,10 +17,8 @@ pub(super) fn run(queue: &Queue, writer: impl Write) {
         torn: false,
         failing: None,
     };
-    let mut batch = Vec::new();
-    let mut buffer = Vec::new();
-    while queue.take(&mut batch, BATCH_BYTES) {
-        sink.write_batch(queue, &mut batch, &mut buffer);
+    while let Some(batch) = queue.take() {
+        sink.write_batch(queue, batch);
     }
 }
 
@@ -37,61 +32,30 @@ struct Sink<W> {
 
 impl<W: Write> Sink<W> {
     /// Writes the records of `batch` with as few calls as possible and settles each: written whole, or lost.
-    fn write_batch(&mut self, queue: &Queue, batch: &mut Vec<Vec<u8>>, buffer: &mut Vec<u8>) {
-        let prefix: &[u8] = if self.torn { b"\n" } else { b"" };
-        let written = match batch.as_slice() {
-            // A large record alone is not copied once more.
-            [only] if prefix.is_empty() => self.write_counted(only),
-            _ => {
-                buffer.clear();
-                buffer.extend_from_slice(prefix);
-                batch.iter().for_each(|record| buffer.extend_from_slice(record));
-                self.write_counted(buffer)
-            }
+    fn write_batch(&mut self, queue: &Queue, batch: Batch) {
+        let (bytes, failure) = match self.end_torn() {
+            None => self.write_counted(batch.bytes()),
+            Some(error) => (0, Some(error)),
         };
-        let (bytes, failure) = written;
         self.say(failure.as_ref());
-        if bytes > 0 {
-            self.torn = false;
-        }
-        self.settle(
-            queue,
-            batch,
-            bytes.saturating_sub(prefix.len()),
-            failure.as_ref().map(Lost::of),
-        );
-        if buffer.capacity() > 4 * BATCH_BYTES {
-            *buffer = Vec::new();
-        }
-    }
-
-    /// Counts the records that lie within the first `bytes` bytes as written, the rest as lost.
-    fn settle(&mut self, queue: &Queue, batch: &mut Vec<Vec<u8>>, bytes: usize, failure: Option<Lost>) {
-        let mut whole = 0;
-        let mut whole_bytes = 0;
-        for record in batch.iter() {
-            if whole_bytes + record.len() > bytes {
-                break;
-            }
-            whole += 1;
-            whole_bytes += record.len();
-        }
+        let (whole, whole_bytes) = batch.whole_within(bytes);
         self.torn |= bytes > whole_bytes;
-        let all_bytes: usize = batch.iter().map(Vec::len).sum();
-        let (all, lost) = (batch.len() as u64, batch.len() as u64 - whole);
-        batch.clear();
         debug_assert!(
-            failure.is_some() || all == whole,
+            failure.is_some() || batch.records() == whole,
             "a write without error is whole"
         );
-        queue.done(whole, whole_bytes as u64, None);
-        if lost > 0 {
-            queue.done(
-                lost,
-                (all_bytes - whole_bytes) as u64,
-                Some(failure.unwrap_or(Lost::WriteError)),
-            );
+        let reason = failure.as_ref().map_or(Lost::WriteError, Lost::of);
+        queue.done(batch, whole, whole_bytes, reason);
+    }
+
+    /// Ends the record that was torn, if one was.
+    fn end_torn(&mut self) -> Option<std::io::Error> {
+        if !self.torn {
+            return None;
         }
+        let (ended, failure) = self.write_counted(b"\n");
+        self.torn = ended == 0;
+        failure
     }
 
     /// `write_all` that says how far it came.

@@ -13,6 +13,7 @@ use serde_json::{Error, Result};
 
 use self::members::Members;
 use super::VERBATIM;
+use crate::exchange::text as lossy;
 use crate::unsafe_text::is_unsafe;
 
 /// Writes JSON at the end of `out`.
@@ -35,14 +36,19 @@ impl<'a> Writer<'a> {
         self.raw(itoa::Buffer::new().format(number));
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &(impl AsRef<[u8]> + ?Sized)) {
         self.out.push(b'"');
-        if is_plain(text.as_bytes()) {
-            self.raw(text);
+        self.inside(text.as_ref());
+        self.out.push(b'"');
+    }
+
+    /// What stands between the quotes of a text. Where it is not UTF-8 it has U+FFFD.
+    pub(super) fn inside(&mut self, text: &[u8]) {
+        if is_plain(text) {
+            self.out.extend_from_slice(text);
         } else {
-            self.escaped(text);
+            self.escaped(&lossy(text));
         }
-        self.out.push(b'"');
     }
 
     /// `"key":` for a word of the schema, which needs no escapes.
@@ -53,25 +59,42 @@ impl<'a> Writer<'a> {
         self.raw("\":");
     }
 
+    #[cold]
     fn escaped(&mut self, text: &str) {
-        for character in text.chars() {
-            match character {
-                '"' => self.raw("\\\""),
-                '\\' => self.raw("\\\\"),
-                '\n' => self.raw("\\n"),
-                '\r' => self.raw("\\r"),
-                '\t' => self.raw("\\t"),
-                '\u{8}' => self.raw("\\b"),
-                '\u{c}' => self.raw("\\f"),
-                ' '..='~' => self.raw(character.encode_utf8(&mut [0; 4])),
-                _ if character < ' ' || is_unsafe(character) => {
-                    for unit in character.encode_utf16(&mut [0; 2]) {
-                        // Writing to a vector cannot fail.
-                        _ = write!(self.out, "\\u{unit:04x}");
-                    }
+        let mut rest = text;
+        loop {
+            let plain = rest
+                .bytes()
+                .position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))
+                .unwrap_or(rest.len());
+            let (before, from) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+            self.raw(before);
+            let mut characters = from.chars();
+            let Some(character) = characters.next() else {
+                return;
+            };
+            rest = characters.as_str();
+            self.character(character);
+        }
+    }
+
+    /// One that is not plain.
+    fn character(&mut self, character: char) {
+        match character {
+            '"' => self.raw("\\\""),
+            '\\' => self.raw("\\\\"),
+            '\n' => self.raw("\\n"),
+            '\r' => self.raw("\\r"),
+            '\t' => self.raw("\\t"),
+            '\u{8}' => self.raw("\\b"),
+            '\u{c}' => self.raw("\\f"),
+            _ if character < ' ' || is_unsafe(character) => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a vector cannot fail.
+                    _ = write!(self.out, "\\u{unit:04x}");
                 }
-                _ => self.raw(character.encode_utf8(&mut [0; 4])),
             }
+            _ => self.raw(character.encode_utf8(&mut [0; 4])),
         }
     }
 }
@@ -79,33 +102,37 @@ impl<'a> Writer<'a> {
 /// Whether every byte is printable ASCII other than `"` and `\`: text that is written as it is.
 fn is_plain(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
-    let special = words.iter().fold(0, |found, word| found | specials(*word));
+    let special = words.iter().fold(0, |found, word| found | marks(*word));
     let tail = match (rest, text.last_chunk::<8>()) {
         ([], _) => 0,
         // Some bytes are looked at twice, which is cheaper than putting the others into a word.
-        (_, Some(word)) => specials(*word),
-        (_, None) => {
-            let mut word = [b' '; 8];
-            word.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
-            specials(word)
-        }
+        (_, Some(word)) => marks(*word),
+        (_, None) => marks(short_word(text)),
     };
-    special | tail == 0
+    (special | tail) & 0x8080_8080_8080_8080 == 0
 }
 
-/// Not 0 when one of eight bytes is a control character, `"`, `\`, DEL or not ASCII.
-fn specials(word: [u8; 8]) -> u64 {
+/// One to seven bytes as eight, some of them twice, or with blanks after them.
+fn short_word(text: &[u8]) -> [u8; 8] {
+    match (text, text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (_, Some([a, b, c, d]), Some([e, f, g, h])) => [*a, *b, *c, *d, *e, *f, *g, *h],
+        ([a, b, c], ..) => [*a, *b, *c, b' ', b' ', b' ', b' ', b' '],
+        ([a, b], ..) => [*a, *b, b' ', b' ', b' ', b' ', b' ', b' '],
+        ([a], ..) => [*a, b' ', b' ', b' ', b' ', b' ', b' ', b' '],
+        _ => [b' '; 8],
+    }
+}
+
+/// The highest bit of some byte is set when one of eight bytes is a control character, `"`, `\`, DEL or not ASCII. It need not be that
+/// byte's: what is borrowed from a byte, or carried to it, comes from one that is marked.
+const fn marks(word: [u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let word = u64::from_le_bytes(word);
-    // The classic tests for a zero byte and for one below n. They may mark a byte too many behind one that is rightly marked, which
-    // changes nothing: any mark counts.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    // Of the bytes below 0x80, control characters and `"`, whose code is 0x22, are those below 0x21 when their second bit is turned.
+    let below_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
     let del = word.wrapping_add(ONES);
-    let quote = zero(word ^ (ONES * 0x22));
-    let backslash = zero(word ^ (ONES * 0x5c));
-    (word | below_space | del | quote | backslash) & HIGH
+    word | below_or_quote | backslash | del
 }
 
 /// Whole numbers, of any width.

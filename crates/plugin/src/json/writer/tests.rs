@@ -89,3 +89,18 @@ proptest! {
         prop_assert_eq!(written(&text).unwrap(), serde_json::to_string(&text).unwrap());
     }
 }
+
+#[test]
+fn each_byte_is_plain_or_not_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        let expected = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        for length in 1..=20 {
+            for place in 0..length {
+                let mut text = vec![b'~'; length];
+                text[place] = byte;
+                assert_eq!(is_plain(&text), expected, "{text:?}");
+            }
+        }
+    }
+    assert!(is_plain(b""));
+}

@@ -35,7 +35,7 @@ struct Code {
     clippy::indexing_slicing,
     reason = "evaluated by the compiler, which refuses a bad index"
 )]
-const CODE: Code = {
+static CODE: Code = {
     let mut code = Code {
         symbols: [0; 256],
         first: [0; MAX_BITS + 1],
@@ -69,31 +69,89 @@ const CODE: Code = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadHuffman;
 
-/// Decodes `input` to its end. The result is at most 8/5 as long as the input.
-pub(crate) fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
-    let mut output = Vec::with_capacity(input.len() + input.len() / 2);
-    // The bits not yet decoded, right-aligned; never more than MAX_BITS + 8.
+/// Bits that the table of short codes looks at: no letter, digit or usual punctuation mark has a longer code.
+const SHORT_BITS: usize = 10;
+
+/// The symbol that each run of [`SHORT_BITS`] bits begins with, and the length of its code; a length of 0 where that is longer.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses a bad index"
+)]
+static SHORT: [(u8, u8); 1 << SHORT_BITS] = {
+    let mut table = [(0, 0); 1 << SHORT_BITS];
+    let mut bits = MIN_BITS;
+    while bits <= SHORT_BITS {
+        let spare = SHORT_BITS - bits;
+        let mut number = 0;
+        while number < CODE.count[bits] as usize {
+            let symbol = CODE.symbols[CODE.start[bits] as usize + number];
+            let first = (CODE.first[bits] as usize + number) << spare;
+            let mut rest = 0;
+            while rest < 1 << spare {
+                table[first + rest] = (symbol, bits as u8);
+                rest += 1;
+            }
+            number += 1;
+        }
+        bits += 1;
+    }
+    table
+};
+
+/// The most bytes that so many encoded ones decode to.
+pub(crate) const fn most(encoded: usize) -> usize {
+    encoded.saturating_mul(8) / MIN_BITS
+}
+
+/// Decodes `input` to its end, into `output`, which is cleared. It has at most [`most`] bytes then, whatever the outcome.
+pub(crate) fn decode(input: &[u8], output: &mut Vec<u8>) -> Result<(), BadHuffman> {
+    output.clear();
+    output.reserve(most(input.len()));
+    // The bits not yet decoded, right-aligned; never more than MAX_BITS and four bytes.
     let mut window = 0u64;
     let mut held = 0usize;
-    for &byte in input {
+    let (words, rest) = input.as_chunks::<4>();
+    for word in words {
+        window = (window << 32) | u64::from(u32::from_be_bytes(*word));
+        held += 32;
+        decode_held(&mut window, &mut held, output)?;
+    }
+    for &byte in rest {
         window = (window << 8) | u64::from(byte);
         held += 8;
-        while let Some((symbol, bits)) = lookup(window, held) {
-            output.push(symbol);
-            held -= bits;
-        }
-        window &= (1 << held) - 1;
-        if held >= MAX_BITS {
-            // 30 bits without a symbol can only be EOS, which must not appear.
-            return Err(BadHuffman);
-        }
     }
+    decode_held(&mut window, &mut held, output)?;
+    while let Some((symbol, bits)) = lookup(window, held) {
+        output.push(symbol);
+        held -= bits;
+    }
+    window &= (1 << held) - 1;
     // RFC 7541 §5.2: fewer than 8 bits of padding, all ones.
     if held < 8 && window == (1 << held) - 1 {
-        Ok(output)
+        Ok(())
     } else {
         Err(BadHuffman)
     }
+}
+
+/// Decodes codes among the `held` low bits of `window` while these are at least [`SHORT_BITS`] and begin with a whole one.
+fn decode_held(window: &mut u64, held: &mut usize, output: &mut Vec<u8>) -> Result<(), BadHuffman> {
+    while let Some(spare) = held.checked_sub(SHORT_BITS) {
+        let place = (*window >> spare) as usize % SHORT.len();
+        let (symbol, bits) = match SHORT.get(place) {
+            Some(&(symbol, bits)) if bits > 0 => (symbol, usize::from(bits)),
+            _ => match lookup(*window, *held) {
+                Some(found) => found,
+                // 30 bits without a symbol can only be EOS, which must not appear.
+                None if *held >= MAX_BITS => return Err(BadHuffman),
+                None => break,
+            },
+        };
+        output.push(symbol);
+        *held -= bits;
+    }
+    *window &= (1 << *held) - 1;
+    Ok(())
 }
 
 /// The symbol that the first of the `held` low bits of `window` begin with, and its length.
@@ -112,6 +170,11 @@ fn lookup(window: u64, held: usize) -> Option<(u8, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(input: &[u8]) -> Result<Vec<u8>, BadHuffman> {
+        let mut output = b"before".to_vec();
+        super::decode(input, &mut output).map(|()| output)
+    }
 
     #[test]
     fn rfc_7541_appendix_c_strings() {

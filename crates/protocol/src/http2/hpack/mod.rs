@@ -8,7 +8,7 @@ mod table;
 
 use bytes::Bytes;
 
-use primitive::Reader;
+use primitive::{Arena, Reader};
 use table::{Entry, Resolved, Table};
 
 use crate::Field;
@@ -34,6 +34,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     table: Table,
+    arena: Arena,
     string_limit: usize,
 }
 
@@ -43,6 +44,7 @@ impl Decoder {
     pub(crate) fn new(table_cap: usize, string_limit: usize) -> Self {
         Self {
             table: Table::synced(table_cap),
+            arena: Arena::default(),
             string_limit,
         }
     }
@@ -104,10 +106,10 @@ impl Decoder {
         let Some(value) = reader.string(self.string_limit)? else {
             return Ok(None);
         };
-        let value = value.decode()?;
+        let value = value.decode(&mut self.arena)?;
         // Only now, with the representation whole, may the table be touched.
         let name = match literal_name {
-            Some(name) => Some(name.decode()?),
+            Some(name) => Some(name.decode(&mut self.arena)?),
             None => self.resolve(index)?.and_then(|entry| entry.name),
         };
         if insert {

@@ -1,6 +1,6 @@
 //! Integers and string literals (RFC 7541 §5).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{BlockError, huffman};
 
@@ -82,15 +82,42 @@ pub(crate) struct Literal<'a> {
     huffman: bool,
 }
 
+/// Memory that strings share at a time: as long as one of them is kept, all of it is.
+const ARENA_BYTES: usize = 512;
+
+/// Where strings are decoded to.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    room: BytesMut,
+    /// A Huffman string while it is decoded.
+    decoded: Vec<u8>,
+}
+
+impl Arena {
+    fn keep(&mut self, text: &[u8]) -> Bytes {
+        if text.is_empty() || text.len() > ARENA_BYTES / 2 {
+            return Bytes::copy_from_slice(text);
+        }
+        if self.room.capacity() < text.len() {
+            self.room = BytesMut::with_capacity(ARENA_BYTES);
+        }
+        self.room.extend_from_slice(text);
+        self.room.split().freeze()
+    }
+}
+
 impl Literal<'_> {
     /// The string, copied so that it pins no buffer of the capture.
-    pub(crate) fn decode(self) -> Result<Bytes, BlockError> {
+    pub(crate) fn decode(self, arena: &mut Arena) -> Result<Bytes, BlockError> {
         if !self.huffman {
-            return Ok(Bytes::copy_from_slice(self.encoded));
+            return Ok(arena.keep(self.encoded));
         }
-        huffman::decode(self.encoded)
-            .map(Bytes::from)
-            .map_err(|_| BlockError("bad huffman string"))
+        let mut decoded = std::mem::take(&mut arena.decoded);
+        let kept = huffman::decode(self.encoded, &mut decoded).map(|()| arena.keep(&decoded));
+        if decoded.capacity() <= ARENA_BYTES {
+            arena.decoded = decoded;
+        }
+        kept.map_err(|_| BlockError("bad huffman string"))
     }
 }
 
@@ -131,6 +158,6 @@ mod tests {
         );
         assert_eq!(Reader::new(&[5, b'a']).string(100), Ok(None));
         let whole = Reader::new(&[1, b'a']).string(100).unwrap().unwrap();
-        assert_eq!(whole.decode(), Ok(Bytes::from_static(b"a")));
+        assert_eq!(whole.decode(&mut Arena::default()), Ok(Bytes::from_static(b"a")));
     }
 }
