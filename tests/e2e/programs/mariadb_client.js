@@ -8,6 +8,8 @@ const mariadb = require('mariadb')
 const [port, password, authority] = process.argv.slice(2)
 
 async function main() {
+  // The TLS is in the binary of Node, which was mapped just now; attaching to it takes a while, in which a handshake would pass unseen.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
   const connection = await mariadb.createConnection({
     host: '127.0.0.1',
     port: Number(port),

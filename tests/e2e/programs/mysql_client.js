@@ -7,6 +7,8 @@ const mysql = require('mysql2/promise')
 const [port, password, transport, authority] = process.argv.slice(2)
 
 async function main() {
+  // The TLS is in the binary of Node, which was mapped just now; attaching to it takes a while, in which a handshake would pass unseen.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
   const connection = await mysql.createConnection({
     host: '127.0.0.1',
     port: Number(port),

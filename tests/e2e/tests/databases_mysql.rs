@@ -1,7 +1,4 @@
 //! MySQL and MariaDB: what real clients ask of Debian's MariaDB server, plain, compressed, and inside of TLS that begins in mid-stream.
-//!
-//! Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; TLS upgrades in mid-stream; …; credentials
-//! never shown".
 
 use std::path::Path;
 use std::process::{Command, Stdio};
