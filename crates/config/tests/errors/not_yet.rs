@@ -61,12 +61,12 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
             None,
         ),
         (
-            "stacks: {m: {}}\ntap: {endpoints: [{domain: a, mysql: {stack: m}}]}\n",
+            "stacks: {m: {}}\ntap: {endpoints: [{domain: a, grpc: {stack: m}}]}\n",
             A,
             3,
-            46,
-            "tap.endpoints[0].mysql.stack",
-            "a stack for `mysql` is not",
+            45,
+            "tap.endpoints[0].grpc.stack",
+            "`grpc`",
             None,
         ),
         (
