@@ -120,6 +120,12 @@ impl Talk {
         self
     }
 
+    pub(crate) fn resync(&mut self, side: Side) -> &mut Self {
+        self.now += 1;
+        self.parser.resync(side, Time(self.now), &mut self.events);
+        self
+    }
+
     pub(crate) fn done(&self) -> Vec<Done> {
         done(&self.events)
     }
