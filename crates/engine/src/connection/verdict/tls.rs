@@ -13,7 +13,7 @@ use crate::{CheckState, ReasonCode};
 const JAVA: &str = "the process runs Java, whose TLS is byte code in the JVM, which probes cannot reach";
 
 fn is_java(found: &ProcessTls) -> bool {
-    found.implementations.iter().any(|name| *name == "javassl")
+    found.implementations.contains(&"javassl")
 }
 
 impl Evidence<'_> {
