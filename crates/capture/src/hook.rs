@@ -1,7 +1,9 @@
 //! Where user code can be probed.
 
+use serde::{Deserialize, Serialize};
+
 /// Programs of `bpf/secrets.bpf.h` and `bpf/calls.bpf.h`, by what the probed function is. The kernel side decodes arguments by this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
     /// `ssl_log_secret(ssl, label, secret, length)` of the OpenSSL family, BoringSSL included; entry only.
     LogSecret,

@@ -97,6 +97,7 @@ impl Config {
                 filters: Filters::default(),
                 endpoints: Vec::new(),
                 tls_source: TlsSource::Auto,
+                tls_hold: false,
                 limits: Limits::default(),
             },
             tags: Vec::new(),

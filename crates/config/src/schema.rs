@@ -171,6 +171,8 @@ pub struct Tap {
     pub endpoints: Vec<Endpoint>,
     /// Which source of plaintext.
     pub tls_source: TlsSource,
+    /// `tap.tls.hold`: programs that are new wait until they are probed.
+    pub tls_hold: bool,
     /// Bounds.
     pub limits: Limits,
 }

@@ -49,7 +49,7 @@ tap:
     - {domain: "*.Example.com", http: {stack: none}}
     - {domain: api.example.com., http: {stack: empty}}
     - {domain: localhost}
-  tls: {source: secrets}
+  tls: {source: secrets, hold: true}
   limits: {data_ring: 3mb, control_ring: 8192, memory: 1gb, body: 0, call: 64KB, cpu_percent: 250}
 tags:
   - {key: team, source: env, location: TEAM}
@@ -119,6 +119,7 @@ tags:
         ]
     );
     assert_eq!(config.tap.tls_source, TlsSource::Secrets);
+    assert!(config.tap.tls_hold);
     let limits = Limits {
         data_ring: 4 << 20,
         control_ring: 8192,

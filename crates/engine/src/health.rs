@@ -128,6 +128,8 @@ pub enum ReasonCode {
     NoStack,
     /// No library that speaks TLS was recognised in the process.
     TlsLibraryUnsupported,
+    /// Java's own TLS: byte code, which probes cannot reach.
+    JavaTlsUnsupported,
     /// The library is known, but the functions to probe were not found in it.
     TlsLibraryStripped,
     /// The library was found after the handshake.
@@ -188,6 +190,7 @@ impl ReasonCode {
             Self::FilteredStrategy => "filtered_strategy",
             Self::NoStack => "no_stack",
             Self::TlsLibraryUnsupported => "tls_library_unsupported",
+            Self::JavaTlsUnsupported => "java_tls_unsupported",
             Self::TlsLibraryStripped => "tls_library_stripped",
             Self::TlsProbeLate => "tls_probe_late",
             Self::TlsSecretMissing => "tls_secret_missing",

@@ -22,6 +22,9 @@ impl ReasonCode {
             Self::TlsLibraryUnsupported => {
                 "see docs/tls.md for the libraries that can be read; the connection is still counted"
             }
+            Self::JavaTlsUnsupported => {
+                "capture at the other end of the connection, or where a proxy beside the program ends TLS; the connection is still counted"
+            }
             Self::TlsLibraryStripped => {
                 "install the library with its symbols, or the distribution's build of it"
             }
@@ -77,7 +80,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -85,6 +88,7 @@ impl ReasonCode {
         Self::FilteredStrategy,
         Self::NoStack,
         Self::TlsLibraryUnsupported,
+        Self::JavaTlsUnsupported,
         Self::TlsLibraryStripped,
         Self::TlsProbeLate,
         Self::TlsSecretMissing,

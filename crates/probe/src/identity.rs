@@ -5,8 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 /// Device and inode as in `stat(2)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Inode {
     /// `st_dev`.
     pub device: u64,
@@ -15,7 +17,7 @@ pub struct Inode {
 }
 
 /// The content of a file as far as `stat(2)` can tell; with the build id the key of a classification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// Which file.
     pub inode: Inode,
@@ -64,7 +66,7 @@ impl FileIdentity {
 }
 
 /// The linker's content hash (`NT_GNU_BUILD_ID`).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BuildId(pub Vec<u8>);
 
 impl std::fmt::Display for BuildId {

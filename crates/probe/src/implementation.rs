@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Whose TLS code a file contains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Implementation {
     /// OpenSSL 1.1.1 or 3 and later; older ones have calls only.
     OpenSsl,
@@ -71,7 +73,7 @@ impl fmt::Display for Implementation {
 }
 
 /// A cryptographic library that TLS libraries derive their keys with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Crypto {
     /// libcrypto of OpenSSL.
     OpenSsl,

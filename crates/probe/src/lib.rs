@@ -6,13 +6,14 @@
 //! [`classify`] looks at one file; [`Tracker`] decides for the whole host. The library does not touch the kernel.
 //!
 //! ```no_run
-//! use qtap_probe::{Attacher, Input, Source, Tracker};
+//! use qtap_probe::{Attacher, Expected, Input, Source, Tracker};
 //! fn follow<A: Attacher + Send + 'static>(attacher: A, inbox: crossbeam_channel::Receiver<Input>) {
+//!     let expected = crossbeam_channel::never::<Expected>();
 //!     let mut tracker = Tracker::new(attacher, Source::Auto);
 //!     let implementations = tracker.implementations();
 //!     std::thread::spawn(move || {
 //!         tracker.start();
-//!         tracker.run(&inbox);
+//!         tracker.run(&inbox, &expected);
 //!     });
 //!     if let Some(found) = implementations.of(qtap_capture::Pid(1)) {
 //!         println!("{:?}", found.names());
@@ -21,9 +22,11 @@
 //! ```
 
 mod backend;
+mod cache;
 mod classify;
 mod elf;
 mod go;
+mod hold;
 mod identity;
 mod implementation;
 mod loader_cache;
@@ -33,11 +36,13 @@ mod report;
 mod tracker;
 mod xref;
 
+pub use cache::{CacheError, ScanCache};
 pub use classify::{Classification, ClassifyError, Found, Missing, Point, classify};
 pub use elf::ElfError;
+pub use hold::{Answers, HoldLink, Holder, LIMIT as HOLD_LIMIT, Question, Verdict};
 pub use identity::{BuildId, FileIdentity, Inode};
 pub use implementation::{Crypto, Implementation};
 pub use loader_cache::{parse_cache, tls_libraries};
 pub use maps::{Mapping, open_mapping, parse_maps, read_maps};
 pub use report::{Counters, Implementations, LibraryTls, ProcessTls};
-pub use tracker::{Attacher, Input, Source, Tracker};
+pub use tracker::{Admitted, Attacher, Expected, Input, Source, Tracker};

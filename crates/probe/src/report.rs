@@ -97,6 +97,8 @@ pub struct Counters {
     pub tls_processes: u64,
     /// Files classified.
     pub scans: u64,
+    /// Files of which it was known from the cache what is in them.
+    pub cached: u64,
     /// Time spent on that.
     pub scan_time: Duration,
     /// Files that could not be opened or read; each is tried again.

@@ -102,7 +102,7 @@ fn offsets_of_symbols_are_those_that_nm_and_readelf_give() {
     };
     // Debian's linker gives the code of this library the same address and offset.
     for point in classified(&path).calls {
-        assert_eq!(point.offset, address(point.symbol), "{}", point.symbol);
+        assert_eq!(point.offset, address(&point.symbol), "{}", point.symbol);
     }
 }
 

@@ -587,7 +587,7 @@ fn a_tracker_thread_ends_with_its_senders() {
     let program = python(&[&library("/libgnutls.so.30")]);
     let implementations = tracker.implementations();
     let (sender, inbox) = crossbeam_channel::bounded(16);
-    let thread = std::thread::spawn(move || tracker.run(&inbox));
+    let thread = std::thread::spawn(move || tracker.run(&inbox, &crossbeam_channel::never()));
     sender.send(Input::Exec(program.pid())).unwrap();
     drop(sender);
     thread.join().unwrap();

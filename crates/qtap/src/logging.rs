@@ -46,6 +46,11 @@ impl LogLevel {
         ("fatal", Self::Error),
     ];
 
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        (Self::NAMES.iter().find(|(_, level)| *level == self)).map_or("info", |(name, _)| name)
+    }
+
     fn filter(self) -> LevelFilter {
         match self {
             Self::Trace => LevelFilter::TRACE,
@@ -67,6 +72,14 @@ pub(crate) enum Encoding {
 impl Encoding {
     /// Names on the command line.
     pub(crate) const NAMES: [(&'static str, Self); 2] = [("console", Self::Console), ("json", Self::Json)];
+
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Console => "console",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// How to log.

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Action::Status(request) => (status::run(&settings.data_dir, &request), ExitCode::from(2)),
         Action::Check(request) => (check::run(&settings, &request), ExitCode::from(2)),
         Action::Doctor { json } => (doctor::run(json, settings.keep_privileges), ExitCode::from(2)),
+        Action::HoldPrograms { agent, limit } => (agent::hold_programs(agent, limit), ExitCode::FAILURE),
         Action::Validate(_) | Action::Man(_) | Action::Completions(_) => {
             (Ok(ExitCode::SUCCESS), ExitCode::SUCCESS)
         }

@@ -11,10 +11,13 @@ use qtap_capture::MappingEvents;
 use qtap_config::{Config, ConfigFile, Diagnostics, Direction, TlsSource};
 use qtap_engine::Consumer;
 use qtap_plugin::{Context, Deployment, Generation, LineSink, Metrics, Stacks, Terminal};
+use qtap_probe::HOLD_LIMIT;
 use qtap_server::Server;
 use qtap_store::{Output, OutputLimits};
 
-use crate::agent::{Agent, AgentOptions, AgentState, ReloadCounters, Scope, worker_count};
+use crate::agent::{
+    Agent, AgentOptions, AgentState, HoldProcess, ReloadCounters, Scope, open_cache, worker_count,
+};
 use crate::cli::{ConfigSource, Settings};
 use crate::console::ConsoleVerdicts;
 use crate::control::{self, ControlSocket};
@@ -97,7 +100,14 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         port: settings.listen.port(),
     };
     let mapping_events = MappingEvents::open();
-    let confinement = Confinement::begin(role, settings.keep_privileges);
+    // It keeps what the agent gives up.
+    let hold = (config.tap.tls_hold)
+        .then(|| HoldProcess::start(settings.log, HOLD_LIMIT))
+        .transpose()?;
+    let mut confinement = Confinement::begin(role, settings.keep_privileges);
+    if let Some(hold) = &hold {
+        confinement.may_end(hold.pid());
+    }
     let signals = SignalInbox::install()?;
     let overrides = Overrides {
         body: settings.http_buffer_bytes,
@@ -145,6 +155,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         trace: settings.trace.clone(),
         consumers,
         key_log: key_log.as_ref().map(KeyLog::sink),
+        hold,
+        cache: open_cache(&settings.cache_dir),
     })?;
     let key_gauges = key_log.as_ref().map(KeyLog::gauges);
     let status = Arc::new(StatusSource::new(
@@ -288,10 +300,10 @@ impl Running {
         let ring = |config: &qtap_config::Limits| (config.data_ring, config.control_ring, config.memory);
         if ring(&new.limits) != ring(&old.limits)
             || new.tls_source != old.tls_source
+            || new.tls_hold != old.tls_hold
             || config.tags != self.config.tags
         {
-            let note =
-                "tags, tap.tls.source and the rings and memory of tap.limits take effect at the next start";
+            let note = "tags, tap.tls and the rings and memory of tap.limits take effect at the next start";
             tracing::warn!("{note}");
             answer.push_str(&format!("warning: {note}\n"));
         }

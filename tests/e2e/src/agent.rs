@@ -153,6 +153,8 @@ impl Agent {
         let status_server = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         command.arg("--httpd-listen").arg(status_server.to_string());
         command.arg("--data-dir").arg(data_dir);
+        // What another test's agent found is not to help this one.
+        command.arg("--cache-dir").arg(folder.path().join("cache"));
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

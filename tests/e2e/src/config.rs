@@ -15,6 +15,8 @@ pub struct Config {
     pub cpu_percent: u32,
     /// `tap.tls.source`.
     pub tls_source: &'static str,
+    /// `tap.tls.hold`.
+    pub tls_hold: bool,
     /// `level` of `http_capture`.
     pub level: &'static str,
     /// More keys of `tap`, two spaces in.
@@ -29,6 +31,7 @@ impl Default for Config {
             limits: "body: 1mb".to_owned(),
             cpu_percent: 100_000,
             tls_source: "auto",
+            tls_hold: false,
             level: "full",
             tap: String::new(),
         }
@@ -43,6 +46,7 @@ impl fmt::Display for Config {
             limits,
             cpu_percent,
             tls_source,
+            tls_hold,
             level,
             tap,
         } = self;
@@ -64,7 +68,7 @@ tap:
   direction: {direction}
   ignore_loopback: {ignore_loopback}
   limits: {{cpu_percent: {cpu_percent}, {limits}}}
-  tls: {{source: {tls_source}}}
+  tls: {{source: {tls_source}, hold: {tls_hold}}}
   http: {{stack: e2e}}
 {tap}"
         )

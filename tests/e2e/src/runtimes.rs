@@ -137,7 +137,10 @@ impl Running<'_> {
     /// What the agent said of the end that is looked at.
     fn captures(&self, events: &Events) -> Vec<Capture> {
         match (self.row.side, &self.server) {
-            (Side::Client, _) => events.of_pid(self.client.pid()),
+            // What tells a browser what to do connects to it.
+            (Side::Client, _) => (events.of_pid(self.client.pid()).into_iter())
+                .filter(|capture| capture.connection["direction"] != "ingress")
+                .collect(),
             (Side::Server, Some(server)) => events.of_port(server.port(), Side::Server),
             (Side::Server, None) => panic!(
                 "{}: a server is to be looked at, and there is none",

@@ -71,7 +71,7 @@ pub enum Found {
 /// The cells that one test fills.
 #[derive(Debug)]
 pub struct Zoo {
-    name: &'static str,
+    name: String,
     cells: Vec<Value>,
     wrong: Vec<String>,
 }
@@ -79,9 +79,9 @@ pub struct Zoo {
 impl Zoo {
     /// Cells of the test `name`, none yet.
     #[must_use]
-    pub fn open(name: &'static str) -> Self {
+    pub fn open(name: &str) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             cells: Vec::new(),
             wrong: Vec::new(),
         }
@@ -122,7 +122,7 @@ impl Zoo {
     pub fn finish(self) {
         let folder = folder();
         std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        let file = folder.join(self.name).with_extension("json");
+        let file = folder.join(&self.name).with_extension("json");
         let text = format!("{:#}\n", Value::Array(self.cells));
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         assert!(

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Config, Curl, Namespaces, Program, PythonServer, python, run_ok, scratch, single, until,
+    Agent, Capture, Config, Curl, Namespaces, Program, PythonServer, python, run_ok, scratch, until,
 };
 use serde_json::Value;
 
@@ -112,7 +112,10 @@ fn connections_are_called_by_what_their_program_asked_for() {
     let lost = agent.system_metric("qtap_engine_dns_unreadable_total", &[]);
     assert!(lost.abs() < f64::EPSILON, "{lost} answers were not understood");
     let events = agent.stop();
-    let capture = |pid| single(&events, pid);
+    let capture = |pid| {
+        let [capture]: [Capture; 1] = events.of_pid(pid).try_into().expect("one connection");
+        capture
+    };
     assert_eq!(endpoint(&capture(raw.pid)), "www.test", "{}", events.outline());
     assert_eq!(endpoint(&capture(other.pid)), "api.test", "{}", events.outline());
     assert_eq!(

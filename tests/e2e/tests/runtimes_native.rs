@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Curl, Nginx, Program, PythonServer, Side, Transport,
-    assert_complete, assert_healthy, assert_truth, deterministic_bytes, free_port, hex_sha256, one, programs,
-    run_ok, scratch, single, wait_for_both_ends, wait_for_listener,
+    Agent, Capture, Certificates, Column, Config, Curl, Found, Nginx, Program, PythonServer, Runtime, Side,
+    Transport, Zoo, assert_complete, assert_healthy, assert_truth, deterministic_bytes, free_port,
+    hex_sha256, one, programs, run_ok, scratch, single, wait_for_both_ends, wait_for_listener,
 };
 use serde_json::json;
 
@@ -39,6 +39,38 @@ fn assert_read_by_secrets(capture: &Capture, library: &str, version: &str) {
     );
     assert_eq!(connection["meta"]["tlsSource"], "secrets", "{connection:#}");
     assert_eq!(connection["tlsVersion"], format!("TLS {version}"));
+}
+
+/// A row of the table of runtimes.
+fn runtime(name: &str, version: &str, library: &str, build: &str, side: Side) -> Runtime {
+    Runtime {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        library: library.to_owned(),
+        build: build.to_owned(),
+        side,
+    }
+}
+
+/// Its cell for `http`, `http1` or `http2`.
+fn column(http: &str) -> Column {
+    if http == "http2" {
+        Column::Http2
+    } else {
+        Column::Http1
+    }
+}
+
+/// That a cell was read by secrets is what all checks before have found.
+fn read() -> Found {
+    Found::Read("secrets".to_owned())
+}
+
+/// The version of a Debian package, without epoch and revision.
+fn debian_version(package: &str) -> String {
+    let said = run_ok(Command::new("dpkg-query").args(["-W", "-f=${Version}", package])).text();
+    let upstream = said.rsplit(':').next().unwrap_or_default();
+    upstream.split(['-', '+']).next().unwrap_or_default().to_owned()
 }
 
 /// What `scripts/setup tests` builds of `fixtures/rustls`, and a stripped copy of what has symbols.
@@ -142,6 +174,23 @@ fn rustls_exchange(profile: &str, provider: &str) {
         }
     }
     assert_eq!(servers.count(), 0);
+    let mut zoo = Zoo::open(&format!("rustls-{profile}-{provider}"));
+    let build = match profile {
+        "lto" => "cargo, fat LTO, stripped",
+        "stripped" => "cargo, stripped",
+        _ => "cargo, with symbols",
+    };
+    for side in [Side::Client, Side::Server] {
+        let name = format!("tokio, hyper ({provider})");
+        for http in ["http1", "http2"] {
+            zoo.check(
+                &runtime(&name, "1", "rustls 0.23", build, side),
+                column(http),
+                read,
+            );
+        }
+    }
+    zoo.finish();
 }
 
 /// "ring … unstripped".
@@ -241,6 +290,15 @@ fn deno_fetch_is_captured() {
     assert_read_by_secrets(second, "rustls", "1.3");
     assert_eq!(second.connection["l7Protocol"], "http2");
     assert_complete(one(&second.transactions), None, Some(&hex_sha256(&document)));
+    let mut zoo = Zoo::open("deno-fetch");
+    for http in ["http1", "http2"] {
+        zoo.check(&deno_row("Deno `fetch`", Side::Client), column(http), read);
+    }
+    zoo.finish();
+}
+
+fn deno_row(name: &str, side: Side) -> Runtime {
+    runtime(name, "2.9.6", "rustls, aws-lc-rs", "npm binary, stripped", side)
 }
 
 /// "Deno": `Deno.serve` over TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2.
@@ -282,6 +340,11 @@ fn deno_serve_is_captured() {
         let (sent, received) = (hex_sha256(b"some text"), hex_sha256(b"SOME TEXT"));
         assert_complete(transaction, Some(&sent), Some(&received));
     }
+    let mut zoo = Zoo::open("deno-serve");
+    for http in ["http1", "http2"] {
+        zoo.check(&deno_row("`Deno.serve`", Side::Server), column(http), read);
+    }
+    zoo.finish();
 }
 
 /// A client of `programs/NAME_client.c`.
@@ -340,6 +403,17 @@ fn wolfssl_is_captured() {
     for version in ["1.2", "1.3"] {
         c_client("wolfssl", &["-lwolfssl"], version, &[version]);
     }
+    let version = debian_version("libwolfssl-dev");
+    let row = runtime(
+        "wolfSSL in C",
+        &version,
+        &format!("wolfSSL {version}"),
+        "Debian, shared",
+        Side::Client,
+    );
+    let mut zoo = Zoo::open("wolfssl");
+    zoo.check(&row, Column::Http1, read);
+    zoo.finish();
 }
 
 /// "Mbed TLS": Debian's is 2.28, which has no TLS 1.3.
@@ -351,6 +425,17 @@ fn mbedtls_is_captured() {
         "1.2",
         &[],
     );
+    let version = debian_version("libmbedtls-dev");
+    let row = runtime(
+        "Mbed TLS in C",
+        &version,
+        &format!("Mbed TLS {version}"),
+        "Debian, shared",
+        Side::Client,
+    );
+    let mut zoo = Zoo::open("mbedtls");
+    zoo.check(&row, Column::Http1, read);
+    zoo.finish();
 }
 
 /// A database of NSS in `folder` with the authority and the server's key, as an argument.
@@ -426,6 +511,14 @@ fn nss_client_is_captured() {
         assert_read_by_secrets(&capture, "nss", version);
         assert_truth(&capture.transactions[0], truth, Side::Client);
     }
+    let mut zoo = Zoo::open("nss-client");
+    zoo.check(&nss_row("NSS tstclnt", Side::Client), Column::Http1, read);
+    zoo.finish();
+}
+
+fn nss_row(name: &str, side: Side) -> Runtime {
+    let version = debian_version("libnss3-tools");
+    runtime(name, &version, &format!("NSS {version}"), "Debian, shared", side)
 }
 
 /// "NSS": its own server, which answers with the request.
@@ -461,4 +554,7 @@ fn nss_server_is_captured() {
         assert_read_by_secrets(capture, "nss", version);
         assert_complete(one(&capture.transactions), None, Some(answer));
     }
+    let mut zoo = Zoo::open("nss-server");
+    zoo.check(&nss_row("NSS selfserv", Side::Server), Column::Http1, read);
+    zoo.finish();
 }

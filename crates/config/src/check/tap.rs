@@ -69,11 +69,13 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .map(|at| filters::check(checker, &at))
         .unwrap_or_default();
     let endpoints = endpoints(checker, fields.get("endpoints"), stacks);
-    let tls_source = fields
-        .get("tls")
-        .and_then(|at| checker.fields(&at, &["source"]))
+    let tls = (fields.get("tls")).and_then(|at| checker.fields(&at, &["source", "hold"]));
+    let tls_source = (tls.as_ref())
         .and_then(|tls| tls.get("source"))
         .and_then(|at| checker.one_of(&at, "TLS source", TLS_SOURCES));
+    let tls_hold = (tls.as_ref())
+        .and_then(|tls| tls.get("hold"))
+        .and_then(|at| checker.boolean(&at));
     let limits = fields
         .get("limits")
         .map(|at| limits(checker, &at))
@@ -91,6 +93,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         filters,
         endpoints,
         tls_source: tls_source.unwrap_or_default(),
+        tls_hold: tls_hold.unwrap_or_default(),
         limits,
     }
 }

@@ -74,7 +74,10 @@ impl Findings {
     }
 
     fn missing(&mut self, symbol: &'static str, reason: String) {
-        self.missing.push(Missing { symbol, reason });
+        self.missing.push(Missing {
+            symbol: symbol.into(),
+            reason,
+        });
     }
 }
 

@@ -4,10 +4,12 @@ mod names;
 mod points;
 mod recognise;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 
 use qtap_capture::Hook;
+use serde::{Deserialize, Serialize};
 
 use crate::elf::{Elf, ElfError, Machine, Symbols};
 use crate::go;
@@ -27,20 +29,20 @@ pub enum ClassifyError {
 }
 
 /// A place to probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// What is there.
     pub hook: Hook,
     /// Offset in the file of the function's first instruction.
     pub offset: u64,
     /// Its name.
-    pub symbol: &'static str,
+    pub symbol: Cow<'static, str>,
     /// How it was found.
     pub found: Found,
 }
 
 /// How a function was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
     /// By name in a symbol table.
     Symbol,
@@ -51,16 +53,16 @@ pub enum Found {
 }
 
 /// A function that is not there, with the reason in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// Its name.
-    pub symbol: &'static str,
+    pub symbol: Cow<'static, str>,
     /// Why it was not found.
     pub reason: String,
 }
 
 /// What one file has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classification {
     /// Device, inode, size, modification time.
     pub identity: FileIdentity,

@@ -94,7 +94,10 @@ impl Finder<'_, '_> {
     fn named(&mut self, hook: Hook, symbol: &'static str) -> Option<Point> {
         let Some(address) = self.symbols.get(symbol) else {
             let reason = self.symbols.why_missing();
-            self.missing.push(Missing { symbol, reason });
+            self.missing.push(Missing {
+                symbol: symbol.into(),
+                reason,
+            });
             return None;
         };
         self.point(hook, symbol, address, Found::Symbol)
@@ -115,7 +118,10 @@ impl Finder<'_, '_> {
             Ok(address) => self.point(Hook::LogSecret, symbol, address, Found::CrossReference),
             Err(error) => {
                 let reason = error.to_string();
-                self.missing.push(Missing { symbol, reason });
+                self.missing.push(Missing {
+                    symbol: symbol.into(),
+                    reason,
+                });
                 None
             }
         }
@@ -131,7 +137,7 @@ impl Finder<'_, '_> {
             return self.named(Hook::EvpPkeyDerive, "EVP_PKEY_derive");
         }
         self.missing.push(Missing {
-            symbol: "EVP_KDF_derive",
+            symbol: "EVP_KDF_derive".into(),
             reason: "libcrypto is neither OpenSSL 1.1.1 nor 3".to_owned(),
         });
         None
@@ -157,7 +163,7 @@ impl Finder<'_, '_> {
     fn go(&mut self, go: &GoTls) -> Vec<Point> {
         if let Some(reason) = &go.reason {
             self.missing.push(Missing {
-                symbol: go::KEY_LOG,
+                symbol: go::KEY_LOG.into(),
                 reason: reason.clone(),
             });
         }
@@ -171,13 +177,16 @@ impl Finder<'_, '_> {
     fn point(&mut self, hook: Hook, symbol: &'static str, address: u64, found: Found) -> Option<Point> {
         let Some(offset) = self.elf.code_offset(address) else {
             let reason = format!("its address {address:#x} is not in the code of the file");
-            self.missing.push(Missing { symbol, reason });
+            self.missing.push(Missing {
+                symbol: symbol.into(),
+                reason,
+            });
             return None;
         };
         Some(Point {
             hook,
             offset,
-            symbol,
+            symbol: symbol.into(),
             found,
         })
     }

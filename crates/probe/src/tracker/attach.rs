@@ -142,11 +142,11 @@ impl<A: Attacher> Tracker<A> {
             };
             let is_wrong = |point: &&Point| point.hook == misfit.hook && point.found == Found::CrossReference;
             let wrong = (entry.classification()).and_then(|found| found.secrets.iter().find(is_wrong));
-            let Some(symbol) = wrong.map(|point| point.symbol) else {
+            let Some(symbol) = wrong.map(|point| point.symbol.clone()) else {
                 continue;
             };
             let path = &entry.path;
-            tracing::warn!(%path, symbol, "a function that was inferred is another one: its probes are removed");
+            tracing::warn!(%path, %symbol, "a function that was inferred is another one: its probes are removed");
             let reason = format!("what was taken for {symbol} in {path} is another function");
             entry.secrets = Attachment::Refuted { reason };
             users.extend(entry.users.iter().copied());
@@ -231,7 +231,7 @@ fn ensure<A: Attacher>(
     };
     for point in points {
         let (function, address) = (point.hook, format_args!("{:#x}", point.offset));
-        tracing::debug!(path, pid = pid.map(|pid| pid.0), ?function, symbol = point.symbol, %address, "attaching probe");
+        tracing::debug!(path, pid = pid.map(|pid| pid.0), ?function, symbol = %point.symbol, %address, "attaching probe");
     }
     let places: Vec<(Hook, u64)> = points.iter().map(|point| (point.hook, point.offset)).collect();
     // By descriptor: the path may mean another file here, or nothing, and the process may be gone.

@@ -5,7 +5,8 @@ use super::{Attacher, Tracker};
 
 impl<A: Attacher> Tracker<A> {
     /// Takes every probe off, and returns when the kernel has done it.
-    pub(super) fn detach(self) {
+    pub(super) fn detach(mut self) {
+        self.save();
         let mut remover = self.remover;
         let of_processes = self
             .processes

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use qtap_capture::{KernelTime, Pid};
 
+use super::scanner::{Scanned, Scanner};
+use crate::cache::ScanCache;
 use crate::classify::{Classification, ClassifyError, classify};
 use crate::elf::ElfError;
 use crate::identity::{FileIdentity, Inode};
@@ -131,6 +133,8 @@ pub(super) enum Meaning {
     File(Inode),
     /// It has no TLS code.
     Nothing,
+    /// The file with this `stat(2)` identity is being scanned.
+    Pending(Inode),
     /// It could not be read so many times.
     Failed(u32),
 }
@@ -141,6 +145,10 @@ pub(super) enum Meaning {
 pub(super) struct Files<L> {
     entries: HashMap<Inode, Entry<L>>,
     names: HashMap<Inode, Name>,
+    pub(super) cache: ScanCache,
+    pub(super) scanner: Scanner,
+    /// Files that are being scanned.
+    pending: HashSet<FileIdentity>,
 }
 
 impl<L> Files<L> {
@@ -148,6 +156,9 @@ impl<L> Files<L> {
         Self {
             entries: HashMap::new(),
             names: HashMap::new(),
+            cache: ScanCache::default(),
+            scanner: Scanner::closed(),
+            pending: HashSet::new(),
         }
     }
 
@@ -185,7 +196,7 @@ impl<L> Files<L> {
             Meaning::Failed(times) => RETRY
                 .saturating_mul(1 << times.saturating_sub(1).min(7))
                 .min(NEGATIVE_TTL),
-            Meaning::File(_) | Meaning::Nothing => NEGATIVE_TTL,
+            Meaning::File(_) | Meaning::Nothing | Meaning::Pending(_) => NEGATIVE_TTL,
         };
         let is_full = self.names.len() >= MAX_NAMES;
         let forgotten = if is_full {
@@ -232,7 +243,7 @@ impl<L> Files<L> {
         silenced
     }
 
-    /// Takes `file` in: classifies it unless that was done already for the same content.
+    /// Takes `file` in: classifies it unless that was done already for the same content, or has that done ([`Meaning::Pending`]).
     pub(super) fn admit(
         &mut self,
         file: File,
@@ -251,9 +262,59 @@ impl<L> Files<L> {
             report.count(|counters| counters.replaced += 1);
         }
         let former = self.entries.remove(&identity.inode);
-        let content = scan(&file, path, report)?;
+        if self.pending.contains(&identity) {
+            return Ok(Meaning::Pending(identity.inode));
+        }
+        let content = match self.cached(&file, path, report) {
+            Some(content) => content,
+            None if self.scanner.is_for(identity) => {
+                match self.scanner.submit(file.try_clone()?, path, identity) {
+                    Ok(()) => {
+                        self.pending.insert(identity);
+                        return Ok(Meaning::Pending(identity.inode));
+                    }
+                    // Too many wait: this one is scanned here.
+                    Err(file) => self.scanned(&file, path, report)?,
+                }
+            }
+            None => self.scanned(&file, path, report)?,
+        };
+        Ok(self.take_in(file, path, identity, content, former, now))
+    }
+
+    /// Takes in what the scanner found. `None`: the file was written to meanwhile.
+    pub(super) fn admit_scanned(
+        &mut self,
+        scanned: Scanned,
+        now: Instant,
+    ) -> Result<Option<Meaning>, ClassifyError> {
+        let Scanned {
+            file,
+            path,
+            identity,
+            outcome,
+        } = scanned;
+        self.pending.remove(&identity);
+        let content = outcome?;
+        if FileIdentity::of(&file)? != identity {
+            return Ok(None);
+        }
+        self.remember(&file, &content);
+        let former = self.entries.remove(&identity.inode);
+        Ok(Some(self.take_in(file, &path, identity, content, former, now)))
+    }
+
+    fn take_in(
+        &mut self,
+        file: File,
+        path: &str,
+        identity: FileIdentity,
+        content: Content,
+        former: Option<Entry<L>>,
+        now: Instant,
+    ) -> Meaning {
         if matches!(content, Content::Nothing) {
-            return Ok(Meaning::Nothing);
+            return Meaning::Nothing;
         }
         let file = matches!(content, Content::Tls(_)).then_some(file);
         let entry = Entry {
@@ -269,7 +330,33 @@ impl<L> Files<L> {
             last_used: now,
         };
         self.entries.insert(identity.inode, entry);
-        Ok(Meaning::File(identity.inode))
+        Meaning::File(identity.inode)
+    }
+
+    fn cached(&mut self, file: &File, path: &str, report: &Implementations) -> Option<Content> {
+        let found = self.cache.get(file)?;
+        report.count(|counters| counters.cached += 1);
+        tracing::debug!(path, "what is in the file is known from a former scan");
+        Some(found.map_or(Content::Nothing, |found| Content::Tls(Box::new(found))))
+    }
+
+    fn scanned(
+        &mut self,
+        file: &File,
+        path: &str,
+        report: &Implementations,
+    ) -> Result<Content, ClassifyError> {
+        let content = scan(file, path, report)?;
+        self.remember(file, &content);
+        Ok(content)
+    }
+
+    fn remember(&mut self, file: &File, content: &Content) {
+        match content {
+            Content::Tls(found) => self.cache.put(file, Some((**found).clone())),
+            Content::Nothing => self.cache.put(file, None),
+            Content::Foreign(_) => {}
+        }
     }
 
     /// Whether `file` was written to since it was read: its probes may be at the wrong places now. A `stat(2)`.
@@ -303,7 +390,8 @@ impl<L> Files<L> {
     }
 }
 
-fn scan(file: &File, path: &str, report: &Implementations) -> Result<Content, ClassifyError> {
+/// Looks into a file, here and now.
+pub(super) fn scan(file: &File, path: &str, report: &Implementations) -> Result<Content, ClassifyError> {
     let start = Instant::now();
     let found = classify(file);
     let elapsed = start.elapsed();
@@ -322,7 +410,7 @@ fn scan(file: &File, path: &str, report: &Implementations) -> Result<Content, Cl
             for missing in &classification.missing {
                 tracing::debug!(
                     path,
-                    symbol = missing.symbol,
+                    symbol = %missing.symbol,
                     reason = missing.reason,
                     "function not found"
                 );

@@ -14,20 +14,27 @@
 mod attach;
 mod attacher;
 mod detach;
+mod expected;
 mod files;
 mod remover;
+mod scanner;
 mod upkeep;
+mod waiters;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, never, select_biased};
 use qtap_capture::{ExecutableMapped, Misfit, Pid};
 
 pub use attacher::Attacher;
+pub use expected::{Admitted, Expected};
 use files::{Attachment, Files, Meaning};
 use remover::Remover;
+use scanner::Scanner;
+use waiters::Waiters;
 
+use crate::cache::ScanCache;
 use crate::identity::{FileIdentity, Inode};
 use crate::maps::{self, Mapping};
 use crate::report::Implementations;
@@ -116,6 +123,8 @@ pub struct Tracker<A: Attacher> {
     report: Implementations,
     files: Files<A::Links>,
     processes: HashMap<Pid, Process<A::Links>>,
+    /// Who waits for a file that is being scanned.
+    waiters: HashMap<Inode, Waiters>,
     /// Processes with a file that could not be read, and when to look at them again.
     retries: Vec<(Instant, Pid)>,
     /// Processes that are gone but still reported, and until when.
@@ -124,6 +133,7 @@ pub struct Tracker<A: Attacher> {
     remover: Remover<A::Links>,
     loader_cache: Option<SystemTime>,
     next_resync: Instant,
+    next_save: Instant,
 }
 
 impl<A: Attacher> Tracker<A> {
@@ -135,12 +145,21 @@ impl<A: Attacher> Tracker<A> {
             report: Implementations::default(),
             files: Files::new(),
             processes: HashMap::new(),
+            waiters: HashMap::new(),
             retries: Vec::new(),
             graves: VecDeque::new(),
             remover: Remover::new(),
             loader_cache: None,
             next_resync: Instant::now() + upkeep::RESYNC,
+            next_save: Instant::now() + upkeep::SAVE,
         }
+    }
+
+    /// Takes what former scans found from `cache`, and keeps what new ones find in it.
+    #[must_use]
+    pub fn with_cache(mut self, cache: ScanCache) -> Self {
+        self.files.cache = cache;
+        self
     }
 
     /// What is found, for other threads.
@@ -156,17 +175,30 @@ impl<A: Attacher> Tracker<A> {
         self.resync();
     }
 
-    /// Serves `inbox` until told to stop or until all its senders are gone; all probes are removed when it returns. Wait for
-    /// that before the process ends: the kernel gives up on a removal when it kills the thread at it, and the breakpoint then
+    /// Serves `inbox`, and before it `expected`, until told to stop or until all senders of `inbox` are gone; all probes are removed when it returns.
+    /// Wait for that before the process ends: the kernel gives up on a removal when it kills the thread at it, and the breakpoint then
     /// stays in the running programs ("failed to unregister, leaking uprobe"), a trap on each call for nothing.
-    pub fn run(mut self, inbox: &Receiver<Input>) {
+    pub fn run(mut self, inbox: &Receiver<Input>, expected: &Receiver<Expected>) {
         let mut next_tick = Instant::now() + TICK;
+        let mut expected = expected.clone();
         self.remover.open();
+        self.files.scanner = Scanner::open(self.report.clone());
+        let scanned = self.files.scanner.results().clone();
         loop {
-            match inbox.recv_deadline(next_tick) {
-                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(input) => self.handle(input),
-                Err(RecvTimeoutError::Timeout) => {}
+            select_biased! {
+                // Somebody waits for these.
+                recv(expected) -> one => match one {
+                    Ok(one) => self.expect(one),
+                    Err(_) => expected = never(),
+                },
+                recv(scanned) -> one => if let Ok(one) = one {
+                    self.scanned(one);
+                },
+                recv(inbox) -> input => match input {
+                    Ok(Input::Stop) | Err(_) => break,
+                    Ok(input) => self.handle(input),
+                },
+                default(next_tick.saturating_duration_since(Instant::now())) => {}
             }
             let now = Instant::now();
             if now >= next_tick {
@@ -246,7 +278,7 @@ impl<A: Attacher> Tracker<A> {
             }
             // The kernel asked although it was told: its memory is bounded too.
             Some(Meaning::Nothing) => self.attacher.mark_known(name.device, name.inode),
-            Some(Meaning::Failed(_)) | None => {}
+            Some(Meaning::Failed(_) | Meaning::Pending(_)) | None => {}
         }
     }
 
@@ -341,6 +373,10 @@ impl<A: Attacher> Tracker<A> {
             // Half of a library has no TLS code yet: that is not believed.
             Ok(Meaning::Nothing) if is_young => {
                 self.retry_at(now + files::RETRY, pid);
+                return None;
+            }
+            Ok(Meaning::Pending(file)) => {
+                self.wait_for(file, pid, mapping.inode);
                 return None;
             }
             Ok(meaning) => meaning,

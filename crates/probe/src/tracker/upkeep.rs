@@ -13,6 +13,8 @@ use crate::{loader_cache, maps};
 
 /// How often every process is looked at, in case an event was lost or a library unmapped.
 pub(super) const RESYNC: Duration = Duration::from_secs(60);
+/// How often what scans found is written down.
+pub(super) const SAVE: Duration = Duration::from_secs(10);
 /// How long a process that is gone is reported: its last connections may still be on the way.
 const GRACE: Duration = Duration::from_secs(30);
 /// Waiting processes remembered, of each kind.
@@ -45,6 +47,10 @@ impl<A: Attacher> Tracker<A> {
         });
         match admitted {
             Ok(Meaning::File(inode)) => Some(inode),
+            Ok(Meaning::Pending(inode)) => {
+                self.pin_later(inode);
+                None
+            }
             Ok(_) => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot scan library");
@@ -84,6 +90,8 @@ impl<A: Attacher> Tracker<A> {
         for name in self.files.expire(now) {
             self.attacher.forget(name.device, name.inode);
         }
+        self.files.scanner.hurry(now);
+        self.save_cache(now);
         self.reread();
         self.end_grace(now);
         self.end_calls(now);
@@ -96,6 +104,20 @@ impl<A: Attacher> Tracker<A> {
         }
         self.release_unused(now);
         self.count_gauges();
+    }
+
+    fn save_cache(&mut self, now: Instant) {
+        if now >= self.next_save {
+            self.next_save = now + SAVE;
+            self.save();
+        }
+    }
+
+    /// Writes down what scans found, for the next agent.
+    pub(super) fn save(&mut self) {
+        if let Err(error) = self.files.cache.save() {
+            tracing::warn!(%error, "what scans found cannot be written down: the next agent scans again");
+        }
     }
 
     /// Looks at files again that were written over in place. Their probes are taken off before anybody runs into one: a
@@ -186,7 +208,8 @@ impl<A: Attacher> Tracker<A> {
         }
     }
 
-    fn attach_pinned(&mut self, pinned: &[Inode]) {
+    /// What files need that no process has mapped yet.
+    pub(super) fn attach_pinned(&mut self, pinned: &[Inode]) {
         for file in pinned {
             self.attach_shared(*file);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use qtap_capture::{ConnectionId, Control, KernelTime, Pid, ProcessVerdict, Verdict};
 use qtap_config::{FilterLayer, Filters};
 use qtap_engine::{Counter, Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls, ReasonCode};
-use qtap_probe::{Implementations, Input};
+use qtap_probe::{Implementation, Implementations, Input};
 use qtap_process::{Decision, IgnoreReason, Layers, Process, Table, decide};
 use qtap_tls::OwnSecret;
 
@@ -43,7 +43,7 @@ impl Scope {
         }
     }
 
-    fn contains(&self, pid: Pid) -> bool {
+    pub(super) fn contains(&self, pid: Pid) -> bool {
         match self {
             Self::Host => true,
             Self::Family(members) => members
@@ -161,7 +161,9 @@ impl Host for AgentHost {
             .libraries
             .iter()
             .any(|library| !library.implementations.is_empty());
-        let code = if unsupported {
+        let code = if found.names().contains(&Implementation::JavaSsl.name()) {
+            ReasonCode::JavaTlsUnsupported
+        } else if unsupported {
             ReasonCode::TlsLibraryUnsupported
         } else {
             ReasonCode::TlsLibraryStripped

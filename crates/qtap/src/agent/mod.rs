@@ -1,6 +1,7 @@
 //! The running agent: the rooms, the threads between them, and how they start and stop.
 
 mod attach;
+mod hold;
 mod host;
 mod load;
 mod queue;
@@ -9,13 +10,14 @@ mod threads;
 mod trace;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use qtap_capture::{
     Capture, Control, DirectionFilter, GroupReport, KernelTime, MappingEvents, Options, Pid, WallClock,
 };
@@ -23,22 +25,26 @@ use qtap_config::{Config, Direction, TlsSource};
 use qtap_engine::{
     Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, Surveyor, TlsMode,
 };
-use qtap_probe::{Implementations, Input, Source, Tracker};
+use qtap_probe::{Admitted, Expected, Implementations, Input, ScanCache, Source, Tracker};
 use qtap_process::Table;
 
 use crate::cli::{TlsProbes, TraceQuery};
 use crate::keylog::KeyLogSink;
+use hold::Hold;
 use host::{AgentHost, Progress};
 use load::{LoadBreaker, LoadGauges};
 use queue::queue;
 use threads::{Lost, ReaderLoop, keep_processes};
 use trace::Tracer;
 
+pub(crate) use hold::{HoldCounters, HoldProcess, hold_programs};
 pub(crate) use host::Scope;
 pub(crate) use state::{AgentState, ReloadCounters};
 
 /// Process events between the reader and the process table.
 const PROCESS_QUEUE: usize = 1 << 16;
+/// Files that are about to be executed, to the probe tracker: as many as the holder lets wait.
+const EXPECTED_QUEUE: usize = 256;
 /// Requests to the probe tracker.
 const TRACKER_QUEUE: usize = 1 << 16;
 
@@ -72,6 +78,10 @@ pub(crate) struct AgentOptions {
     pub(crate) consumers: Vec<Box<dyn Consumer>>,
     /// Where secrets of connections go, if they are written at all.
     pub(crate) key_log: Option<KeyLogSink>,
+    /// Holds programs that are new until they are probed.
+    pub(crate) hold: Option<HoldProcess>,
+    /// What former scans found.
+    pub(crate) cache: ScanCache,
 }
 
 /// Counters and handles that outlive the start.
@@ -87,6 +97,7 @@ pub(crate) struct Gauges {
     pub(crate) groups: Arc<Vec<GroupReport>>,
     pub(crate) load: Arc<LoadGauges>,
     pub(crate) surveyor: Surveyor,
+    pub(crate) held: Arc<HoldCounters>,
 }
 
 /// A running agent. Stop it with [`Agent::stop`]; when it is dropped instead, everything detaches but nothing is drained.
@@ -98,6 +109,8 @@ pub(crate) struct Agent {
     tracker: JoinHandle<()>,
     wall_clock: WallClock,
     breaker: LoadBreaker,
+    hold: Option<Hold>,
+    expected: Sender<Expected>,
     /// Kept so that the programs stay loaded until the end.
     capture: Arc<Capture>,
 }
@@ -122,6 +135,8 @@ impl Agent {
             trace,
             consumers,
             key_log,
+            hold,
+            cache,
         } = options;
         let own_pid = Pid(std::process::id());
         let export_secrets = key_log.is_some();
@@ -143,6 +158,7 @@ impl Agent {
 
         let (table, mut writer) = qtap_process::table(qtap_process::Limits::default(), &config.tags);
         let (tracker_tx, tracker_rx) = queue(TRACKER_QUEUE);
+        let (expected_tx, expected_rx) = bounded::<Expected>(EXPECTED_QUEUE);
         let (process_tx, process_rx) = queue(PROCESS_QUEUE);
         let progress = Arc::new(Progress::default());
         let lost = Arc::new(Lost::default());
@@ -158,7 +174,8 @@ impl Agent {
         let mut tracker = Tracker::new(
             attach::KernelAttacher::new(Arc::clone(&capture), tls_probes),
             source(config.tap.tls_source),
-        );
+        )
+        .with_cache(cache);
         let implementations = tracker.implementations();
         let (ready, probed) = bounded::<()>(1);
         let (captures, capturing) = bounded::<()>(1);
@@ -179,7 +196,7 @@ impl Agent {
             }
             // The agent may have given up waiting; the tracker goes on all the same.
             let _ = ready.try_send(());
-            tracker.run(&tracker_rx);
+            tracker.run(&tracker_rx, &expected_rx);
         })?;
         writer.snapshot().context("cannot read /proc")?;
         let host = Arc::new(AgentHost {
@@ -189,7 +206,7 @@ impl Agent {
             implementations: implementations.clone(),
             tracker: tracker_tx.clone(),
             filters: RwLock::new(Arc::new(config.tap.filters.clone())),
-            scope,
+            scope: scope.clone(),
             own_pid,
             callers: Mutex::new(HashMap::new()),
             tracer: Tracer::new(trace, control.clone(), table.clone()),
@@ -246,6 +263,10 @@ impl Agent {
         }
         // From here on: the first look at all processes is dear and sheds nothing.
         let breaker = LoadBreaker::start(Arc::clone(&load), control.clone(), Arc::clone(&shared.budget))?;
+        let held = Arc::new(HoldCounters::default());
+        let hold = hold
+            .map(|process| Hold::start(process, scope, expected_tx.clone(), Arc::clone(&held)))
+            .transpose()?;
         let gauges = Gauges {
             engine: shared.stats,
             budget: shared.budget,
@@ -257,6 +278,7 @@ impl Agent {
             groups: Arc::new(groups),
             load,
             surveyor,
+            held,
         };
         Ok(Self {
             gauges,
@@ -266,6 +288,8 @@ impl Agent {
             tracker,
             wall_clock,
             breaker,
+            hold,
+            expected: expected_tx,
             capture,
         })
     }
@@ -294,8 +318,25 @@ impl Agent {
         }
     }
 
+    /// Probes a file before it is executed. `None`: that is not done after `patience`.
+    pub(crate) fn probe_ahead(&self, file: &Path, patience: Duration) -> Option<Admitted> {
+        let (done, outcome) = bounded(1);
+        let expected = Expected {
+            file: file.to_owned(),
+            // Nobody may be waiting any more.
+            done: Box::new(move |admitted| {
+                let _ = done.try_send(admitted);
+            }),
+        };
+        self.expected.send_timeout(expected, patience).ok()?;
+        outcome.recv_timeout(patience).ok()
+    }
+
     /// Detaches, drains what was captured within five seconds, and reports every open connection.
     pub(crate) fn stop(mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.stop();
+        }
         self.breaker.stop();
         self.stop.store(true, Ordering::Release);
         let asked = self.gauges.host.tracker.insist(Input::Stop);
@@ -322,6 +363,14 @@ impl Agent {
         }
         drop(self.capture);
     }
+}
+
+/// What former scans found, in `folder`. Nothing, where it cannot be kept there. To be called before system calls are filtered.
+pub(crate) fn open_cache(folder: &Path) -> ScanCache {
+    ScanCache::open(folder).unwrap_or_else(|error| {
+        tracing::warn!("what scans find is not kept for the next start: {error} (--cache-dir)");
+        ScanCache::default()
+    })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {

@@ -64,6 +64,7 @@ impl State for AgentState {
         );
         self.load(out);
         self.probes(out);
+        self.held(out);
         self.processes(out);
         self.plugins(out);
         self.stores(out);
@@ -177,6 +178,23 @@ impl AgentState {
         }
     }
 
+    fn held(&self, out: &mut Samples) {
+        let held = &self.gauges.held;
+        for (outcome, count) in [
+            ("probed", &held.probed),
+            ("plain", &held.plain),
+            ("failed", &held.failed),
+            ("expired", &held.expired),
+        ] {
+            out.counter(
+                "qtap_hold_programs_total",
+                "Programs that waited until they were probed.",
+                &[("outcome", outcome)],
+                count.get(),
+            );
+        }
+    }
+
     fn probes(&self, out: &mut Samples) {
         let counters = self.gauges.implementations.counters();
         out.gauge(
@@ -200,6 +218,12 @@ impl AgentState {
             counters.tls_processes as f64,
         );
         out.counter("qtap_probe_scans_total", "Files classified.", &[], counters.scans);
+        out.counter(
+            "qtap_probe_cached_total",
+            "Files of which former scans are known.",
+            &[],
+            counters.cached,
+        );
         out.counter(
             "qtap_probe_scan_microseconds_total",
             "Time spent on classifying.",

@@ -5,6 +5,7 @@ mod collector;
 mod command;
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,10 @@ use anyhow::{Context as _, bail};
 use qtap_capture::{MappingEvents, Pid};
 use qtap_config::Config;
 use qtap_engine::{Consumer, HealthStatus};
+use qtap_probe::Admitted;
 use serde_json::json;
 
-use crate::agent::{Agent, AgentOptions, Scope, worker_count};
+use crate::agent::{Agent, AgentOptions, HoldProcess, Scope, open_cache, worker_count};
 use crate::cli::{Check, CheckTarget, Settings};
 use crate::keylog::{KeyLog, KeyLogFile};
 use crate::privileges::{Confinement, Role};
@@ -25,6 +27,10 @@ use command::Held;
 
 /// How long connections may linger after the command ended: the kernel closes them a little later.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long what the command starts waits until it is probed. The agent's limit is shorter, as it is for everybody.
+const HOLD_TIME: Duration = Duration::from_millis(500);
+/// How long the command waits until its program is probed: the largest browser takes about a second.
+const PROBE_TIME: Duration = Duration::from_secs(10);
 /// How long `--pid` looks unless `--timeout` says otherwise.
 const PID_TIME: Duration = Duration::from_secs(10);
 
@@ -49,6 +55,12 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
     let key_file = settings.key_log.as_deref().map(KeyLogFile::open).transpose()?;
     // The command has the caller's privileges: it was started before this process gives up its own.
     let mapping_events = MappingEvents::open();
+    // What the command starts in its turn waits until it is probed. Without that, what is short-lived may be missed.
+    let hold = held.as_ref().and_then(|_| {
+        HoldProcess::start(settings.log, HOLD_TIME)
+            .map_err(|error| tracing::warn!("programs that the command starts are not held: {error:#}"))
+            .ok()
+    });
     let confinement = Confinement::begin(Role::Check, settings.keep_privileges);
     let signals = SignalInbox::install()?;
     let mut config = Config::built_in();
@@ -67,10 +79,15 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         trace: settings.trace.clone(),
         consumers,
         key_log: key_log.as_ref().map(KeyLog::sink),
+        hold,
+        cache: open_cache(&settings.cache_dir),
     })?;
     confinement.finish();
     let status = match &mut held {
-        Some(held) => Some(watch_command(held, request.timeout, &signals, &collector)?),
+        Some(held) => {
+            probe_ahead(&agent, held.files());
+            Some(watch_command(held, request.timeout, &signals, &collector)?)
+        }
         None => {
             wait(request.timeout.unwrap_or(PID_TIME), &signals, || {
                 !std::path::Path::new(&format!("/proc/{}", root.0)).exists()
@@ -90,6 +107,23 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         );
     }
     report(&seen, request.json, status).context("cannot print the result")
+}
+
+/// Probes the program before it runs: this one can wait, as nobody else does.
+fn probe_ahead(agent: &Agent, files: &[PathBuf]) {
+    for file in files {
+        match agent.probe_ahead(file, PROBE_TIME) {
+            Some(Admitted::Nothing | Admitted::Probed) => {}
+            Some(Admitted::Failed) => {
+                tracing::debug!(file = %file.display(), "the program cannot be looked into before it runs");
+            }
+            None => tracing::warn!(
+                file = %file.display(),
+                seconds = PROBE_TIME.as_secs(),
+                "the program is not looked into yet, and runs all the same"
+            ),
+        }
+    }
 }
 
 /// Lets the command go, waits for its end and for that of its connections. Returns its exit code.

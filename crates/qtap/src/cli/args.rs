@@ -39,6 +39,10 @@ pub(crate) struct CaptureArgs {
     #[arg(long, global = true, env = "DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<OsString>,
 
+    /// Folder for what scans of programs found, so that large ones are scanned once [default: /var/cache/qtap].
+    #[arg(long, global = true, env = "CACHE_DIR", value_name = "DIR")]
+    pub(crate) cache_dir: Option<OsString>,
+
     /// Tags put on everything captured, as key:value, separated by commas.
     #[arg(long, global = true, env = "QPOINT_DEPLOYMENT_TAGS", value_name = "TAGS")]
     pub(crate) tags: Option<String>,
@@ -177,6 +181,18 @@ pub(crate) enum Command {
     /// Captures until a signal, as without a sub-command.
     #[command(hide = true)]
     Tap,
+
+    /// Holds programs for an agent at the other end of standard input.
+    #[command(hide = true)]
+    HoldPrograms {
+        /// Its pid.
+        #[arg(long)]
+        agent: u32,
+
+        /// Longest that a program waits.
+        #[arg(long, value_parser = duration)]
+        limit: Duration,
+    },
 
     /// Checks a configuration file and shows every problem in its place.
     Validate {

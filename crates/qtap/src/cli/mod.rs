@@ -49,6 +49,13 @@ pub(crate) enum Action {
         /// As JSON.
         json: bool,
     },
+    /// `hold-programs`.
+    HoldPrograms {
+        /// The agent's pid.
+        agent: u32,
+        /// Longest that a program waits.
+        limit: Duration,
+    },
     /// `man`, with the name of a sub-command.
     Man(Option<String>),
     /// `completions`.
@@ -124,6 +131,7 @@ fn try_parse(words: &[OsString]) -> Result<Invocation, clap::Error> {
 fn action(command: Option<Command>) -> Action {
     match command {
         None | Some(Command::Tap) => Action::Run,
+        Some(Command::HoldPrograms { agent, limit }) => Action::HoldPrograms { agent, limit },
         Some(Command::Validate { file }) => Action::Validate(file),
         Some(Command::ReloadConfig { pid }) => Action::ReloadConfig { pid },
         Some(Command::Status {
@@ -188,6 +196,7 @@ pub(crate) fn run_offline(action: &Action) -> Option<ExitCode> {
         | Action::ReloadConfig { .. }
         | Action::Status(_)
         | Action::Check(_)
+        | Action::HoldPrograms { .. }
         | Action::Doctor { .. } => None,
     }
 }

@@ -18,6 +18,7 @@ use super::trace::{TraceError, TraceQuery};
 use crate::logging::{Encoding, LogLevel, LogSettings};
 
 const DEFAULT_DATA_DIR: &str = "/tmp/qpoint";
+const DEFAULT_CACHE_DIR: &str = "/var/cache/qtap";
 /// Loopback: what the server tells is not for the network.
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 10001);
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) config: ConfigSource,
     /// Folder for state.
     pub(crate) data_dir: PathBuf,
+    /// Folder for what scans found.
+    pub(crate) cache_dir: PathBuf,
     /// Tags of everything captured.
     pub(crate) tags: Vec<Tag>,
     /// The agent's own log.
@@ -156,6 +159,7 @@ impl Settings {
         Ok(Self {
             config: path(&capture.config).map_or(ConfigSource::BuiltIn, ConfigSource::File),
             data_dir: path(&capture.data_dir).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+            cache_dir: path(&capture.cache_dir).unwrap_or_else(|| PathBuf::from(DEFAULT_CACHE_DIR)),
             tags,
             log,
             trace,

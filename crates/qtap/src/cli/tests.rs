@@ -54,6 +54,7 @@ fn every_flag_reaches_its_setting() {
     .settings;
     assert_eq!(settings.config, ConfigSource::File(PathBuf::from("q.yaml")));
     assert_eq!(settings.data_dir, PathBuf::from("/d"));
+    assert_eq!(settings.cache_dir, PathBuf::from("/var/cache/qtap"));
     let tags: Vec<(&str, &str)> = settings
         .tags
         .iter()

@@ -44,13 +44,18 @@ pub(super) fn needed(role: Role) -> CapsHashSet {
 }
 
 fn choose(role: Role, permitted: &CapsHashSet, admin_for_probes: bool) -> CapsHashSet {
+    if role == Role::Holder {
+        // To be asked about whole file systems, those that are mounted later among them.
+        let needed = CapsHashSet::from([Capability::CAP_SYS_ADMIN]);
+        return needed.intersection(permitted).copied().collect();
+    }
     let mut needed = CapsHashSet::from(NEEDED);
     match role {
         // The server is bound after the drop, so that it runs without what binding needs no more than this.
         Role::Agent { port: 1..FREE_PORTS } => {
             needed.insert(Capability::CAP_NET_BIND_SERVICE);
         }
-        Role::Agent { .. } | Role::Doctor => {}
+        Role::Agent { .. } | Role::Holder | Role::Doctor => {}
         // The command may have become another user's.
         Role::Check => {
             needed.insert(Capability::CAP_KILL);
@@ -96,6 +101,12 @@ mod tests {
     fn of_everything_six_are_kept() {
         let kept = choose(Role::Agent { port: 10001 }, &caps::all(), false);
         assert_eq!(kept, CapsHashSet::from(NEEDED));
+    }
+
+    #[test]
+    fn the_holder_keeps_one() {
+        let kept = choose(Role::Holder, &caps::all(), false);
+        assert_eq!(kept, CapsHashSet::from([Capability::CAP_SYS_ADMIN]));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(crate) enum Role {
     },
     /// Runs a command that was started before, with the caller's privileges, and may have to end it.
     Check,
+    /// Holds programs until they are probed, and does nothing else.
+    Holder,
     /// Looks whether the others could run.
     Doctor,
 }
@@ -35,6 +37,8 @@ pub(crate) struct Confinement {
     dropped: CapsHashSet,
     filtered: bool,
     problems: Vec<String>,
+    /// A process of this one's that it may have to end.
+    ward: Option<u32>,
     /// Switched off by `--keep-privileges`.
     off: bool,
 }
@@ -50,6 +54,7 @@ impl Confinement {
             dropped: CapsHashSet::new(),
             filtered: false,
             problems: Vec::new(),
+            ward: None,
             off: keep_privileges,
         };
         // Payload and keys are not for core files, nor for debuggers without CAP_SYS_PTRACE.
@@ -70,6 +75,11 @@ impl Confinement {
         confinement
     }
 
+    /// Leaves the right to end this process.
+    pub(crate) fn may_end(&mut self, pid: u32) {
+        self.ward = Some(pid);
+    }
+
     /// Filters the system calls of all threads, and logs what is in force.
     pub(crate) fn finish(mut self) -> Self {
         if self.off {
@@ -78,7 +88,7 @@ impl Confinement {
             );
             return self;
         }
-        match syscalls::filter(self.role) {
+        match syscalls::filter(self.role, self.ward) {
             Ok(()) => self.filtered = true,
             Err(error) => self
                 .problems

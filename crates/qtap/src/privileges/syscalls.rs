@@ -15,17 +15,17 @@ use super::denied::{BPF_COMMANDS, TYPING, UNKNOWN, WRITING, always};
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// Puts the filter in force for all threads.
+/// Puts the filter in force for all threads. `ward`: a process that may be ended.
 ///
 /// # Errors
 /// When the kernel has no such filters, or this architecture is not known.
-pub(super) fn filter(role: Role) -> anyhow::Result<()> {
+pub(super) fn filter(role: Role, ward: Option<u32>) -> anyhow::Result<()> {
     let architecture =
         TargetArch::try_from(std::env::consts::ARCH).context("no filter for this architecture")?;
     // The first stays in force under the second: the kernel runs both and takes the stricter answer.
     for (rules, errno) in [
         (unknown(), libc::ENOSYS),
-        (denied(role, std::process::id())?, libc::EPERM),
+        (denied(role, std::process::id(), ward)?, libc::EPERM),
     ] {
         let program = compile(rules, errno, architecture).context("cannot build the filter")?;
         filter_system_calls(&program).context("the kernel does not take the filter")?;
@@ -38,7 +38,7 @@ fn unknown() -> Rules {
 }
 
 /// Calls, and for each the rules of which one must match; none means always.
-fn denied(role: Role, own_pid: u32) -> Result<Rules, BackendError> {
+fn denied(role: Role, own_pid: u32, ward: Option<u32>) -> Result<Rules, BackendError> {
     let mut rules: Rules = always().map(|call| (call, Vec::new())).collect();
     let own_pid = u64::from(own_pid);
 
@@ -72,7 +72,9 @@ fn denied(role: Role, own_pid: u32) -> Result<Rules, BackendError> {
     // abort(3) is a signal to oneself.
     rules.insert(libc::SYS_tgkill, vec![any(differs(0, own_pid)?)?]);
     if role != Role::Check {
-        rules.insert(libc::SYS_kill, vec![any(differs(0, own_pid)?)?]);
+        let others = [Some(own_pid), ward.map(u64::from)].into_iter().flatten();
+        let others = others.map(|pid| differs(0, pid)).collect::<Result<_, _>>()?;
+        rules.insert(libc::SYS_kill, vec![SeccompRule::new(others)?]);
         rules.insert(libc::SYS_pidfd_send_signal, Vec::new());
     }
     rules.insert(libc::SYS_prlimit64, vec![any(differs(0, 0)?)?]);
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn the_filter_builds_for_both_architectures() {
         for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
-            let rules = denied(Role::Agent { port: 0 }, 1).unwrap();
+            let rules = denied(Role::Agent { port: 0 }, 1, Some(2)).unwrap();
             let program = compile(rules, libc::EPERM, architecture).unwrap();
             assert!(program.len() < LONGEST, "{} instructions", program.len());
         }
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_check_may_end_its_command() {
-        let refused = |role| denied(role, 1).unwrap().contains_key(&libc::SYS_kill);
+        let refused = |role| denied(role, 1, None).unwrap().contains_key(&libc::SYS_kill);
         assert!(refused(Role::Agent { port: 0 }) && !refused(Role::Check));
     }
 }

@@ -173,6 +173,7 @@ fn by(account: &Account) -> Vec<String> {
 pub(super) const fn is_problem(code: ReasonCode) -> bool {
     match code {
         ReasonCode::TlsLibraryUnsupported
+        | ReasonCode::JavaTlsUnsupported
         | ReasonCode::TlsLibraryStripped
         | ReasonCode::TlsProbeLate
         | ReasonCode::TlsSecretMissing

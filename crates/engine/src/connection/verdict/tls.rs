@@ -9,6 +9,13 @@ use crate::connection::wire::{Reading, TlsWire, Wire};
 use crate::host::ProcessTls;
 use crate::{CheckState, ReasonCode};
 
+/// Of a process in which there is a JVM.
+const JAVA: &str = "the process runs Java, whose TLS is byte code in the JVM, which probes cannot reach";
+
+fn is_java(found: &ProcessTls) -> bool {
+    found.implementations.contains(&"javassl")
+}
+
 impl Evidence<'_> {
     fn tls_wire(&self) -> Option<&TlsWire> {
         match self.wire {
@@ -105,6 +112,8 @@ impl Evidence<'_> {
                 problem: Some((code, detail)),
                 ..
             }) => reasons.add(*code, detail.clone()),
+            // What native libraries the JVM has mapped besides is probed, and has nothing to do with this connection.
+            Some(found) if is_java(found) => reasons.add(ReasonCode::JavaTlsUnsupported, JAVA),
             Some(found) if found.implementations.is_empty() => {
                 let exe = self.exe();
                 let detail = format!("no TLS library known to qtap is mapped in {exe}");
