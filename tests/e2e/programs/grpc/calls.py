@@ -97,11 +97,14 @@ class Calls(grpc.GenericRpcHandler):
     def cancelled(self, request, context):
         sent = []
         deadline = time.monotonic() + 5
-        while context.is_active() and time.monotonic() < deadline:
-            sent.append(b"tick")
-            yield sent[-1]
-            time.sleep(0.02)
-        note("Cancelled", sent, [request], None)
+        # A call that is cancelled while it is here is not resumed, but ended at the yield.
+        try:
+            while context.is_active() and time.monotonic() < deadline:
+                sent.append(b"tick")
+                yield sent[-1]
+                time.sleep(0.02)
+        finally:
+            note("Cancelled", sent, [request], None)
 
 
 def serve(certificate, key):
