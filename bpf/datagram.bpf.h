@@ -48,7 +48,6 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 				     u64 room)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), length, flags;
-	struct event_opened ends = {};
 	struct dns_header header;
 	struct datagram_scratch *s;
 	u32 zero = 0;
@@ -66,7 +65,7 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 	s = bpf_map_lookup_elem(&datagram_scratches, &zero);
 	if (!s || !sk)
 		return;
-	read_endpoints(&ends, sk);
+	read_endpoints(&s->ends, sk);
 	s->event.kind = EVENT_DATAGRAM;
 	s->event.direction = direction;
 	s->event.time = bpf_ktime_get_ns();
@@ -75,10 +74,10 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 	s->event.tid = pid_tgid;
 	s->event.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	s->event.bytes = bytes;
-	s->event.local_port = ends.local_port;
-	s->event.remote_port = ends.remote_port;
-	__builtin_memcpy(s->event.local_address, ends.local_address, 16);
-	__builtin_memcpy(s->event.remote_address, ends.remote_address, 16);
+	s->event.local_port = s->ends.local_port;
+	s->event.remote_port = s->ends.remote_port;
+	__builtin_memcpy(s->event.local_address, s->ends.local_address, 16);
+	__builtin_memcpy(s->event.remote_address, s->ends.remote_address, 16);
 	if (length > DATAGRAM_BYTES)
 		length = DATAGRAM_BYTES;
 	barrier_var(length);
@@ -114,20 +113,25 @@ enum { DATAGRAMS = 4 };
 static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result,
 				      const struct source *from)
 {
-	struct user_mmessage message;
 	struct source one = {};
+	u32 length;
+	u64 at;
 
 	if (!from->message) {
 		datagram(sk, direction, result, from);
 		return;
 	}
 	for (int i = 0; i < DATAGRAMS; i++) {
+		at = from->message + i * sizeof(struct user_mmessage);
 		if (i >= result ||
-		    bpf_probe_read_user(&message, sizeof(message),
-					(void *)(from->message + i * sizeof(message))))
+		    bpf_probe_read_user(&one.vector, sizeof(one.vector),
+					(void *)(at + __builtin_offsetof(struct user_mmessage,
+									 message.vector))) ||
+		    bpf_probe_read_user(
+			    &length, sizeof(length),
+			    (void *)(at + __builtin_offsetof(struct user_mmessage, length))))
 			break;
-		one.vector = message.message.vector;
-		datagram(sk, direction, message.length, &one);
+		datagram(sk, direction, length, &one);
 	}
 }
 

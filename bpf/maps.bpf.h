@@ -217,6 +217,8 @@ struct {
 struct datagram_scratch {
 	struct event_datagram event;
 	u8 payload[DATAGRAM_BYTES];
+	/* Only its addresses are used. */
+	struct event_opened ends;
 };
 
 /* Used where sockets are seen, which is never twice at a time on one CPU. */

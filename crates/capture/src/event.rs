@@ -335,6 +335,17 @@ pub enum ProcessEvent {
     },
 }
 
+impl ProcessEvent {
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> KernelTime {
+        match self {
+            Self::Forked { time, .. } | Self::Exited { time, .. } => *time,
+            Self::Exec(exec) => exec.time,
+        }
+    }
+}
+
 /// A file was mapped executable that was not marked as known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutableMapped {

@@ -139,8 +139,9 @@ impl Mappings {
         self.rings.iter().any(|ring| ring.head() != ring.tail)
     }
 
-    /// Hands out all there is of files that are not known.
-    pub(crate) fn consume(&mut self, mut handler: impl FnMut(ExecutableMapped)) {
+    /// All there is of files that are not known, in the order of time: no more than the rings have room for.
+    pub(crate) fn take(&mut self) -> Vec<ExecutableMapped> {
+        let mut taken = Vec::new();
         let Self {
             rings,
             shared,
@@ -156,7 +157,7 @@ impl Mappings {
                         let is_known = known.contains(&(event.device, event.inode));
                         drop(known);
                         if !is_known {
-                            handler(event);
+                            taken.push(event);
                         }
                     }
                     Some(Record::Lost(mappings)) => shared.lose(mappings),
@@ -164,6 +165,8 @@ impl Mappings {
                 }
             }
         }
+        taken.sort_by_key(|event| event.time);
+        taken
     }
 
     /// Looks from time to time which processors are on. Returns the rings that are new, to be waited for; what was mapped on their

@@ -155,12 +155,6 @@ impl Reader {
             ..
         } = self;
         let mut events = 0;
-        if let Some(mappings) = mappings {
-            mappings.consume(|event| {
-                events += 1;
-                handler(Event::Mapped(event));
-            });
-        }
         let until = data.produced();
         let first_new = closed.len();
         let control_until = control.produced();
@@ -174,14 +168,30 @@ impl Reader {
                 None => *undecodable += 1,
             }
         })?;
+        // What a process mapped comes between its exec and its end.
+        let mut mapped = mappings
+            .as_mut()
+            .map_or_else(Vec::new, Mappings::take)
+            .into_iter()
+            .peekable();
         let emptied = control.consume(control_until, u64::MAX, |record| match decode(record, arena) {
             Some(event @ Event::Closed(_)) => closed.push_back((u64::MAX, event)),
             Some(event) => {
+                if let Event::Process(process) = &event {
+                    while let Some(before) = mapped.next_if(|mapping| mapping.time < process.time()) {
+                        events += 1;
+                        handler(Event::Mapped(before));
+                    }
+                }
                 events += 1;
                 handler(event);
             }
             None => *undecodable += 1,
         });
+        for mapping in mapped {
+            events += 1;
+            handler(Event::Mapped(mapping));
+        }
         let found_at = data.produced();
         for (position, _) in closed.range_mut(first_new..) {
             *position = found_at;

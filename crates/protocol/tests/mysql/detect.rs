@@ -71,7 +71,6 @@ fn others_on_the_port_of_mysql_stay_others() {
         (b"", b"220 mail.example ESMTP\r\n"),
         (b"", b"\x4a\0\0\0\x095.7.0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
         (b"\x03\0\0\0select", b""),
-        (b"\0\0\0\x2b\0\x12\0\x03\0\0\0\x01\0\x05", b""),
         (b"\xff\xff\xff\xff\xff", &greeting(USUAL, 0)),
     ] {
         assert_eq!(
@@ -80,6 +79,9 @@ fn others_on_the_port_of_mysql_stay_others() {
             "{client:?} {server:?}"
         );
     }
+    // A request of Kafka.
+    let other = b"\0\0\0\x2b\0\x12\0\x03\0\0\0\x01\0\x05";
+    assert_ne!(found(other, b"", false), MYSQL);
 }
 
 proptest! {
