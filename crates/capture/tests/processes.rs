@@ -174,3 +174,35 @@ fn executable_mappings_are_told_unless_the_file_is_known() {
     tap.during(Duration::from_millis(50));
     assert_eq!(told(&tap), [unknown[0], unknown[1], forgotten]);
 }
+
+#[test]
+fn what_a_process_maps_is_told_before_its_end() {
+    let mut tap = Tap::start();
+    let mut pids = Vec::new();
+    for _ in 0..40 {
+        let mut child = Command::new("true").spawn().unwrap();
+        pids.push(Pid(child.id()));
+        child.wait().unwrap();
+        tap.during(Duration::from_millis(1));
+    }
+    let place = |tap: &Tap, wanted: &dyn Fn(&Event) -> bool| tap.events.iter().rposition(wanted);
+    let end = |pid| move |event: &Event| matches!(event, Event::Process(ProcessEvent::Exited { pid: of, .. }) if *of == pid);
+    tap.until("the end of all", |tap| {
+        pids.iter().all(|pid| place(tap, &end(*pid)).is_some())
+    });
+    tap.during(Duration::from_millis(50));
+    for pid in pids {
+        let exec = place(
+            &tap,
+            &|event| matches!(event, Event::Process(ProcessEvent::Exec(exec)) if exec.pid == pid),
+        )
+        .unwrap();
+        let mapped = place(
+            &tap,
+            &|event| matches!(event, Event::Mapped(mapping) if mapping.pid == pid),
+        )
+        .unwrap();
+        let end = place(&tap, &end(pid)).unwrap();
+        assert!(exec < mapped && mapped < end, "{exec} {mapped} {end}");
+    }
+}
