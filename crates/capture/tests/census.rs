@@ -11,13 +11,18 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::{Tap, pair};
 use qtap_capture::{Options, Pid, Settings, Verdict};
 
+/// The census counts all connections of this process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn positions_go_on_where_nothing_is_copied_and_end_with_the_connection() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tap = Tap::start();
     let (mut dialled, mut accepted) = pair("127.0.0.1:0");
     let (ours, theirs) = (dialled.local_addr().unwrap(), accepted.local_addr().unwrap());
@@ -51,6 +56,7 @@ fn positions_go_on_where_nothing_is_copied_and_end_with_the_connection() {
 
 #[test]
 fn what_is_left_out_is_counted_for_its_process_and_told_no_position() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let tap = Tap::with(Options {
         settings: Settings {
             ignore_loopback: true,
