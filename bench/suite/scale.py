@@ -20,6 +20,8 @@ PROCESSES = [10, 300, 2_000]
 FLAT = 1.2
 # Connections that make the requests; with more, each would make one in a while and all at a time.
 ACTIVE = 500
+# Until a connection that opened last has told what it did.
+SETTLE_S = 12
 # The files of one worker are limited.
 WORKERS = 4
 
@@ -45,8 +47,8 @@ def connected(settings, nginx, count):
     with tracer.agent(settings) as agent:
         with holder.connections(nginx, pairs - active, 0), holder.connections(nginx, active, RATE // 2):
             agent.await_connections(count)
-            # Those that opened last have to settle too.
-            time.sleep(2)
+            # Each reports what it did ten seconds after it opened, and then has nothing more to report.
+            time.sleep(SETTLE_S)
             figures = cost(agent, settings.seconds)
             agent.await_connections(count, 0)
             return figures | {"RSS MiB": agent.rss_mib()}
