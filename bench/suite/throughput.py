@@ -46,6 +46,7 @@ def plan(settings):
             remarks.append(f"Half load of {version}: {half:,} requests/s.")
             cases += [case(f"{version} {name}", how, nginx, saturate, sides, REQUEST_BYTES[version])
                       for name, (how, sides) in tracers.items()]
+            cases.append(case(f"{version} server alone", served["headers"][0], nginx, saturate, 1, REQUEST_BYTES[version]))
             cases += [case(f"{version} half {name}", how, nginx, steady, sides, REQUEST_BYTES[version])
                       for name, (how, sides) in served.items()]
             figures += wanted(version)
@@ -61,6 +62,7 @@ def wanted(version):
     return [
         Figure("requests/s", headers, empty, least=LEAST, ceiling=none),
         Figure("requests/s", headers, none, least=SHARE),
+        Figure("requests/s", f"{version} server alone", none),
         Figure("requests/s", empty, none),
         Figure("p99 us", f"{version} half headers", f"{version} half none", most=P99),
     ]
