@@ -80,6 +80,66 @@ static __always_inline void note_handshake(struct scratch *s, u8 first)
 	bpf_map_update_elem(&handshakes, &pid_tgid, &connection, BPF_ANY);
 }
 
+/*
+ * OpenSSL and others read the header of a record by itself. Whether this is one, which then is
+ * kept, and not worth an event of its own.
+ */
+static __always_inline bool hold_header(struct connection *conn, u64 buffer)
+{
+	u8 header[TLS_HEADER_BYTES] = {};
+
+	if (bpf_probe_read_user(header, sizeof(header), (void *)buffer))
+		return false;
+	if (header[0] < TLS_CHANGE_CIPHER_SPEC || header[0] > TLS_APPLICATION_DATA ||
+	    header[1] != 3 || header[2] > 4 || !(header[3] | header[4]))
+		return false;
+	__builtin_memcpy(conn->header, header, sizeof(header));
+	*(volatile u32 *)&conn->header_held = 1;
+	return true;
+}
+
+/* Whether one is held. It is the caller's from here on. */
+static __always_inline bool take_header(struct connection *conn)
+{
+	if (!*(volatile u32 *)&conn->header_held)
+		return false;
+	*(volatile u32 *)&conn->header_held = 0;
+	return true;
+}
+
+/* Sends the header before `position` by itself, on behalf of whoever uses the connection. */
+static __always_inline void send_header(struct connection *conn, u64 position)
+{
+	struct {
+		struct event_data event;
+		u8 payload[8];
+	} *record = bpf_ringbuf_reserve(&data_ring, sizeof(*record), 0);
+
+	if (!record) {
+		count(COUNT_DATA_RECORDS_LOST, 1);
+		count(COUNT_DATA_BYTES_LOST, TLS_HEADER_BYTES);
+		__sync_fetch_and_add(&conn->lost_ring_full, TLS_HEADER_BYTES);
+		*(volatile u64 *)&conn->lost_end[DIRECTION_INGRESS] = position;
+		return;
+	}
+	record->event.kind = EVENT_DATA;
+	record->event.direction = DIRECTION_INGRESS;
+	record->event.layer = LAYER_SOCKET;
+	record->event.call_start = 1;
+	record->event.loss = LOSS_NONE;
+	record->event.connection = conn->id;
+	record->event.time = bpf_ktime_get_ns();
+	record->event.position = position - TLS_HEADER_BYTES;
+	record->event.other_settled = *(volatile u64 *)&conn->lost_end[DIRECTION_EGRESS];
+	record->event.object = 0;
+	record->event.pid = conn->pid;
+	record->event.tid = conn->tid;
+	record->event.length = TLS_HEADER_BYTES;
+	record->event.missing = 0;
+	__builtin_memcpy(record->payload, conn->header, TLS_HEADER_BYTES);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
 /* Sends what is in the payload; `missing` bytes behind it could not be copied. */
 static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 {

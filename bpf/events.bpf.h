@@ -121,6 +121,10 @@ struct event_datagram {
 	u8 remote_address[16];
 };
 
+enum {
+	TLS_HEADER_BYTES = 5,
+};
+
 /* `length` bytes of payload follow; `missing` more bytes of the same call were not copied. */
 struct event_data {
 	u32 kind;

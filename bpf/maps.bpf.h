@@ -54,6 +54,10 @@ struct connection {
 	u8 uring;
 	/* It had a descriptor when it ended. */
 	u8 accepted;
+	/* The header of a TLS record that was read by itself, just before position[ingress], and
+	 * was not sent yet: it goes with the rest of the record. */
+	u8 header[TLS_HEADER_BYTES];
+	u32 header_held;
 };
 
 /*

@@ -162,7 +162,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	struct connection *conn;
 	struct verdict *verdict;
 	struct scratch *s;
-	u32 loss = LOSS_CALL_CAP;
+	u32 loss = LOSS_CALL_CAP, held = 0;
 
 	if (!sk) {
 		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
@@ -207,6 +207,12 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	end = position + bytes;
 	start = position > skip_until ? position : skip_until;
 	stop = end < stream_until ? end : stream_until;
+	if (direction == DIRECTION_INGRESS && take_header(conn)) {
+		if (start == position && start < stop && !is_shed(conn))
+			held = TLS_HEADER_BYTES;
+		else
+			send_header(conn, position);
+	}
 	if (start >= stop) {
 		count(COUNT_SKIPPED_BYTES, bytes);
 		TRACE(TRACE_SOCKET, MESSAGE_SETTINGS_IGNORE, fd, bytes, conn->id, 0, direction);
@@ -225,6 +231,11 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	if (start > position)
 		count(COUNT_SKIPPED_BYTES, start - position);
 
+	if (direction == DIRECTION_INGRESS && !held && bytes == TLS_HEADER_BYTES &&
+	    start == position && stop == end && from->buffer && !from->loss &&
+	    hold_header(conn, from->buffer))
+		return;
+
 	s = bpf_map_lookup_elem(&scratches, &cpu);
 	if (!s)
 		return;
@@ -234,12 +245,14 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	s->event.call_start = start == position;
 	s->event.connection = conn->id;
 	s->event.time = bpf_ktime_get_ns();
-	s->event.position = start;
+	s->event.position = start - held;
 	s->event.other_settled = *(volatile u64 *)&conn->lost_end[!direction];
 	s->event.object = 0;
 	s->event.pid = pid_tgid >> 32;
 	s->event.tid = pid_tgid;
-	s->fill = 0;
+	if (held)
+		__builtin_memcpy(s->payload, conn->header, TLS_HEADER_BYTES);
+	s->fill = held;
 	s->lost = 0;
 	if (from->loss) {
 		flush(s, stop - start, from->loss);

@@ -34,6 +34,15 @@ static __always_inline bool is_fresh(const struct connection *conn, u8 role)
 	       !conn->position[DIRECTION_EGRESS] && !conn->position[DIRECTION_INGRESS];
 }
 
+/* Tells what is known of it, and that it ended. */
+static __always_inline void finish_connection(struct connection *conn)
+{
+	/* The rest of the record was not read. */
+	if (conn->state == CONNECTION_OPENED && take_header(conn))
+		send_header(conn, conn->position[DIRECTION_INGRESS]);
+	close_connection(conn);
+}
+
 static __always_inline void dialled(struct sock *sk, u64 key, u32 family)
 {
 	struct connection fresh = {}, *former;
@@ -46,7 +55,7 @@ static __always_inline void dialled(struct sock *sk, u64 key, u32 family)
 	/* A sock that was disconnected and dials again, or one at the same address whose end was
 	 * missed. */
 	if (former)
-		close_connection(former);
+		finish_connection(former);
 	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock)) {
 		if (former)
 			bpf_map_delete_elem(&connections, &key);
@@ -80,7 +89,7 @@ static __always_inline void established(struct sock *sk, u64 key, int former_sta
 	if (conn && former_state == TCP_SYN_RECV && is_fresh(conn, ROLE_SERVER))
 		return;
 	if (conn)
-		close_connection(conn);
+		finish_connection(conn);
 	if (former_state != TCP_SYN_RECV) {
 		/* Dialled before we looked, established now: whoever uses it first opens it. */
 		fresh.role = ROLE_CLIENT;
@@ -167,7 +176,7 @@ static __always_inline int destroyed(struct sock *sk)
 	if (conn->state == CONNECTION_PENDING && conn->time && !conn->pid &&
 	    conn->sent_final + conn->received_final > conn->unread)
 		count(COUNT_UNUSED, 1);
-	close_connection(conn);
+	finish_connection(conn);
 	forget_session(conn, key);
 	bpf_map_delete_elem(&connections, &key);
 	return 0;
