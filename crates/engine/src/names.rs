@@ -261,13 +261,13 @@ mod tests {
         let (names, stats) = (Names::default(), Stats::default());
         names.learn(&answer(7, 1, 10, 1), &stats);
         let early = opened(7, 1, 9, 1);
-        assert_eq!((names.of_before(&early), names.of(&early).is_some()), (None, true));
+        assert_eq!(
+            (names.of_before(&early), names.of(&early).is_some()),
+            (None, true)
+        );
         // Asked again, it is still known since the first time.
         names.learn(&answer(7, 1, 20, 1), &stats);
-        assert_eq!(
-            names.of_before(&opened(7, 1, 11, 1)).as_deref(),
-            Some("api.test")
-        );
+        assert_eq!(names.of_before(&opened(7, 1, 11, 1)).as_deref(), Some("api.test"));
     }
 
     #[test]

@@ -7,15 +7,17 @@ use bytes::Bytes;
 use qtap_capture::{ConnectionId, Pid, Role};
 use qtap_engine::{
     Body, Check, CheckName, CheckState, CommandTransaction, ConnectionFacts, ConnectionReport,
-    DirectionLabel, DnsTransaction, EventStream, Half, Health, HealthStatus, Messages, Reason, ReasonCode, TlsFacts,
-    TlsSource, Transaction, Transport, WebSocket,
+    DirectionLabel, DnsTransaction, EventStream, Half, Health, HealthStatus, Messages, Reason, ReasonCode,
+    TlsFacts, TlsSource, Transaction, Transport, WebSocket,
 };
 use qtap_process::{Process, User};
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::sse::Decoder;
 use qtap_protocol::websocket::{self, Agreement};
 use qtap_protocol::{Command, CommandError, CommandResult, CommandText, CommandTraffic, Session};
-use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, grpc};
+use qtap_protocol::{
+    Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, dns, grpc,
+};
 
 use crate::agent::Agent;
 use crate::exchange::{Exchange, Labels};

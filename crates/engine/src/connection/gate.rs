@@ -7,9 +7,9 @@ use qtap_capture::{Data, KernelTime, Role, Verdict};
 
 use super::wire::Wire;
 use super::{Connection, Life, after, log};
-use crate::{ConnectionFacts, Transport};
 use crate::context::Context;
 use crate::host::ProcessLookup;
+use crate::{ConnectionFacts, Transport};
 
 /// Records that wait for the facts of their process. Bounded in bytes; what does not fit is dropped and counted.
 #[derive(Debug, Default)]

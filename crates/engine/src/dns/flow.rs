@@ -14,8 +14,8 @@ use super::Origin;
 use crate::context::Context;
 use crate::hash::HashMap;
 use crate::{
-    Check, CheckName, CheckState, ConnectionFacts, ConnectionReport, Health, HealthStatus, Reason, ReasonCode,
-    Transport,
+    Check, CheckName, CheckState, ConnectionFacts, ConnectionReport, Health, HealthStatus, Reason,
+    ReasonCode, Transport,
 };
 
 /// Flows of one worker. At the limit the one that was silent longest is reported as over.

@@ -17,8 +17,9 @@ use qtap_capture::{
     WallClock,
 };
 use qtap_engine::{
-    Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Exclusion, Host, IdSource,
-    Interest, Load, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
+    Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Exclusion, Host,
+    IdSource, Interest, Load, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction,
+    Worker,
 };
 use qtap_process::Process;
 use qtap_protocol::detect::Protocol;

@@ -70,11 +70,7 @@ impl Hidden {
 }
 
 /// The event of one query.
-pub(super) fn event(
-    connection: &ConnectionFacts,
-    transaction: &DnsTransaction,
-    labels: &Labels,
-) -> DnsEvent {
+pub(super) fn event(connection: &ConnectionFacts, transaction: &DnsTransaction, labels: &Labels) -> DnsEvent {
     let exchange = &transaction.exchange;
     let [request, response] = [exchange.traffic.request, exchange.traffic.response];
     let (sent, received) = match connection.role {

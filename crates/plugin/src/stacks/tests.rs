@@ -557,10 +557,22 @@ fn directions_and_loopback_hold_for_dns() {
     for (direction, ignore_loopback, expected) in [
         (Direction::All, false, [true; 6]),
         (Direction::All, true, [true, true, true, false, false, true]),
-        (Direction::Ingress, false, [false, true, false, false, false, true]),
+        (
+            Direction::Ingress,
+            false,
+            [false, true, false, false, false, true],
+        ),
         (Direction::Egress, false, [true, false, true, true, true, false]),
-        (Direction::EgressInternal, false, [true, false, false, true, true, false]),
-        (Direction::EgressExternal, false, [false, false, true, false, false, false]),
+        (
+            Direction::EgressInternal,
+            false,
+            [true, false, false, true, true, false],
+        ),
+        (
+            Direction::EgressExternal,
+            false,
+            [false, false, true, false, false, false],
+        ),
     ] {
         let (_, mut stacks) = audited(Tap {
             direction,
@@ -592,7 +604,12 @@ fn connections_of_dns_are_hidden_without_audit() {
     };
     let dns = Some(Protocol::Dns);
     // Hidden to its end, and another that was seen before it was known to be DNS, and so is seen to its end.
-    for report in [of(1, dns, 0, false), of(1, dns, 1, true), of(2, None, 0, false), of(2, dns, 1, true)] {
+    for report in [
+        of(1, dns, 0, false),
+        of(1, dns, 1, true),
+        of(2, None, 0, false),
+        of(2, dns, 1, true),
+    ] {
         stacks.connection(&report);
     }
     assert_eq!(memory.events.lock().unwrap().len(), 2);

@@ -90,12 +90,16 @@ pub(crate) fn fit(evidence: &Evidence<'_>) -> Fit {
         (Look::Message(_), Look::Message(_)) => Fit::Yes,
         (Look::Message(_), Look::Maybe) if is_usual_port && evidence.server.is_empty() => Fit::Yes,
         // The query was sent before the capture began.
-        (Look::Maybe, Look::Message(_)) if is_usual_port && evidence.midstream && evidence.client.is_empty() => {
+        (Look::Maybe, Look::Message(_))
+            if is_usual_port && evidence.midstream && evidence.client.is_empty() =>
+        {
             Fit::Yes
         }
         (Look::No, _) | (_, Look::No) => Fit::No,
         // The client speaks first.
-        (Look::Maybe, _) if evidence.client.is_empty() && !evidence.server.is_empty() && !evidence.midstream => {
+        (Look::Maybe, _)
+            if evidence.client.is_empty() && !evidence.server.is_empty() && !evidence.midstream =>
+        {
             Fit::No
         }
         _ => Fit::Maybe,

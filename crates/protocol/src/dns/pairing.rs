@@ -80,7 +80,10 @@ impl<C> Pairing<C> {
 
     /// What those that wait are carried by, in no order.
     pub fn contexts_mut(&mut self) -> impl Iterator<Item = &mut C> {
-        self.pending.values_mut().flatten().map(|pending| &mut pending.context)
+        self.pending
+            .values_mut()
+            .flatten()
+            .map(|pending| &mut pending.context)
     }
 
     /// A query was seen. `is_same` tells whether it can be one that was seen before; `context` is kept with one that was not.

@@ -56,10 +56,7 @@ pub(super) fn answer(message: &[u8], raw: &Raw<'_>) -> Option<Answer> {
 }
 
 fn texts(data: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut reader = Reader {
-        message: data,
-        at: 0,
-    };
+    let mut reader = Reader { message: data, at: 0 };
     let mut pieces = Vec::new();
     while reader.at < data.len() {
         let length = usize::from(reader.byte().ok()?);
@@ -69,10 +66,7 @@ fn texts(data: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 fn issuer(data: &[u8]) -> Option<Answer> {
-    let mut reader = Reader {
-        message: data,
-        at: 0,
-    };
+    let mut reader = Reader { message: data, at: 0 };
     let (flags, length) = (reader.byte().ok()?, reader.byte().ok()?);
     let tag = reader.bytes(usize::from(length)).ok()?.to_vec();
     let value = data.get(reader.at..)?.to_vec();
@@ -81,10 +75,7 @@ fn issuer(data: &[u8]) -> Option<Answer> {
 
 /// The data of a record of kind SVCB or HTTPS; names in it are never compressed.
 fn service(data: &[u8]) -> Option<Answer> {
-    let mut reader = Reader {
-        message: data,
-        at: 0,
-    };
+    let mut reader = Reader { message: data, at: 0 };
     let priority = reader.word().ok()?;
     let target = reader.name().ok()?;
     let (mut v4, mut v6) = (Vec::new(), Vec::new());

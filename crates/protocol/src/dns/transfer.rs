@@ -1,7 +1,8 @@
 //! Transfers of zones: answers of many messages.
 
 use super::RecordType;
-use super::message::{HEADER, Header, Reader, serial};
+use super::message::{HEADER, Header, Reader};
+use super::rdata::serial;
 
 /// How far a transfer has come (RFC 5936, section 2.2; RFC 1995, section 4). The record of the zone itself, SOA, comes first and last.
 #[derive(Clone, Copy, Debug, Default)]

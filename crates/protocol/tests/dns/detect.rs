@@ -41,7 +41,10 @@ fn elsewhere_its_server_has_to_answer() {
     let (query, answer) = (framed(&query(1, "a.test")), framed(&answer(1, "a.test", 1)));
     assert_eq!(detect(&query, b"", &on(5300)), Detection::NeedMore);
     assert_eq!(detect(&query, &answer, &on(5300)), DNS);
-    assert_eq!(detect(&query, b"HTTP/1.1 200 OK\r\n", &on(5300)), Detection::Other);
+    assert_eq!(
+        detect(&query, b"HTTP/1.1 200 OK\r\n", &on(5300)),
+        Detection::Other
+    );
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn the_port_alone_proves_nothing() {
         bytes
     };
     for (bytes, why) in [
-        (with(1, 25), "a byte more than the length says"),
+        ([with(1, 25), vec![0]].concat(), "a byte behind the question"),
         (with(4, 0x81), "an answer of the client"),
         (with(5, 0x40), "the reserved bit"),
         (with(4, 0x31), "an opcode that is not used"),
@@ -80,7 +83,10 @@ fn the_port_alone_proves_nothing() {
         (b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(), "zeros"),
         (framed(&question(0x0100, 0, "a.test", 1)[..20]), "cut off"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec(), "SSH"),
-        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec(), "TLS"),
+        (
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\x5e\x01\x02\x03\x04".to_vec(),
+            "TLS",
+        ),
     ] {
         assert_eq!(detect(&bytes, b"", &on(53)), Detection::Other, "{why}");
     }

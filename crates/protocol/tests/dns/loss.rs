@@ -77,10 +77,7 @@ fn the_answer_to_a_lost_query_is_an_orphan() {
         .server(answer(1, "a.test", 1))
         .client(query(2, "b.test"))
         .server(answer(2, "b.test", 2));
-    assert_eq!(
-        outcomes(&mut talk),
-        [("b.test".into(), 1, Outcome::Complete, 0)]
-    );
+    assert_eq!(outcomes(&mut talk), [("b.test".into(), 1, Outcome::Complete, 0)]);
     assert_eq!(talk.orphans(), 1);
 }
 
@@ -91,10 +88,7 @@ fn a_forced_search_ends_with_the_next_message() {
         .raw(Side::Server, [0xff, 0xff, 1, 2, 3])
         .resync(Side::Server)
         .server(answer(1, "a.test", 1));
-    assert_eq!(
-        outcomes(&mut talk),
-        [("a.test".into(), 1, Outcome::Complete, 0)]
-    );
+    assert_eq!(outcomes(&mut talk), [("a.test".into(), 1, Outcome::Complete, 0)]);
 }
 
 #[test]
@@ -102,7 +96,10 @@ fn what_a_search_may_have_swallowed_is_incomplete() {
     let mut talk = Talk::new(false);
     // What looks like the beginning of a long answer, and never ends.
     talk.gap(Side::Server, 60)
-        .raw(Side::Server, [0xff, 0xff, 0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0])
+        .raw(
+            Side::Server,
+            [0xff, 0xff, 0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0],
+        )
         .client(query(1, "a.test"))
         .server(answer(1, "a.test", 1));
     assert_eq!(

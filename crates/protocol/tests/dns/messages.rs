@@ -104,10 +104,7 @@ fn other_things_are_no_messages() {
 #[test]
 fn a_failure_has_its_code() {
     let message = Message::parse(&question(0x8183, 0, "none.test", 1)).unwrap();
-    assert_eq!(
-        (message.rcode, message.records.len()),
-        (Rcode::NX_DOMAIN, 0)
-    );
+    assert_eq!((message.rcode, message.records.len()), (Rcode::NX_DOMAIN, 0));
 }
 
 #[test]
@@ -166,7 +163,12 @@ fn answers_are_written_as_in_the_file_of_a_zone() {
 
 #[test]
 fn data_that_is_not_what_its_kind_has_is_only_counted() {
-    for (kind, data) in [(1, &[1, 2, 3][..]), (5, b"\x05abc"), (16, b"\x05abc"), (33, b"\0")] {
+    for (kind, data) in [
+        (1, &[1, 2, 3][..]),
+        (5, b"\x05abc"),
+        (16, b"\x05abc"),
+        (33, b"\0"),
+    ] {
         let mut message = question(0x8180, 1, "a.test", kind);
         message.extend(record(ASKED, kind, 60, data));
         let message = Message::parse(&message).unwrap();
@@ -204,7 +206,9 @@ fn a_message_with_something_behind_is_not_whole() {
 
 #[test]
 fn an_answer_need_not_repeat_the_question() {
-    let asked = Message::parse(&question(0x0100, 0, "a.test", 1)).unwrap().question;
+    let asked = Message::parse(&question(0x0100, 0, "a.test", 1))
+        .unwrap()
+        .question;
     let bare = [0x12, 0x34, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(Message::parse(&bare), Err(MessageError::Questions));
     let message = Message::parse_answer(&bare, |id| (id == 0x1234).then(|| asked.clone())).unwrap();

@@ -83,9 +83,6 @@ fn one_too_many_ends_at_once() {
     let Asked::Full(exchange) = ask(&mut pairing, 1, 2, 5) else {
         panic!("there is no room");
     };
-    assert_eq!(
-        (exchange.outcome, exchange.ended),
-        (Outcome::Incomplete, Time(5))
-    );
+    assert_eq!((exchange.outcome, exchange.ended), (Outcome::Incomplete, Time(5)));
     assert_eq!(pairing.len(), 1);
 }

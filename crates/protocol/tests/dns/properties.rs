@@ -16,7 +16,9 @@ fn traffic(bursts: &[u8]) -> Pieces {
         number = number.wrapping_add(*burst);
         let name = |number: &u8| format!("n{number}.test");
         let id = |number: &u8| u16::from(*number) % 8;
-        let queries = numbers.iter().map(|number| framed(&query(id(number), &name(number))));
+        let queries = numbers
+            .iter()
+            .map(|number| framed(&query(id(number), &name(number))));
         pieces.extend(queries.map(|bytes| (Side::Client, bytes)));
         let answers = numbers
             .iter()

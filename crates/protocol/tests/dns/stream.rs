@@ -110,12 +110,14 @@ fn a_transfer_of_a_zone_is_one() {
     let host = record(&wire("a.zone.test"), 1, 60, &[10, 0, 0, 1]);
     let part = |records: &[&[u8]]| {
         let mut message = question(0x8400, records.len() as u16, "zone.test", 252);
-        records.iter().for_each(|record| message.extend_from_slice(record));
+        records
+            .iter()
+            .for_each(|record| message.extend_from_slice(record));
         message
     };
     let mut talk = Talk::new(false);
     talk.client(question(0, 0, "zone.test", 252));
-    talk.server(part(&[&soa, &host])).server(part(&[&host; 100]));
+    talk.server(part(&[&soa, &host])).server(part(&[&host[..]; 100]));
     assert!(talk.ended().is_empty());
     talk.server(part(&[&host, &soa]));
     let ended = talk.ended();
@@ -124,10 +126,7 @@ fn a_transfer_of_a_zone_is_one() {
         (response.messages, response.records.len(), response.records_left),
         (3, 2, 102)
     );
-    assert_eq!(
-        (ended[0].outcome, talk.orphans()),
-        (Outcome::Complete, 0)
-    );
+    assert_eq!((ended[0].outcome, talk.orphans()), (Outcome::Complete, 0));
 }
 
 #[test]
