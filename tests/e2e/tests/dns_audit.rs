@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Config, Events, Namespaces, Program, PythonServer, Resolver, dig, one, python, run, run_ok, scratch,
+    Agent, Config, Events, Namespaces, Program, PythonServer, Resolver, dig, one, python, run, run_ok,
+    scratch,
 };
 use serde_json::Value;
 
@@ -25,10 +26,14 @@ fn debian_python(code: &str, arguments: &[&str]) -> Command {
     python
 }
 
-/// What a process asked, at its own end.
+/// What a process asked, at its own end, in the order of its answers. Over TCP and UDP they come on ways of their own.
 fn asked(events: &Events, pid: u32) -> Vec<&Value> {
-    let of_pid = events.of_type("dns").filter(|event| event["source"]["pid"] == pid);
-    of_pid.collect()
+    let of_pid = events
+        .of_type("dns")
+        .filter(|event| event["source"]["pid"] == pid);
+    let mut queries: Vec<_> = of_pid.collect();
+    queries.sort_by_key(|query| query["timestamp"].as_str());
+    queries
 }
 
 /// The same query as its server saw it.
@@ -39,7 +44,8 @@ fn served<'a>(events: &'a Events, asked: &Value) -> &'a Value {
                 .iter()
                 .all(|key| event[*key] == asked[*key])
     };
-    one(&events.of_type("dns").filter(same).collect::<Vec<_>>())
+    let matching: Vec<&Value> = events.of_type("dns").filter(same).collect();
+    *one(&matching)
 }
 
 fn wait_for_queries(agent: &Agent, pid: u32, count: usize) {
@@ -61,7 +67,10 @@ fn has_server(events: &Events, asked: &Value) -> bool {
 
 fn data_of(event: &Value) -> Vec<&str> {
     let answers = event["answers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    answers.iter().filter_map(|answer| answer["data"].as_str()).collect()
+    answers
+        .iter()
+        .filter_map(|answer| answer["data"].as_str())
+        .collect()
 }
 
 fn assert_counts_nothing_lost(agent: &Agent) {
@@ -79,7 +88,11 @@ fn assert_counts_nothing_lost(agent: &Agent) {
 const LOOKUPS: [(&[&str], &str, &[&str]); 8] = [
     (&["api.test", "A"], "NOERROR", &[Namespaces::PRIVATE_V4]),
     (&["api.test", "AAAA"], "NOERROR", &[Namespaces::PRIVATE_V6]),
-    (&["www.test", "A"], "NOERROR", &["api.test", Namespaces::PRIVATE_V4]),
+    (
+        &["www.test", "A"],
+        "NOERROR",
+        &["api.test", Namespaces::PRIVATE_V4],
+    ),
     (&["text.test", "TXT"], "NOERROR", &["\"one\" \"two words\""]),
     (&["mail.test", "MX"], "NOERROR", &["10 mx.test"]),
     (&["_xmpp._tcp.test", "SRV"], "NOERROR", &["1 5 5222 api.test"]),
@@ -101,7 +114,8 @@ fn lookups_are_told_at_both_ends(options: &[&str], transport: &str) {
         wait_for_queries(&agent, pid, 1);
     }
     agent.wait_for("connections of dig", SILENCE, |events| {
-        digs.iter().all(|pid| !events.finished_connections(*pid).is_empty())
+        digs.iter()
+            .all(|pid| !events.finished_connections(*pid).is_empty())
     });
     assert_counts_nothing_lost(&agent);
     let events = agent.stop();
@@ -125,7 +139,9 @@ fn lookups_are_told_at_both_ends(options: &[&str], transport: &str) {
         );
         assert_eq!(query["destination"]["address"]["port"], 53, "{outline}");
         assert!(
-            query["source"]["exe"].as_str().is_some_and(|exe| exe.ends_with("/dig")),
+            query["source"]["exe"]
+                .as_str()
+                .is_some_and(|exe| exe.ends_with("/dig")),
             "{outline}"
         );
         let lasted = query["total_ms"].as_f64().unwrap();
@@ -202,11 +218,7 @@ fn several_queries_go_over_one_connection() {
     let briefs: Vec<_> = queries.iter().map(brief).collect();
     assert_eq!(
         briefs,
-        [
-            r#""A" "NOERROR""#,
-            r#""AAAA" "NOERROR""#,
-            r#""A" "NXDOMAIN""#
-        ]
+        [r#""A" "NOERROR""#, r#""AAAA" "NOERROR""#, r#""A" "NXDOMAIN""#]
     );
     let connection = *one(&events.finished_connections(dig.pid));
     assert_eq!(connection["transactions"], 3, "{connection:#}");
@@ -240,7 +252,11 @@ fn an_answer_that_is_too_long_is_asked_for_again_over_tcp() {
         "{short:#}"
     );
     assert_eq!(
-        (&whole["socketProtocol"], &whole["truncated"], &whole["answerCount"]),
+        (
+            &whole["socketProtocol"],
+            &whole["truncated"],
+            &whole["answerCount"]
+        ),
         (&"tcp".into(), &Value::Null, &1.into()),
         "{whole:#}"
     );
@@ -416,7 +432,8 @@ fn without_audit_names_are_learnt_and_nothing_is_reported() {
     let connection = *one(&events.finished_connections(pid));
     assert_eq!(connection["meta"]["endpointId"], "api.test", "{connection:#}");
     assert_eq!(events.of_type("dns").count(), 0);
-    let of_dns = |event: &&Value| event["l7Protocol"] == "dns" || event["destination"]["address"]["port"] == 53;
+    let of_dns =
+        |event: &&Value| event["l7Protocol"] == "dns" || event["destination"]["address"]["port"] == 53;
     assert_eq!(events.of_type("connection").filter(of_dns).count(), 0);
     drop(resolver);
 }
@@ -462,8 +479,8 @@ fn filters_directions_and_loopback_hold_for_it() {
         let beside = run_ok(&mut namespaces.server(&dig(&[&server, "www.test", "A"]))).pid;
         std::thread::sleep(Duration::from_millis(1500));
         let events = agent.stop();
-        let served = (events.of_type("dns"))
-            .filter(|event| event["destination"]["pid"] == resolver.program.pid());
+        let served =
+            (events.of_type("dns")).filter(|event| event["destination"]["pid"] == resolver.program.pid());
         [
             asked(&events, pid).len(),
             asked(&events, beside).len(),
