@@ -45,7 +45,7 @@ fn served<'a>(events: &'a Events, asked: &Value) -> &'a Value {
                 .all(|key| event[*key] == asked[*key])
     };
     let matching: Vec<&Value> = events.of_type("dns").filter(same).collect();
-    *one(&matching)
+    one(&matching)
 }
 
 fn wait_for_queries(agent: &Agent, pid: u32, count: usize) {
