@@ -43,6 +43,41 @@ static __always_inline bool looks_like_dns(const struct dns_header *header)
 	       bpf_ntohs(header->additionals) <= DNS_QUERY_ADDITIONALS;
 }
 
+/* Notes for send_datagram() whom the call itself names as peer, which the socket need not know. */
+static __always_inline void note_peer(u64 name)
+{
+	struct datagram_scratch *s;
+	u32 zero = 0;
+
+	if (!settings.dns_queries)
+		return;
+	s = bpf_map_lookup_elem(&datagram_scratches, &zero);
+	if (s)
+		s->name = name;
+}
+
+/* Takes the peer over from the sockaddr that was noted, if there is one. */
+static __always_inline void read_peer(struct datagram_scratch *s)
+{
+	struct {
+		u16 family;
+		__be16 port;
+		__be32 ipv4;
+	} name;
+
+	if (!settings.dns_queries || !s->name ||
+	    bpf_probe_read_user(&name, sizeof(name), (void *)s->name))
+		return;
+	if (name.family == AF_INET) {
+		map_ipv4(s->event.remote_address, name.ipv4);
+	} else if (name.family != AF_INET6 ||
+		   bpf_probe_read_user(s->event.remote_address, 16,
+				       (void *)(s->name + sizeof(name)))) {
+		return;
+	}
+	s->event.remote_port = bpf_ntohs(name.port);
+}
+
 /* `room` bytes at `buffer` have the datagram or its beginning. */
 static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer,
 				     u64 room)
@@ -78,6 +113,7 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 	s->event.remote_port = s->ends.remote_port;
 	__builtin_memcpy(s->event.local_address, s->ends.local_address, 16);
 	__builtin_memcpy(s->event.remote_address, s->ends.remote_address, 16);
+	read_peer(s);
 	if (length > DATAGRAM_BYTES)
 		length = DATAGRAM_BYTES;
 	barrier_var(length);
@@ -102,6 +138,7 @@ static __always_inline void datagram(struct sock *sk, u32 direction, u64 bytes,
 		return;
 	if (from->vector && bpf_probe_read_user(&first, sizeof(first), (void *)from->vector))
 		return;
+	note_peer(from->name);
 	send_datagram(sk, direction, bytes, first.base, first.length);
 }
 
@@ -127,6 +164,9 @@ static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result
 		    bpf_probe_read_user(&one.vector, sizeof(one.vector),
 					(void *)(at + __builtin_offsetof(struct user_mmessage,
 									 message.vector))) ||
+		    bpf_probe_read_user(&one.name, sizeof(one.name),
+					(void *)(at + __builtin_offsetof(struct user_mmessage,
+									 message.name))) ||
 		    bpf_probe_read_user(
 			    &length, sizeof(length),
 			    (void *)(at + __builtin_offsetof(struct user_mmessage, length))))

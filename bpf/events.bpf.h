@@ -114,7 +114,8 @@ struct event_datagram {
 	/* Of the datagram. */
 	u32 bytes;
 	u32 length;
-	/* As in event_opened; the remote ones are zero where the socket is not connected. */
+	/* As in event_opened; the remote ones are zero where the socket is not connected, and the
+	 * call does not tell. */
 	u16 local_port;
 	u16 remote_port;
 	u8 local_address[16];

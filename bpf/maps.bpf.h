@@ -221,6 +221,8 @@ struct {
 struct datagram_scratch {
 	struct event_datagram event;
 	u8 payload[DATAGRAM_BYTES];
+	/* Where the sockaddr of the peer is in user memory, or 0. */
+	u64 name;
 	/* Only its addresses are used. */
 	struct event_opened ends;
 };

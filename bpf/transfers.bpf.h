@@ -155,6 +155,9 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 		locate(call, regs, &from);
 	}
 	if (sk->sk_protocol == IPPROTO_UDP) {
+		/* It is filled in later. */
+		if (direction == DIRECTION_INGRESS)
+			from.name = 0;
 		if (result > 0)
 			datagram(sk, direction, result, &from);
 		return 0;

@@ -9,7 +9,7 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
 use crate::bindings as kernel;
 use crate::bindings::counter;
-use crate::counters::{Counters, closed_lost, process_events_lost, read_counters};
+use crate::counters::{Counters, closed_lost, datagrams_lost, process_events_lost, read_counters};
 use crate::decode::device_to_kernel;
 use crate::mappings::Shared;
 use crate::programs::LoadedPrograms;
@@ -200,6 +200,11 @@ impl Control {
     /// Ends of connections that found no room so far: which they were is to be found by [`Self::living`]. One system call.
     pub fn closed_lost(&self) -> Result<u64, Error> {
         closed_lost(&self.inner.counters)
+    }
+
+    /// Datagrams that found no room so far. One system call.
+    pub fn datagrams_lost(&self) -> Result<u64, Error> {
+        datagrams_lost(&self.inner.counters)
     }
 
     /// Which connections there are. Two system calls for each.

@@ -102,6 +102,11 @@ pub(crate) fn closed_lost(map: &MapHandle) -> Result<u64, Error> {
     read_counter(map, counter::COUNT_CLOSED_LOST)
 }
 
+/// Datagrams that found no room so far.
+pub(crate) fn datagrams_lost(map: &MapHandle) -> Result<u64, Error> {
+    read_counter(map, counter::COUNT_DATAGRAMS_LOST)
+}
+
 fn read_counter(map: &MapHandle, index: counter) -> Result<u64, Error> {
     let per_cpu = map
         .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)

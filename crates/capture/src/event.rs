@@ -172,7 +172,8 @@ pub struct Datagram {
     pub netns: u32,
     /// Own address; unspecified where the socket is not bound to one.
     pub local: SocketAddr,
-    /// Peer's address; `None` where the socket is not connected to one.
+    /// Peer's address; `None` where the socket is not connected to one and the call does not tell. With [`crate::Settings::dns_queries`]
+    /// it does of what is sent, and on kernels without tracepoints for transfers of what is received too.
     pub remote: Option<SocketAddr>,
     /// Bytes of it.
     pub length: u32,

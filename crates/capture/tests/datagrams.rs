@@ -10,7 +10,7 @@
 
 mod common;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -57,6 +57,76 @@ const RECEIVES: [(&str, Receive); 5] = [
         messages[0].msg_len as isize
     }),
 ];
+
+/// Sends one datagram to a peer that the socket does not know.
+type Send = fn(&UdpSocket, &[u8], SocketAddr) -> isize;
+
+const SENDS: [(&str, Send); 3] = [
+    ("sendto", |socket, bytes, peer| {
+        socket.send_to(bytes, peer).unwrap().cast_signed()
+    }),
+    ("sendmsg", |socket, bytes, peer| {
+        let mut buffer = bytes.to_vec();
+        let (mut vector, mut message) = message(&mut buffer);
+        let (mut name, length) = socket_name(peer);
+        message.msg_iov = &raw mut vector;
+        message.msg_name = (&raw mut name).cast();
+        message.msg_namelen = length;
+        // SAFETY: the message, its vector and its name outlive the call.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) }
+    }),
+    ("sendmmsg", |socket, bytes, peer| {
+        let mut buffer = bytes.to_vec();
+        let (mut vector, mut inner) = message(&mut buffer);
+        let (mut name, length) = socket_name(peer);
+        inner.msg_iov = &raw mut vector;
+        inner.msg_name = (&raw mut name).cast();
+        inner.msg_namelen = length;
+        let mut messages = [libc::mmsghdr {
+            msg_hdr: inner,
+            msg_len: 0,
+        }; 1];
+        // SAFETY: the message, its vector and its name outlive the call.
+        let count = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), 1, 0) };
+        assert_eq!(count, 1);
+        messages[0].msg_len as isize
+    }),
+];
+
+fn socket_name(peer: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: integers, which may be zero.
+    let mut name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let length = match peer {
+        SocketAddr::V4(peer) => {
+            let v4 = libc::sockaddr_in {
+                sin_family: libc::AF_INET as u16,
+                sin_port: peer.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(peer.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the storage has room for every kind of address, and is aligned for it.
+            unsafe { (&raw mut name).cast::<libc::sockaddr_in>().write(v4) };
+            size_of_val(&v4)
+        }
+        SocketAddr::V6(peer) => {
+            let v6 = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as u16,
+                sin6_port: peer.port().to_be(),
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr {
+                    s6_addr: peer.ip().octets(),
+                },
+                sin6_scope_id: 0,
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut name).cast::<libc::sockaddr_in6>().write(v6) };
+            size_of_val(&v6)
+        }
+    };
+    (name, length as libc::socklen_t)
+}
 
 fn message(buffer: &mut [u8]) -> (libc::iovec, libc::msghdr) {
     let vector = libc::iovec {
@@ -126,6 +196,45 @@ fn answers_are_told_by_system_calls_too() {
         oldest_build: true,
         ..Options::default()
     }));
+}
+
+fn peers_are_told(options: Options) {
+    let mut tap = Tap::with(Options {
+        settings: Settings {
+            dns_queries: true,
+            ..Settings::default()
+        },
+        ..options
+    });
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        for (name, send) in SENDS {
+            let resolver = UdpSocket::bind(address).unwrap();
+            let program = UdpSocket::bind(address).unwrap();
+            let peer = resolver.local_addr().unwrap();
+            assert_eq!(send(&program, QUERY, peer), QUERY.len() as isize, "{name}");
+            tap.until(name, |tap| !told(tap, &program).is_empty());
+            assert_eq!(told(&tap, &program)[0].remote, Some(peer), "{name} {address}");
+            // Another peer than the one it is connected to.
+            let other = UdpSocket::bind(address).unwrap();
+            program.connect(other.local_addr().unwrap()).unwrap();
+            send(&program, QUERY, peer);
+            tap.until(name, |tap| told(tap, &program).len() >= 2);
+            assert_eq!(told(&tap, &program)[1].remote, Some(peer), "{name} {address}");
+        }
+    }
+}
+
+#[test]
+fn the_peer_is_told_that_a_call_names() {
+    peers_are_told(Options::default());
+}
+
+#[test]
+fn the_peer_is_told_by_system_calls_too() {
+    peers_are_told(Options {
+        oldest_build: true,
+        ..Options::default()
+    });
 }
 
 #[test]

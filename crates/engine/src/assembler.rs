@@ -12,7 +12,7 @@ use bytes::Bytes;
 use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{
-    Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade, grpc,
+    Counts, Event, Outcome, RequestHead, ResponseHead, Side, StreamKey, Time, Upgrade, dns, grpc,
 };
 
 use self::streams::{Streams, sum};
@@ -23,7 +23,7 @@ use crate::commands::{Commands, Ending};
 use crate::context::Context;
 use crate::hash::HashMap;
 use crate::streaming::Live;
-use crate::{ConnectionFacts, Half, Interest, LoadLevel, Transaction};
+use crate::{ConnectionFacts, DnsTransaction, Half, Interest, LoadLevel, Transaction};
 
 /// A transaction on its way.
 struct Open {
@@ -80,6 +80,8 @@ pub(crate) struct Assembler {
     /// Boxed, as tables have room for several: an idle connection kept 3.7 KiB for transactions that it might have.
     open: HashMap<StreamKey, Box<Open>>,
     commands: Commands,
+    /// Queries of DNS under way.
+    queries: usize,
     pub(crate) tally: TransactionTally,
     /// The gap being told to the parser is one that was asked for.
     pub(crate) skipping: bool,
@@ -115,6 +117,7 @@ impl Assembler {
             protocol,
             open: HashMap::default(),
             commands: Commands::default(),
+            queries: 0,
             tally: TransactionTally::default(),
             skipping: false,
             end_lost: false,
@@ -132,7 +135,7 @@ impl Assembler {
 
     /// Transactions under way.
     pub(crate) fn open_count(&self) -> usize {
-        self.open.len() + self.commands.open_count()
+        self.open.len() + self.commands.open_count() + self.queries
     }
 
     /// The lowest interest of the transactions under way: whether anybody wants body bytes. The messages of a call are counted in them.
@@ -304,6 +307,11 @@ impl Assembler {
                     cx,
                 );
             }
+            Event::Query { .. } => self.queries += 1,
+            Event::QueryEnd { exchange, .. } => {
+                self.queries = self.queries.saturating_sub(1);
+                self.query(*exchange, facts, cx);
+            }
             Event::StartTls { client, server, time } => return Step::StartTls { client, server, time },
             Event::Resync {
                 reason,
@@ -320,6 +328,29 @@ impl Assembler {
             }
         }
         Step::Continue
+    }
+
+    /// A query of DNS is over.
+    fn query(&mut self, mut exchange: dns::Exchange, facts: &ConnectionFacts, cx: &mut Context<'_>) {
+        if exchange.outcome == Outcome::Canceled && self.end_lost {
+            exchange.outcome = Outcome::Incomplete;
+        }
+        cx.names.learn_exchange(facts, &exchange, cx.stats);
+        self.tally.finished += 1;
+        self.tally.gap_bytes += exchange.gap_bytes();
+        match exchange.outcome {
+            Outcome::Incomplete | Outcome::Timeout => self.tally.incomplete += 1,
+            Outcome::Canceled => self.tally.canceled += 1,
+            _ if exchange.gap_bytes() > 0 => self.tally.incomplete += 1,
+            _ => {}
+        }
+        if cx.consumer.wants_dns(facts) {
+            let transaction = DnsTransaction::new(exchange, cx);
+            cx.stats.transactions.add(1);
+            cx.consumer.dns(facts, &transaction);
+        } else {
+            self.tally.refused_by_plugins += 1;
+        }
     }
 
     fn request(

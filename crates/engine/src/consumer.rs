@@ -2,7 +2,7 @@
 
 use qtap_protocol::{Command, RequestHead, StreamKey, detect::Protocol};
 
-use crate::{CommandTransaction, ConnectionFacts, ConnectionReport, Transaction};
+use crate::{CommandTransaction, ConnectionFacts, ConnectionReport, DnsTransaction, Transaction};
 
 /// How much of a transaction is wanted (P-X2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,14 @@ pub trait Consumer: Send {
 
     /// A command of a database ended. Called exactly once for each that `wants_command` accepted.
     fn command(&mut self, connection: &ConnectionFacts, transaction: &CommandTransaction);
+
+    /// Whether queries of DNS on this connection, or flow of UDP, are wanted; asked for each that ended.
+    fn wants_dns(&mut self, _connection: &ConnectionFacts) -> bool {
+        false
+    }
+
+    /// A query of DNS ended. Called for each for which `wants_dns` was just answered with yes.
+    fn dns(&mut self, _connection: &ConnectionFacts, _transaction: &DnsTransaction) {}
 
     /// State of a connection: shortly after it opened, at intervals, and finally (`report.finalized`).
     fn connection(&mut self, report: &ConnectionReport);

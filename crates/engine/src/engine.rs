@@ -34,6 +34,7 @@ pub struct Engine {
     surveyor: Surveyor,
     stats: Arc<Stats>,
     names: Arc<Names>,
+    audits_dns: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
     queue_limit: u64,
     stop: Arc<AtomicBool>,
@@ -89,6 +90,7 @@ impl Engine {
             surveyor: Surveyor::new(inboxes),
             stats: Arc::clone(&shared.stats),
             names: Arc::clone(&shared.names),
+            audits_dns: Arc::clone(&shared.audits_dns),
             queued_bytes,
             queue_limit,
             stop,
@@ -142,7 +144,21 @@ impl Engine {
                 }
             }
             // Here and not in a worker, so that the name is known before the connection that is dialled to it.
-            Event::Datagram(datagram) => self.names.learn(&datagram, stats),
+            Event::Datagram(datagram) => {
+                self.names.learn(&datagram, stats);
+                if !self.audits_dns.load(Ordering::Relaxed) {
+                    return;
+                }
+                // What is said on one socket goes to one worker.
+                let Some(lane) = lane_of(lanes, ConnectionId(datagram.socket)) else {
+                    return;
+                };
+                if lane.takes_data(false, stats) {
+                    lane.send(Event::Datagram(datagram), stats);
+                } else {
+                    stats.lost_datagrams.add(1);
+                }
+            }
             Event::Opened(opened) => {
                 if let Some(lane) = lane_of(lanes, opened.id) {
                     lane.send(Event::Opened(opened), stats);
@@ -285,6 +301,7 @@ fn time_of(event: &Event) -> Option<KernelTime> {
         Event::Closed(closed) => Some(closed.time),
         Event::Secret(secret) => Some(secret.time),
         Event::Unattributed(call) => Some(call.data.time),
+        Event::Datagram(datagram) => Some(datagram.time),
         _ => None,
     }
 }

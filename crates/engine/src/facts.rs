@@ -31,6 +31,26 @@ impl DirectionLabel {
     }
 }
 
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP: what one socket and one peer say to each other.
+    Udp,
+}
+
+impl Transport {
+    /// Name in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// How plaintext was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsSource {
@@ -85,10 +105,14 @@ pub struct ConnectionFacts {
     pub role: Role,
     /// Direction label.
     pub direction: DirectionLabel,
+    /// What carries it.
+    pub transport: Transport,
     /// Own address.
     pub local: SocketAddr,
     /// Peer's address.
     pub remote: SocketAddr,
+    /// Inode of its network namespace.
+    pub netns: u32,
     /// When it opened, or was found.
     pub opened: SystemTime,
     /// It is older than the agent.

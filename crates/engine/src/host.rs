@@ -30,12 +30,14 @@ pub struct Exclusion {
     pub tls: bool,
     /// HTTP is not parsed.
     pub http: bool,
+    /// What it asks DNS for is not reported. Nothing else is left out of its connections for that.
+    pub dns: bool,
     /// It is the process' own `QPOINT_STRATEGY` that asks for it.
     pub by_strategy: bool,
 }
 
 impl Exclusion {
-    /// Whether anything is left out.
+    /// Whether anything is left out of connections of every kind.
     #[must_use]
     pub const fn any(&self) -> bool {
         self.whole || self.data || self.tls || self.http
@@ -96,6 +98,11 @@ pub trait Host: Send + Sync {
 
     /// That connection is over.
     fn calls_done(&self, pid: Pid);
+
+    /// Datagrams that the kernel side could not hand on so far.
+    fn datagrams_lost(&self) -> u64 {
+        0
+    }
 
     /// A secret proved to be a connection's own; only with [`crate::Settings::export_secrets`].
     fn own_secret(&self, _own: &OwnSecret) {}

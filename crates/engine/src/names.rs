@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use qtap_capture::{Datagram, Direction, KernelTime, Opened, Pid};
-use qtap_protocol::dns::Message;
+use qtap_capture::{Datagram, Direction, KernelTime, Opened, Pid, Role};
+use qtap_protocol::dns::{Exchange, Message, Name, Rcode, Response};
 
-use crate::Stats;
+use crate::{ConnectionFacts, Stats};
 
 /// Names remembered. At the limit those that are over are forgotten, then the half that ends first.
 const MOST: usize = 64 * 1024;
@@ -29,7 +29,20 @@ enum Asker {
 #[derive(Debug)]
 struct Entry {
     name: Arc<str>,
+    /// When it was first learnt, as far as it was so called all the time.
+    since: KernelTime,
     until: KernelTime,
+}
+
+/// An answer, and who got it.
+struct NamesOfAnswer<'a> {
+    /// Not known of a connection whose process is not.
+    pid: Option<Pid>,
+    netns: u32,
+    time: KernelTime,
+    name: &'a Name,
+    /// With the seconds each may be kept.
+    addresses: Vec<(IpAddr, u32)>,
 }
 
 /// Names by address.
@@ -48,32 +61,63 @@ impl Names {
             stats.dns_unreadable.add(1);
             return;
         };
-        if !message.is_response || message.rcode != 0 {
+        if !message.is_response || message.rcode != Rcode::NO_ERROR {
             return;
         }
+        let answer = NamesOfAnswer {
+            pid: Some(datagram.pid),
+            netns: datagram.netns,
+            time: datagram.time,
+            name: &message.question.name,
+            addresses: message.addresses(),
+        };
+        self.take(answer, stats);
+    }
+
+    /// Learns from an answer that a connection brought.
+    pub(crate) fn learn_exchange(&self, facts: &ConnectionFacts, exchange: &Exchange, stats: &Stats) {
+        let is_well = |response: &Response| response.rcode == Rcode::NO_ERROR;
+        if facts.role != Role::Client || !exchange.response.as_ref().is_some_and(is_well) {
+            return;
+        }
+        let answer = NamesOfAnswer {
+            pid: facts.process.as_ref().map(|process| process.pid),
+            netns: facts.netns,
+            time: KernelTime(exchange.ended.0),
+            name: &exchange.query.question.name,
+            addresses: exchange.addresses(),
+        };
+        self.take(answer, stats);
+    }
+
+    fn take(&self, answer: NamesOfAnswer<'_>, stats: &Stats) {
         stats.dns_answers.add(1);
-        let name: Arc<str> = message.question.name.as_str().into();
-        let addresses = message.addresses();
-        if addresses.is_empty() || name.is_empty() {
+        if answer.addresses.is_empty() || answer.name.as_str().is_empty() {
             return;
         }
+        let name: Arc<str> = answer.name.as_str().into();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let askers = [
-            Asker::Process(datagram.pid),
-            Asker::Namespace(datagram.netns),
-            Asker::Host,
+            answer.pid.map(Asker::Process),
+            Some(Asker::Namespace(answer.netns)),
+            Some(Asker::Host),
         ];
-        for (address, ttl) in addresses {
+        for (address, ttl) in answer.addresses {
             let seconds = u64::from(ttl).clamp(LEAST_TTL, MOST_TTL);
-            let until = KernelTime(datagram.time.0.saturating_add(seconds * 1_000_000_000));
-            for asker in askers {
+            let until = KernelTime(answer.time.0.saturating_add(seconds * 1_000_000_000));
+            for asker in askers.into_iter().flatten() {
                 if entries.len() >= MOST && !entries.contains_key(&(asker, address)) {
                     stats
                         .dns_names_forgotten
-                        .add(make_room(&mut entries, datagram.time));
+                        .add(make_room(&mut entries, answer.time));
                 }
+                let former = entries.get(&(asker, address));
+                let since = match former {
+                    Some(former) if former.name == name => former.since.min(answer.time),
+                    _ => answer.time,
+                };
                 let name = Arc::clone(&name);
-                entries.insert((asker, address), Entry { name, until });
+                entries.insert((asker, address), Entry { name, since, until });
             }
         }
     }
@@ -82,6 +126,15 @@ impl Names {
     /// some program of the host.
     #[must_use]
     pub fn of(&self, opened: &Opened) -> Option<Arc<str>> {
+        self.find(opened, |_| true)
+    }
+
+    /// The same some time later: what was learnt since may not be why it was dialled.
+    pub(crate) fn of_before(&self, opened: &Opened) -> Option<Arc<str>> {
+        self.find(opened, |entry| entry.since <= opened.time)
+    }
+
+    fn find(&self, opened: &Opened, may_be: impl Fn(&Entry) -> bool) -> Option<Arc<str>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         if entries.is_empty() {
             return None;
@@ -95,7 +148,7 @@ impl Names {
         askers
             .into_iter()
             .filter_map(|asker| entries.get(&(asker, address)))
-            .find(|entry| entry.until >= opened.time)
+            .find(|entry| entry.until >= opened.time && may_be(entry))
             .map(|entry| Arc::clone(&entry.name))
     }
 }
@@ -118,7 +171,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use bytes::Bytes;
-    use qtap_capture::{ConnectionId, Role};
+    use qtap_capture::ConnectionId;
 
     use super::*;
 
@@ -201,6 +254,20 @@ mod tests {
         names.learn(&answer(7, 1, 10, 1), &stats);
         assert!(names.of(&opened(7, 1, 310, 1)).is_some());
         assert_eq!(names.of(&opened(7, 1, 311, 1)), None);
+    }
+
+    #[test]
+    fn a_later_look_finds_only_what_was_known_before() {
+        let (names, stats) = (Names::default(), Stats::default());
+        names.learn(&answer(7, 1, 10, 1), &stats);
+        let early = opened(7, 1, 9, 1);
+        assert_eq!(
+            (names.of_before(&early), names.of(&early).is_some()),
+            (None, true)
+        );
+        // Asked again, it is still known since the first time.
+        names.learn(&answer(7, 1, 20, 1), &stats);
+        assert_eq!(names.of_before(&opened(7, 1, 11, 1)).as_deref(), Some("api.test"));
     }
 
     #[test]

@@ -59,6 +59,9 @@ stats! {
     Counter dns_answers "qtap_engine_dns_answers_total" [], "Answers of DNS that programs received.";
     Counter dns_unreadable "qtap_engine_dns_unreadable_total" [], "Datagrams that looked like answers of DNS and were none.";
     Counter dns_names_forgotten "qtap_engine_dns_names_forgotten_total" [], "Names of addresses that were forgotten before their time, for want of room.";
+    Counter dns_multicast "qtap_engine_dns_multicast_total" [], "Datagrams of multicast DNS and LLMNR, which are not reported.";
+    Counter dns_queries_left_out "qtap_engine_lost_total" [("stage", "dns"), ("reason", "table_full")], "Bytes or events lost, by reason.";
+    Counter lost_datagrams "qtap_engine_lost_total" [("stage", "dns"), ("reason", "queue_full")], "Bytes or events lost, by reason.";
     Counter events "qtap_engine_received_total" [], "Kernel events that reached a worker.";
     Counter transactions "qtap_engine_emitted_total" [("kind", "transaction")], "What was handed to the plugins.";
     Counter reports "qtap_engine_emitted_total" [("kind", "connection")], "What was handed to the plugins.";

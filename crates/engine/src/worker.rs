@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use qtap_capture::{
     ConnectionId, Data, Event, KernelTime, Layer, Living, Pid, TlsSecret, Unattributed, WallClock,
@@ -12,6 +13,7 @@ use crate::account::Accounts;
 use crate::account::survey::{Positions, Survey};
 use crate::connection::{Connection, Life};
 use crate::context::{Context, Scratch};
+use crate::dns::Lookups;
 use crate::early::EarlyCalls;
 use crate::hash::HashMap;
 use crate::id::IdSource;
@@ -47,6 +49,8 @@ pub struct Shared {
     pub load: Arc<Load>,
     /// What addresses are called.
     pub names: Arc<Names>,
+    /// Queries of DNS are reported: `tap.audit_include_dns`.
+    pub audits_dns: Arc<AtomicBool>,
 }
 
 /// The connections of one shard. Single-threaded; the caller gives it events and the time.
@@ -72,6 +76,8 @@ pub struct Worker {
     charged: usize,
     /// Connections that ended lately, by process.
     accounts: Accounts,
+    /// What is asked of DNS over UDP.
+    lookups: Lookups,
 }
 
 impl Worker {
@@ -92,6 +98,7 @@ impl Worker {
             held: 0,
             charged: 0,
             accounts: Accounts::default(),
+            lookups: Lookups::default(),
         }
     }
 
@@ -123,6 +130,9 @@ impl Worker {
             Event::Secret(secret) => self.secret(&secret, now),
             Event::Unattributed(call) => self.unattributed(*call, now),
             Event::Living(living) => self.end_missing(&living, now),
+            Event::Datagram(datagram) => {
+                self.look_up(now, |lookups, cx| lookups.datagram(&datagram, cx));
+            }
             _ => {}
         }
     }
@@ -134,6 +144,7 @@ impl Worker {
             self.shared.stats.secrets_expired.add(self.secrets.expire(now));
             self.shared.stats.lost_unattributed.add(self.early.expire(now));
             self.accounts.rotate(now);
+            self.look_up(now, Lookups::tick);
             self.balance(now);
         }
         while let Some(&(deadline, id)) = self.timers.first() {
@@ -217,6 +228,12 @@ impl Worker {
                 Life::Ended
             });
         }
+        self.look_up(now, Lookups::shut_down);
+    }
+
+    fn look_up(&mut self, now: KernelTime, step: impl FnOnce(&mut Lookups, &mut Context<'_>)) {
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
+        step(&mut self.lookups, &mut cx);
     }
 
     /// Connections that are no more, and of whose end nothing was told: it was lost.

@@ -33,6 +33,7 @@ pub struct Metrics {
     reporter: Arc<Meter>,
     pub(crate) unmatched: AtomicU64,
     pub(crate) abandoned: AtomicU64,
+    pub(crate) hidden: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -42,6 +43,7 @@ impl Default for Metrics {
             reporter: Meter::new("connection_reports"),
             unmatched: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
+            hidden: AtomicU64::new(0),
         }
     }
 }
@@ -67,6 +69,12 @@ impl Metrics {
     #[must_use]
     pub fn abandoned(&self) -> u64 {
         self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Connections of DNS that were not reported, because DNS is not.
+    #[must_use]
+    pub fn hidden(&self) -> u64 {
+        self.hidden.load(Ordering::Relaxed)
     }
 
     pub(crate) fn reporter(&self) -> &Meter {

@@ -17,12 +17,7 @@ use crate::schema::{
 pub(crate) fn connection_event(report: &ConnectionReport, agent: &Agent) -> ConnectionEvent {
     let facts = &report.facts;
     let tls = facts.tls.as_ref();
-    let local = local_end(facts);
-    let remote = bare_end(facts.remote.into());
-    let (source, destination) = match facts.role {
-        Role::Client => (local, remote),
-        Role::Server => (remote, local),
-    };
+    let (source, destination) = ends(facts);
     let socket_bytes = |bytes| if report.finalized { bytes } else { 0 };
     ConnectionEvent {
         meta: meta(facts),
@@ -34,7 +29,7 @@ pub(crate) fn connection_event(report: &ConnectionReport, agent: &Agent) -> Conn
         duration_ms: report.duration_ns / 1_000_000,
         direction: facts.direction.name(),
         part: u64::from(report.part),
-        socket_protocol: "tcp",
+        socket_protocol: facts.transport.name(),
         l7_protocol: facts
             .protocol
             .map_or("other", qtap_protocol::detect::Protocol::name),
@@ -100,6 +95,16 @@ fn bare_end(address: Address) -> Endpoint {
         user: None,
         user_id: None,
         container: None,
+    }
+}
+
+/// The client's end and the server's.
+pub(crate) fn ends(facts: &ConnectionFacts) -> (Endpoint, Endpoint) {
+    let local = local_end(facts);
+    let remote = bare_end(facts.remote.into());
+    match facts.role {
+        Role::Client => (local, remote),
+        Role::Server => (remote, local),
     }
 }
 

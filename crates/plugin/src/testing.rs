@@ -7,15 +7,17 @@ use bytes::Bytes;
 use qtap_capture::{ConnectionId, Pid, Role};
 use qtap_engine::{
     Body, Check, CheckName, CheckState, CommandTransaction, ConnectionFacts, ConnectionReport,
-    DirectionLabel, EventStream, Half, Health, HealthStatus, Messages, Reason, ReasonCode, TlsFacts,
-    TlsSource, Transaction, WebSocket,
+    DirectionLabel, DnsTransaction, EventStream, Half, Health, HealthStatus, Messages, Reason, ReasonCode,
+    TlsFacts, TlsSource, Transaction, Transport, WebSocket,
 };
 use qtap_process::{Process, User};
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::sse::Decoder;
 use qtap_protocol::websocket::{self, Agreement};
 use qtap_protocol::{Command, CommandError, CommandResult, CommandText, CommandTraffic, Session};
-use qtap_protocol::{Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, grpc};
+use qtap_protocol::{
+    Counts, Field, Outcome, RequestHead, ResponseHead, Side, Time, Upgrade, Version, dns, grpc,
+};
 
 use crate::agent::Agent;
 use crate::exchange::{Exchange, Labels};
@@ -60,8 +62,10 @@ pub(crate) fn connection() -> ConnectionFacts {
         public_id: "d3tsmvg7p3qggmf8pdi0".into(),
         role: Role::Client,
         direction: DirectionLabel::EgressExternal,
+        transport: Transport::Tcp,
         local: "10.0.0.5:50312".parse().unwrap(),
         remote: "198.51.100.7:443".parse().unwrap(),
+        netns: 1,
         opened: at(0),
         joined_midstream: false,
         cookie: 0,
@@ -370,6 +374,45 @@ pub(crate) fn command() -> CommandTransaction {
         },
         outcome: Outcome::Complete,
     }
+}
+
+/// A query for `api.test` at 10.0.0.53, answered after 2.5 ms.
+pub(crate) fn lookup() -> (ConnectionFacts, DnsTransaction) {
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03api\x04test\0\0\x01\0\x01";
+    let answer = b"\x12\x34\x85\x80\0\x01\0\x02\0\0\0\0\x03api\x04test\0\0\x01\0\x01\
+        \xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\x0a\0\0\x01\xc0\x0c\0\x10\0\x01\0\0\0\x3c\0\x02\x01x";
+    let extent = |time, bytes: &[u8]| dns::Extent {
+        started: Time(time),
+        ended: Time(time),
+        bytes: bytes.len() as u64,
+        gap_bytes: 0,
+    };
+    let mut pairing = dns::Pairing::new(1);
+    let asked = dns::Message::parse(query).unwrap();
+    pairing.query(asked, extent(1_000_000, query), |()| true, || ());
+    let said = dns::Message::parse(answer).unwrap();
+    let answered = pairing.response(said, answer, extent(3_500_000, answer), |()| true);
+    let dns::Answered::Exchange((), exchange) = answered else {
+        panic!("it is answered");
+    };
+    let facts = ConnectionFacts {
+        transport: Transport::Udp,
+        direction: DirectionLabel::EgressInternal,
+        local: "10.0.0.5:40000".parse().unwrap(),
+        remote: "10.0.0.53:53".parse().unwrap(),
+        tls: None,
+        tls_implementations: None,
+        protocol: Some(Protocol::Dns),
+        domain: None,
+        ..connection()
+    };
+    let transaction = DnsTransaction {
+        id: "d3tsmvg7p3qggmf8pdl0".into(),
+        started: at(100),
+        finished: at(103),
+        exchange: *exchange,
+    };
+    (facts, transaction)
 }
 
 /// Remembers everything.

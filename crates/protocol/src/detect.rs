@@ -1,6 +1,7 @@
 //! Which protocol a connection speaks (P-D1 to P-D4).
 
-use crate::{DATABASES, http1::grammar, http2};
+use crate::registry::entries;
+use crate::{http1::grammar, http2};
 
 /// Application protocols that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,8 @@ pub enum Protocol {
     MySql,
     /// Kafka, and what speaks its protocol: Redpanda, Tansu.
     Kafka,
+    /// DNS, over UDP or TCP.
+    Dns,
 }
 
 impl Protocol {
@@ -33,6 +36,7 @@ impl Protocol {
             Self::Postgres => "postgres",
             Self::MySql => "mysql",
             Self::Kafka => "kafka",
+            Self::Dns => "dns",
         }
     }
 }
@@ -77,7 +81,7 @@ pub(crate) enum Fit {
     Yes,
 }
 
-/// What a protocol of [`DATABASES`] is judged by.
+/// What a protocol of the registry is judged by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
     /// First bytes of the client, at most [`WINDOW_BYTES`].
@@ -86,6 +90,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) server: &'a [u8],
     /// Either may begin anywhere in a message.
     pub(crate) midstream: bool,
+    /// Port of the server end.
+    pub(crate) server_port: u16,
 }
 
 /// Tells the protocol from the first bytes of both directions and from what else is known (P-D2). `client`
@@ -116,20 +122,19 @@ pub fn detect(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Detection {
         Detection::Known(_) => http,
         // ALPN has settled on HTTP.
         _ if is_alpn_http1(hints) || hints.alpn == Some(b"h2") => http,
-        Detection::NeedMore | Detection::Other => detect_database(client, server, hints).unwrap_or(http),
+        Detection::NeedMore | Detection::Other => detect_entry(client, server, hints).unwrap_or(http),
     }
 }
 
-/// The database that the bytes fit best; `None` when none comes into question.
-fn detect_database(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Option<Detection> {
+/// The protocol of the registry that the bytes fit best; `None` when none comes into question.
+fn detect_entry(client: &[u8], server: &[u8], hints: &Hints<'_>) -> Option<Detection> {
     let evidence = Evidence {
         client,
         server,
         midstream: hints.midstream,
+        server_port: hints.server_port,
     };
-    let scores = DATABASES
-        .iter()
-        .map(|entry| ((entry.fit)(&evidence), entry.protocol));
+    let scores = entries().map(|entry| ((entry.fit)(&evidence), entry.protocol));
     // The first of equals.
     let (fit, protocol) = scores.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
     let is_full = client.len() >= WINDOW_BYTES || server.len() >= WINDOW_BYTES;

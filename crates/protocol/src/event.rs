@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Command, CommandResult, CommandTraffic, RequestHead, ResponseHead, Side, Time};
+use crate::{Command, CommandResult, CommandTraffic, RequestHead, ResponseHead, Side, Time, dns};
 
 /// A transaction within its connection: the ordinal of the request for HTTP/1 (from 1), the stream id for
 /// HTTP/2. Never reused while the connection lives.
@@ -192,6 +192,18 @@ pub enum Event {
         traffic: CommandTraffic,
         /// When.
         time: Time,
+    },
+    /// A query of DNS was read. [`Event::QueryEnd`] follows exactly once; nothing else has its key.
+    Query {
+        /// The transaction: ordinal of the query, from 1.
+        key: StreamKey,
+    },
+    /// A query of DNS is over.
+    QueryEnd {
+        /// The transaction.
+        key: StreamKey,
+        /// What was asked, and what came of it.
+        exchange: Box<dns::Exchange>,
     },
     /// What follows on the connection is TLS, inside of which the protocol goes on: the parser keeps its state and takes the
     /// plaintext. What it already held of the TLS is handed back here.

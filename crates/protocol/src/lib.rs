@@ -33,4 +33,4 @@ pub use command::{Command, CommandError, CommandResult, CommandText, CommandTraf
 pub use event::{Counts, Event, Outcome, StreamKey, Upgrade};
 pub use head::{Field, RequestHead, ResponseHead, Version};
 pub use parser::{Limits, ParseError, Parser, Side, Time};
-pub use registry::{DATABASES, Database};
+pub use registry::{DATABASES, Entry, SERVICES};

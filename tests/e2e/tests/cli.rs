@@ -56,7 +56,7 @@ fn bad_configurations_are_refused_with_their_place() {
             ["sufix", "`suffix`"],
         ),
         ("limits: {bodi: 1mb}", "bodi", ["bodi", "`body`"]),
-        ("audit_include_dns: true", "true", ["DNS", "not available yet"]),
+        ("audit_include_dns: 7", "7", ["7", "audit_include_dns"]),
     ];
     for (line, marked, expected) in cases {
         let (key, _) = line.split_once(':').unwrap();

@@ -1,71 +1,9 @@
 //! What addresses are called: answers of a real resolver, asked by real programs (P-N1).
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use qtap_e2e::{
-    Agent, Capture, Config, Curl, Namespaces, Program, PythonServer, python, run_ok, scratch, until,
-};
+use qtap_e2e::{Agent, Capture, Config, Curl, Namespaces, PythonServer, Resolver, python, run_ok, scratch};
 use serde_json::Value;
-
-/// dnsmasq on the server's side, and the client's side set to ask it.
-struct Resolver {
-    _dnsmasq: Program,
-    configuration: PathBuf,
-}
-
-impl Resolver {
-    /// `api.test` is the server, and `www.test` another name for it.
-    fn start(namespaces: &Namespaces) -> Self {
-        // ip-netns(8): what lies there takes the place of the file in /etc.
-        let configuration = Path::new("/etc/netns").join(namespaces.client_name());
-        std::fs::create_dir_all(&configuration).expect("a folder for resolv.conf");
-        let file = format!("nameserver {}\n", Namespaces::PRIVATE_V4);
-        std::fs::write(configuration.join("resolv.conf"), file).expect("resolv.conf");
-        let mut dnsmasq = Command::new("dnsmasq");
-        dnsmasq.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--bind-interfaces",
-            "--user=root",
-            "--local-ttl=120",
-            "--cname=www.test,api.test",
-        ]);
-        dnsmasq.arg(format!("--listen-address={}", Namespaces::PRIVATE_V4));
-        dnsmasq.arg(format!(
-            "--host-record=api.test,{},{}",
-            Namespaces::PRIVATE_V4,
-            Namespaces::PRIVATE_V6
-        ));
-        let dnsmasq = Program::start(&mut namespaces.server(&dnsmasq));
-        until(Duration::from_secs(10), "the resolver to answer", || {
-            namespaces
-                .client(&dig("api.test", "A"))
-                .output()
-                .is_ok_and(|out| out.status.success())
-        });
-        Self {
-            _dnsmasq: dnsmasq,
-            configuration,
-        }
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        // Of no use to anybody when it cannot be removed.
-        let _ = std::fs::remove_dir_all(&self.configuration);
-    }
-}
-
-fn dig(name: &str, kind: &str) -> Command {
-    let mut dig = Command::new("dig");
-    dig.args(["+short", "+tries=1", "+time=2", name, kind]);
-    dig
-}
 
 fn endpoint(capture: &Capture) -> &Value {
     &capture.connection["meta"]["endpointId"]
@@ -75,7 +13,7 @@ fn endpoint(capture: &Capture) -> &Value {
 fn connections_are_called_by_what_their_program_asked_for() {
     let folder = scratch();
     let namespaces = Namespaces::create();
-    let resolver = Resolver::start(&namespaces);
+    let resolver = Resolver::dnsmasq(&namespaces);
     let mut command = python("server.py");
     command.args(["--host", "::"]);
     let server = PythonServer::start_command(folder.path(), namespaces.server(&command));

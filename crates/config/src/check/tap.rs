@@ -50,14 +50,9 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .get("direction")
         .and_then(|at| checker.one_of(&at, "direction", DIRECTIONS));
     let ignore_loopback = fields.get("ignore_loopback").and_then(|at| checker.boolean(&at));
-    let audit_include_dns = fields.get("audit_include_dns").and_then(|at| {
-        checker.boolean(&at).filter(|&wanted| {
-            if wanted {
-                checker.not_available(&at, "reporting DNS traffic", "is");
-            }
-            !wanted
-        })
-    });
+    let audit_include_dns = fields
+        .get("audit_include_dns")
+        .and_then(|at| checker.boolean(&at));
     let http = fields
         .get("http")
         .and_then(|at| stack_of(checker, &at, stacks))

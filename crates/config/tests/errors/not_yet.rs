@@ -70,15 +70,6 @@ fn parts_that_are_not_there_yet_are_refused_by_name() {
             None,
         ),
         (
-            "tap: {audit_include_dns: true}\n",
-            A,
-            2,
-            26,
-            "tap.audit_include_dns",
-            "reporting DNS traffic is not available yet",
-            None,
-        ),
-        (
             "tap: {}\ncontrol: {default: allow}\n",
             A,
             3,

@@ -1,6 +1,9 @@
 //! Which protocol a connection speaks, from its first bytes.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
+use qtap_process::Process;
 use qtap_protocol::detect::{self, Detection, Hints, Protocol};
 use qtap_protocol::websocket::{self, Carrier};
 use qtap_protocol::{Limits, Parser, Side, Time, Upgrade, http1, http2};
@@ -106,6 +109,14 @@ impl Application {
             event.IsTLS = is_tls, "processing protocol event");
         facts.protocol = Some(protocol);
         self.protocol = Some(protocol);
+        let is_left_out = |process: &Arc<Process>| cx.host.exclusion(process).dns;
+        if protocol == Protocol::Dns && facts.process.as_ref().is_some_and(is_left_out) {
+            self.turn_off(
+                ReasonCode::FilteredProcess,
+                "a filter leaves out what it asks DNS for".to_owned(),
+            );
+            return After::TurnedOff;
+        }
         if !cx.consumer.wants(facts, protocol) {
             self.turn_off(
                 ReasonCode::NoStack,
@@ -124,8 +135,8 @@ impl Application {
                 Box::new(http2::Parser::new(Limits::default(), http2::Start::Midstream))
             }
             Protocol::Http2 => Box::new(http2::Parser::new(Limits::default(), http2::Start::Preface)),
-            other => match other.database() {
-                Some(database) => (database.parser)(Limits::default(), midstream),
+            other => match other.entry() {
+                Some(entry) => (entry.parser)(Limits::default(), midstream),
                 None => return After::Continue,
             },
         };

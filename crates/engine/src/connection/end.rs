@@ -109,6 +109,7 @@ impl Connection {
     }
 
     pub(super) fn report(&mut self, closed: Option<&Closed>, cx: &mut Context<'_>) {
+        self.learn_name(cx);
         let Some(facts) = &mut self.facts else { return };
         let pid = self
             .last_pid

@@ -7,9 +7,9 @@ use qtap_capture::{Data, KernelTime, Role, Verdict};
 
 use super::wire::Wire;
 use super::{Connection, Life, after, log};
-use crate::ConnectionFacts;
 use crate::context::Context;
 use crate::host::ProcessLookup;
+use crate::{ConnectionFacts, Transport};
 
 /// Records that wait for the facts of their process. Bounded in bytes; what does not fit is dropped and counted.
 #[derive(Debug, Default)]
@@ -97,6 +97,19 @@ impl Connection {
         true
     }
 
+    /// What its peer is called, if that was learnt on another connection before it was dialled, and came through after. Looked for until
+    /// its protocol is known.
+    pub(super) fn learn_name(&mut self, cx: &Context<'_>) {
+        let (Some(facts), Some(opened)) = (&mut self.facts, &self.opened) else {
+            return;
+        };
+        if facts.domain.is_some() || facts.protocol.is_some() || facts.role != Role::Client {
+            return;
+        }
+        facts.domain = cx.names.of_before(opened);
+        facts.domain_by_dns = facts.domain.is_some();
+    }
+
     pub(super) fn begin(&mut self, process: Option<Arc<qtap_process::Process>>, cx: &mut Context<'_>) {
         let Some(opened) = &self.opened else { return };
         let time = cx.clock.at(opened.time);
@@ -108,8 +121,10 @@ impl Connection {
             public_id: cx.ids.next(time),
             role: opened.role,
             direction: crate::address::label(opened.role, opened.remote.ip()),
+            transport: Transport::Tcp,
             local: opened.local,
             remote: opened.remote,
+            netns: opened.netns,
             opened: time,
             joined_midstream: opened.midstream,
             cookie: opened.cookie,

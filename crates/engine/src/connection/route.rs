@@ -109,6 +109,7 @@ impl Connection {
         if self.exclusion.http {
             return;
         }
+        self.learn_name(cx);
         let Some(facts) = &mut self.facts else { return };
         let outcome = self.app.piece(side, piece, time, facts, cx);
         self.follow(outcome, cx);

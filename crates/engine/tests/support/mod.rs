@@ -17,8 +17,9 @@ use qtap_capture::{
     WallClock,
 };
 use qtap_engine::{
-    Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Exclusion, Host, IdSource,
-    Interest, Load, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction, Worker,
+    Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Exclusion, Host,
+    IdSource, Interest, Load, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction,
+    Worker,
 };
 use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
@@ -47,6 +48,7 @@ pub struct HostState {
     pub verdicts: Vec<(ConnectionId, Verdict)>,
     pub ignored: Vec<Pid>,
     pub calls: i32,
+    pub datagrams_lost: u64,
 }
 
 #[derive(Clone, Default)]
@@ -82,6 +84,9 @@ impl Host for TestHost {
     fn calls_done(&self, _: Pid) {
         self.0.lock().unwrap().calls -= 1;
     }
+    fn datagrams_lost(&self) -> u64 {
+        self.0.lock().unwrap().datagrams_lost
+    }
 }
 
 /// What the consumer received.
@@ -90,6 +95,7 @@ pub struct Received {
     pub transactions: Vec<Transaction>,
     pub progress: Vec<Transaction>,
     pub commands: Vec<CommandTransaction>,
+    pub lookups: Vec<(ConnectionFacts, DnsTransaction)>,
     pub reports: Vec<ConnectionReport>,
 }
 
@@ -122,6 +128,13 @@ impl Consumer for Recorder {
     }
     fn command(&mut self, _: &ConnectionFacts, transaction: &CommandTransaction) {
         self.received.lock().unwrap().commands.push(transaction.clone());
+    }
+    fn wants_dns(&mut self, _: &ConnectionFacts) -> bool {
+        self.wants
+    }
+    fn dns(&mut self, facts: &ConnectionFacts, transaction: &DnsTransaction) {
+        let told = (facts.clone(), transaction.clone());
+        self.received.lock().unwrap().lookups.push(told);
     }
     fn connection(&mut self, report: &ConnectionReport) {
         self.received.lock().unwrap().reports.push(report.clone());
@@ -170,6 +183,7 @@ impl Bench {
             budget: Arc::clone(&budget),
             load: Arc::clone(&load),
             names: Arc::default(),
+            audits_dns: Arc::default(),
         };
         let recorder = Recorder {
             received: Arc::clone(&received),

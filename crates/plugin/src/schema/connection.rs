@@ -34,7 +34,7 @@ pub struct ConnectionEvent {
     /// Count of reports before this one.
     #[serde(skip_serializing_if = "is_zero")]
     pub part: u64,
-    /// `tcp`.
+    /// `tcp`, or `udp` for a flow of DNS.
     pub socket_protocol: &'static str,
     /// `http1`, `http2`, or `other` when it is not known.
     pub l7_protocol: &'static str,

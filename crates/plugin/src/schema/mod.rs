@@ -6,6 +6,7 @@
 mod artifact;
 mod connection;
 mod database;
+mod dns;
 mod grpc;
 mod headers;
 mod health;
@@ -22,6 +23,7 @@ pub use connection::{
     tls_version_name,
 };
 pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
+pub use dns::{DnsAnswer, DnsEvent, DnsNotes, DnsQuery, DnsResponse};
 pub use grpc::{
     GrpcNotes, GrpcRequestEvent, GrpcRequestPart, GrpcResponsePart, GrpcTransaction, MessageCounts,
     MessagePart, RpcFields, SideMessages, StatusPart,
@@ -53,6 +55,8 @@ pub enum Event {
     GrpcRequest(Box<GrpcRequestEvent>),
     /// One command of a database or queue.
     DatabaseRequest(Box<DatabaseRequestEvent>),
+    /// One query of DNS.
+    Dns(Box<DnsEvent>),
 }
 
 /// Whether a flag may be left out.

@@ -7,6 +7,7 @@ use qtap_config::{Config, Stack as StackSettings};
 use qtap_engine::{ConnectionFacts, Interest};
 use qtap_protocol::RequestHead;
 
+use super::audit::Audit;
 use super::calls::Calls;
 use super::databases::Choices;
 use super::endpoints::Endpoints;
@@ -47,6 +48,7 @@ pub struct Generation {
     grpc: Calls,
     pub(super) databases: Vec<Choices>,
     reports: Arc<dyn EventStore>,
+    audit: Audit,
     agent: Arc<Agent>,
     metrics: Arc<Metrics>,
 }
@@ -96,6 +98,7 @@ impl Generation {
             grpc,
             databases,
             reports: context.stores.default_events(),
+            audit: Audit::new(&config.tap),
             agent: Arc::clone(&context.agent),
             metrics: Arc::clone(metrics),
         })
@@ -119,6 +122,7 @@ impl Generation {
             grpc: Calls::default(),
             databases: Vec::new(),
             reports: context.stores.default_events(),
+            audit: Audit::default(),
             agent: Arc::clone(&context.agent),
             metrics: Arc::clone(metrics),
         }
@@ -193,6 +197,10 @@ impl Generation {
 
     pub(super) fn reports(&self) -> &dyn EventStore {
         self.reports.as_ref()
+    }
+
+    pub(super) const fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     pub(super) fn agent(&self) -> &Agent {

@@ -1,5 +1,6 @@
 //! Stacks of plugins: which one a transaction gets, and the calls into it.
 
+mod audit;
 mod calls;
 mod databases;
 mod endpoints;
@@ -11,12 +12,15 @@ use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use qtap_capture::ConnectionId;
-use qtap_engine::{CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Interest, Transaction};
+use qtap_engine::{
+    CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Interest, Transaction,
+};
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Command, RequestHead, StreamKey};
 
 pub use generation::{BuildError, Generation};
 
+use self::audit::Hidden;
 use crate::agent::Agent;
 use crate::command_exchange::CommandExchange;
 use crate::exchange::{Exchange, Labels};
@@ -71,6 +75,7 @@ pub struct Stacks {
     in_flight: BTreeMap<(ConnectionId, u64), InFlight>,
     /// Those of the connections with a transaction so far, until their final report.
     labels: HashMap<Labels>,
+    hidden: Hidden,
 }
 
 impl Stacks {
@@ -81,6 +86,7 @@ impl Stacks {
             deployment,
             in_flight: BTreeMap::new(),
             labels: HashMap::default(),
+            hidden: Hidden::default(),
         }
     }
 
@@ -135,7 +141,11 @@ impl Clone for Stacks {
 impl Consumer for Stacks {
     fn wants(&mut self, connection: &ConnectionFacts, protocol: Protocol) -> bool {
         let generation = self.deployment.current.load();
-        if protocol.database().is_some() {
+        if protocol == Protocol::Dns {
+            // For the names of addresses, whether or not it is reported.
+            return true;
+        }
+        if protocol.is_database() {
             return generation.resolve_database(connection, protocol).is_some();
         }
         // Any request of the connection may name any authority (P-X1), so only "no stack at all" is a no.
@@ -229,10 +239,30 @@ impl Consumer for Stacks {
             .deliver_command(begun.stack, begun.wanted_by, &exchange);
     }
 
+    fn wants_dns(&mut self, connection: &ConnectionFacts) -> bool {
+        self.deployment.current.load().audit().wants(connection)
+    }
+
+    fn dns(&mut self, connection: &ConnectionFacts, transaction: &DnsTransaction) {
+        let generation = self.deployment.current.load();
+        let reports = generation.reports();
+        if reports.discards() {
+            return;
+        }
+        let labels = current_labels(&mut self.labels, connection, generation.agent());
+        self.deployment.metrics.reporter().call(|| {
+            let event = audit::event(connection, transaction, labels);
+            reports.save(Event::Dns(Box::new(event)));
+        });
+    }
+
     fn connection(&mut self, report: &ConnectionReport) {
         let generation = self.deployment.current.load();
         let reports = generation.reports();
-        if !reports.discards() {
+        if self.hidden.hides(report, generation.audit()) {
+            let hidden = &self.deployment.metrics.hidden;
+            hidden.fetch_add(u64::from(report.finalized), Ordering::Relaxed);
+        } else if !reports.discards() {
             self.deployment.metrics.reporter().call(|| {
                 reports.save(Event::Connection(Box::new(connection_event(
                     report,

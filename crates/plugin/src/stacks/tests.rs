@@ -10,7 +10,7 @@ use qtap_config::{
 use super::*;
 use crate::access_logs::Terminal;
 use crate::plugin::{Context, Plugin};
-use crate::testing::{Memory, agent, command, connection, report, transaction};
+use crate::testing::{Memory, agent, command, connection, lookup, report, transaction};
 
 /// Notes what it is told; panics where asked.
 #[derive(Default)]
@@ -470,4 +470,151 @@ fn an_override_for_the_server_holds_for_its_database() {
     assert!(!stacks.wants(&redis_connection(), Protocol::Redis));
     let mut only_there = built(&config(None, &[("httpbin.org", Some("brief"))]));
     assert!(only_there.wants(&redis_connection(), Protocol::Redis));
+}
+
+fn audited(tap: Tap) -> (Arc<Memory>, Stacks) {
+    let memory = Arc::new(Memory::default());
+    let config = Config {
+        tap: Tap {
+            audit_include_dns: true,
+            ..tap
+        },
+        ..config(None, &[])
+    };
+    let generation = Generation::new(&config, &context(&memory), &Arc::default()).unwrap();
+    (memory, Stacks::new(Deployment::new(generation)))
+}
+
+/// P-N2: name, type, response code, answers, latency, server.
+#[test]
+fn a_query_of_dns_writes_an_event() {
+    let (memory, mut stacks) = audited(Tap::default());
+    let (facts, lookup) = lookup();
+    assert!(stacks.wants(&facts, Protocol::Dns) && stacks.wants_dns(&facts));
+    stacks.dns(&facts, &lookup);
+    let event = serde_json::to_string(&memory.events.lock().unwrap()[0]).unwrap();
+    assert_eq!(
+        event,
+        concat!(
+            r#"{"type":"dns","connectionId":"d3tsmvg7p3qggmf8pdi0","endpointId":"10.0.0.53","requestId":"d3tsmvg7p3qggmf8pdl0","#,
+            r#""tags":["bin:curl","host:box","ip:10.0.0.5","protocol:dns","strategy:observe","env:test"],"#,
+            r#""timestamp":"2026-01-01T10:00:00.103000000Z","direction":"egress-internal","socketProtocol":"udp","l7Protocol":"dns","#,
+            r#""queryId":4660,"name":"api.test","recordType":"A","rcode":"NOERROR","isError":false,"#,
+            r#""answers":[{"name":"api.test","type":"A","ttl":300,"data":"10.0.0.1"},{"name":"api.test","type":"TXT","ttl":60,"data":"\"x\""}],"#,
+            r#""answerCount":2,"authoritative":true,"duration":3,"bytesSent":26,"bytesReceived":56,"#,
+            r#""source":{"address":{"family":"ipv4","ip":"10.0.0.5","port":40000},"hostname":"box","exe":"/usr/bin/curl","pid":4242,"user":"alice","userId":1000},"#,
+            r#""destination":{"address":{"family":"ipv4","ip":"10.0.0.53","port":53}},"outcome":"complete","total_ms":2.5}"#,
+        )
+    );
+}
+
+#[test]
+fn a_query_without_an_answer_has_none_of_its_keys() {
+    let (memory, mut stacks) = audited(Tap::default());
+    let (facts, mut lookup) = lookup();
+    lookup.exchange.response = None;
+    lookup.exchange.outcome = qtap_protocol::Outcome::Timeout;
+    lookup.exchange.retransmits = 2;
+    stacks.dns(&facts, &lookup);
+    let event = serde_json::to_value(&memory.events.lock().unwrap()[0]).unwrap();
+    for key in ["rcode", "isError", "answers", "answerCount", "duration"] {
+        assert_eq!(event.get(key), None, "{key}: {event:#}");
+    }
+    assert_eq!(
+        (&event["outcome"], &event["retransmits"]),
+        (&"timeout".into(), &2.into())
+    );
+}
+
+#[test]
+fn directions_and_loopback_hold_for_dns() {
+    use qtap_config::Direction;
+    use qtap_engine::DirectionLabel;
+    let (client, _) = lookup();
+    let server = ConnectionFacts {
+        role: qtap_capture::Role::Server,
+        direction: DirectionLabel::Ingress,
+        ..client.clone()
+    };
+    let external = ConnectionFacts {
+        direction: DirectionLabel::EgressExternal,
+        ..client.clone()
+    };
+    let stub = ConnectionFacts {
+        remote: "127.0.0.53:53".parse().unwrap(),
+        ..client.clone()
+    };
+    let own = ConnectionFacts {
+        remote: "10.0.0.5:53".parse().unwrap(),
+        ..client.clone()
+    };
+    let unknown = ConnectionFacts {
+        local: "0.0.0.0:53".parse().unwrap(),
+        remote: "0.0.0.0:0".parse().unwrap(),
+        ..server.clone()
+    };
+    let all = [&client, &server, &external, &stub, &own, &unknown];
+    for (direction, ignore_loopback, expected) in [
+        (Direction::All, false, [true; 6]),
+        (Direction::All, true, [true, true, true, false, false, true]),
+        (
+            Direction::Ingress,
+            false,
+            [false, true, false, false, false, true],
+        ),
+        (Direction::Egress, false, [true, false, true, true, true, false]),
+        (
+            Direction::EgressInternal,
+            false,
+            [true, false, false, true, true, false],
+        ),
+        (
+            Direction::EgressExternal,
+            false,
+            [false, false, true, false, false, false],
+        ),
+    ] {
+        let (_, mut stacks) = audited(Tap {
+            direction,
+            ignore_loopback,
+            ..Tap::default()
+        });
+        assert_eq!(
+            all.map(|facts| stacks.wants_dns(facts)),
+            expected,
+            "{direction:?} {ignore_loopback}"
+        );
+    }
+}
+
+/// Surface §2.5: without audit no DNS is reported, as connections neither.
+#[test]
+fn connections_of_dns_are_hidden_without_audit() {
+    let memory = Arc::new(Memory::default());
+    let generation = Generation::new(&config(None, &[]), &context(&memory), &Arc::default()).unwrap();
+    let mut stacks = Stacks::new(Deployment::new(generation));
+    let (facts, _) = lookup();
+    assert!(!stacks.wants_dns(&facts));
+    let of = |id: u64, protocol, part, finalized| {
+        let mut report = report(finalized);
+        report.part = part;
+        report.facts.id = ConnectionId(id);
+        report.facts.protocol = protocol;
+        report
+    };
+    let dns = Some(Protocol::Dns);
+    // Hidden to its end, and another that was seen before it was known to be DNS, and so is seen to its end.
+    for report in [
+        of(1, dns, 0, false),
+        of(1, dns, 1, true),
+        of(2, None, 0, false),
+        of(2, dns, 1, true),
+    ] {
+        stacks.connection(&report);
+    }
+    assert_eq!(memory.events.lock().unwrap().len(), 2);
+    assert_eq!(stacks.deployment.metrics().hidden(), 1);
+    let (memory, mut stacks) = audited(Tap::default());
+    stacks.connection(&of(1, dns, 0, true));
+    assert_eq!(memory.events.lock().unwrap().len(), 1);
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use qtap_protocol::{Command, Event, Limits, ParseError, Parser, Side, Time};
+use qtap_protocol::{Command, Event, Limits, Outcome, ParseError, Parser, Side, Time};
 
 /// Nanoseconds from one call to the next.
 const STEP_NS: u64 = 400_000_000;
@@ -124,6 +124,19 @@ impl Subject {
                     );
                 }
                 Event::CommandEnd { key, .. } => assert!(open.remove(&key.0), "ends once, after it began"),
+                Event::Query { key } => {
+                    assert!(key.0 > last_key, "keys rise and are not used again");
+                    last_key = key.0;
+                    assert!(open.insert(key.0));
+                }
+                Event::QueryEnd { key, exchange } => {
+                    assert!(open.remove(&key.0), "ends once, after it began");
+                    assert!(exchange.started <= exchange.sent && exchange.started <= exchange.ended);
+                    let response = exchange.response.as_ref();
+                    assert_eq!(response.is_some(), exchange.traffic.last_byte.is_some());
+                    assert!(response.is_some() || exchange.outcome != Outcome::Complete);
+                    assert!(response.is_none_or(|response| response.records.len() <= 64));
+                }
                 Event::Resync { .. } | Event::Orphan { .. } => {}
                 Event::StartTls { .. } if self.can_start_tls => {}
                 other => panic!("no event of this parser: {other:?}"),

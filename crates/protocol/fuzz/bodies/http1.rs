@@ -181,7 +181,11 @@ pub(crate) fn check_order(events: &[Event]) {
                 continue;
             }
             Event::Resync { .. } | Event::Orphan { .. } => continue,
-            Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+            Event::Command { .. }
+            | Event::CommandEnd { .. }
+            | Event::Query { .. }
+            | Event::QueryEnd { .. }
+            | Event::StartTls { .. } => {
                 panic!("no event of HTTP")
             }
             Event::Upgraded { .. } => {

@@ -104,7 +104,11 @@ fn check(events: &[Event]) {
             Event::HalfEnd { key, side, .. } => (key, *side, 1..=2, 3),
             Event::Resync { .. } | Event::Orphan { .. } => continue,
             Event::Upgraded { .. } => panic!("HTTP/2 never hands over"),
-            Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+            Event::Command { .. }
+            | Event::CommandEnd { .. }
+            | Event::Query { .. }
+            | Event::QueryEnd { .. }
+            | Event::StartTls { .. } => {
                 panic!("no event of HTTP")
             }
         };

@@ -56,6 +56,21 @@ impl Name {
         }
     }
 
+    /// Where the name at `at` ends, without following it.
+    pub(super) fn end(message: &[u8], at: usize) -> Result<usize, MessageError> {
+        let mut place = at;
+        loop {
+            let first = *message.get(place).ok_or(MessageError::Short)?;
+            match first & POINTER {
+                0 if first == 0 => return Ok(place + 1),
+                0 => place += 1 + usize::from(first),
+                POINTER if place + 1 < message.len() => return Ok(place + 2),
+                POINTER => return Err(MessageError::Short),
+                _ => return Err(MessageError::Name),
+            }
+        }
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

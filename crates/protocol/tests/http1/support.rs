@@ -135,7 +135,11 @@ pub(crate) fn brief(event: &Event) -> String {
             dropped,
         } => format!("{} resync {dropped} {reason}", letter(*side)),
         Event::Orphan { bytes } => format!("orphan {bytes}"),
-        Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+        Event::Command { .. }
+        | Event::CommandEnd { .. }
+        | Event::Query { .. }
+        | Event::QueryEnd { .. }
+        | Event::StartTls { .. } => {
             panic!("no event of HTTP")
         }
     }

@@ -382,7 +382,11 @@ pub(crate) fn seen(events: &[Event]) -> Vec<Seen> {
             }
             Event::RequestHead { .. } | Event::Resync { .. } | Event::Orphan { .. } => {}
             Event::Upgraded { .. } => panic!("HTTP/2 never hands over"),
-            Event::Command { .. } | Event::CommandEnd { .. } | Event::StartTls { .. } => {
+            Event::Command { .. }
+            | Event::CommandEnd { .. }
+            | Event::Query { .. }
+            | Event::QueryEnd { .. }
+            | Event::StartTls { .. } => {
                 panic!("no event of HTTP")
             }
         }

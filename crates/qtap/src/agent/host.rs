@@ -150,6 +150,7 @@ impl Host for AgentHost {
                 data: layers.contains(FilterLayer::Data) && layers != Layers::PAYLOAD,
                 tls: layers.contains(FilterLayer::Tls),
                 http: layers.contains(FilterLayer::Http),
+                dns: layers.contains(FilterLayer::Dns),
                 by_strategy: process.strategy == qtap_process::Strategy::Audit,
             },
         }
@@ -191,6 +192,13 @@ impl Host for AgentHost {
         if *count == 1 {
             self.ask(Input::NeedCalls(pid));
         }
+    }
+
+    fn datagrams_lost(&self) -> u64 {
+        self.control.datagrams_lost().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read the kernel side's counters");
+            0
+        })
     }
 
     fn own_secret(&self, own: &OwnSecret) {

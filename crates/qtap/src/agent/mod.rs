@@ -111,6 +111,7 @@ pub(crate) struct Agent {
     breaker: LoadBreaker,
     hold: Option<Hold>,
     expected: Sender<Expected>,
+    audits_dns: Arc<AtomicBool>,
     /// Kept so that the programs stay loaded until the end.
     capture: Arc<Capture>,
 }
@@ -232,6 +233,7 @@ impl Agent {
             budget: Arc::new(Budget::new(settings.memory)),
             load: Arc::clone(&load.load),
             names: Arc::default(),
+            audits_dns: Arc::new(AtomicBool::new(config.tap.audit_include_dns)),
         };
         let clock: Clock = Arc::new(qtap_capture::now);
         let engine = Engine::start(&shared, &clock, consumers)?;
@@ -290,6 +292,7 @@ impl Agent {
             breaker,
             hold,
             expected: expected_tx,
+            audits_dns: shared.audits_dns,
             capture,
         })
     }
@@ -299,8 +302,10 @@ impl Agent {
         &self.gauges
     }
 
-    /// Puts what can change at run time in force: direction, loopback, filters, call cap, share of CPU.
+    /// Puts what can change at run time in force: direction, loopback, DNS, filters, call cap, share of CPU.
     pub(crate) fn apply(&self, config: &Config) {
+        self.audits_dns
+            .store(config.tap.audit_include_dns, Ordering::Relaxed);
         self.gauges.control.settings(kernel_settings(config));
         self.gauges.host.set_filters(config.tap.filters.clone());
         let share = &self.gauges.load.cpu_limit;

@@ -298,6 +298,12 @@ impl AgentState {
                 count,
             );
         }
+        out.counter(
+            "qtap_plugin_connections_hidden_total",
+            "Connections of DNS that were not reported (tap.audit_include_dns).",
+            &[],
+            self.plugins.hidden(),
+        );
         for counters in self.plugins.plugins() {
             let labels = [("plugin", counters.plugin)];
             out.counter(

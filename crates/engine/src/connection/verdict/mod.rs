@@ -75,7 +75,8 @@ impl Evidence<'_> {
                 .map(|check| check.state)
         };
         let missing = |name| state(name) == Some(CheckState::Missing);
-        if self.exclusion.any() {
+        let is_filtered = matches!(self.app.off, Some((ReasonCode::FilteredProcess, _)));
+        if self.exclusion.any() || is_filtered {
             HealthStatus::Ignored
         } else if missing(CheckName::TlsProbe) || missing(CheckName::Protocol) {
             HealthStatus::Blind
@@ -150,8 +151,10 @@ impl Evidence<'_> {
     fn protocol(&self, reasons: &mut Reasons) -> CheckState {
         if let Some((code, detail)) = &self.app.off {
             reasons.add(*code, detail.clone());
-            let known = matches!(code, ReasonCode::NoStack | ReasonCode::ParserGaveUp)
-                && self.facts.protocol.is_some();
+            let known = matches!(
+                code,
+                ReasonCode::NoStack | ReasonCode::ParserGaveUp | ReasonCode::FilteredProcess
+            ) && self.facts.protocol.is_some();
             return if known {
                 CheckState::Partial
             } else {
