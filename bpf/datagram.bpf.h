@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Datagrams of DNS, which tell what the addresses are called that programs connect to. Only those
- * that look like it are copied, whatever their port.
+ * Datagrams of DNS, which tell what the addresses are called that programs connect to, and of QUIC
+ * (quic.bpf.h). Only those that look like it are copied, whatever their port.
  */
 #ifndef QTAP_DATAGRAM_H
 #define QTAP_DATAGRAM_H
@@ -43,9 +43,9 @@ static __always_inline bool looks_like_dns(const struct dns_header *header)
 	       bpf_ntohs(header->additionals) <= DNS_QUERY_ADDITIONALS;
 }
 
-/* `room` bytes at `buffer` have the datagram or its beginning. */
-static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer,
-				     u64 room)
+/* `room` bytes at `buffer` have the datagram or its beginning. Returns whether it is one of QUIC, which
+ * is left to send_quic(). */
+static __noinline int send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer, u64 room)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), length, flags;
 	struct dns_header header;
@@ -54,17 +54,18 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 
 	length = bytes < room ? bytes : room;
 	if (length < sizeof(header) ||
-	    bpf_probe_read_user(&header, sizeof(header), (void *)buffer) ||
-	    !looks_like_dns(&header))
-		return;
+	    bpf_probe_read_user(&header, sizeof(header), (void *)buffer))
+		return 0;
+	if (!looks_like_dns(&header))
+		return looks_like_quic((const u8 *)&header, bytes);
 	if (!settings.dns_queries &&
 	    (direction != DIRECTION_INGRESS || !(header.flags & bpf_htons(DNS_RESPONSE))))
-		return;
+		return 0;
 	if (pid_tgid >> 32 == settings.own_pid || is_ignored(pid_tgid >> 32))
-		return;
+		return 0;
 	s = bpf_map_lookup_elem(&datagram_scratches, &zero);
 	if (!s || !sk)
-		return;
+		return 0;
 	read_endpoints(&s->ends, sk);
 	s->event.kind = EVENT_DATAGRAM;
 	s->event.direction = direction;
@@ -83,13 +84,14 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 	barrier_var(length);
 	if (length > DATAGRAM_BYTES || bpf_probe_read_user(s->payload, length, (void *)buffer)) {
 		count(COUNT_DATAGRAMS_LOST, 1);
-		return;
+		return 0;
 	}
 	s->event.length = length;
 	flags = wake_flags();
 	if (bpf_ringbuf_output(&datagram_ring, s, sizeof(s->event) + length, flags))
 		count(COUNT_DATAGRAMS_LOST, 1);
 	wake_after(&datagram_ring, flags);
+	return 0;
 }
 
 /* One datagram that a call moved; the first of its buffers has the beginning. */
@@ -97,42 +99,50 @@ static __always_inline void datagram(struct sock *sk, u32 direction, u64 bytes,
 				     const struct source *from)
 {
 	struct user_vector first = {.base = from->buffer, .length = bytes};
+	struct quic_datagram quic = {.bytes = bytes, .direction = direction};
 
+	if (direction == DIRECTION_EGRESS)
+		quic.name = from->name;
+	if (quic_seen)
+		count_quic(sk, direction, bytes, quic.name, from->loss);
 	if (from->loss)
 		return;
 	if (from->vector && bpf_probe_read_user(&first, sizeof(first), (void *)from->vector))
 		return;
-	send_datagram(sk, direction, bytes, first.base, first.length);
+	if (!send_datagram(sk, direction, bytes, first.base, first.length))
+		return;
+	quic.buffer = first.base;
+	quic.length = bytes < first.length ? bytes : first.length;
+	send_quic(sk, &quic);
 }
 
 /* Messages of one call that are looked at: a resolver asks for both kinds of addresses at once. */
 enum { DATAGRAMS = 4 };
 
 /* The datagrams that a call moved, as seen at its end; `result` is their number where they are
- * many, else the bytes of the only one. */
-static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result,
+ * many, else the bytes of the only one. `bytes`: of all of them. */
+static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result, u64 bytes,
 				      const struct source *from)
 {
+	struct user_mmessage message;
 	struct source one = {};
-	u32 length;
-	u64 at;
 
 	if (!from->message) {
 		datagram(sk, direction, result, from);
 		return;
 	}
 	for (int i = 0; i < DATAGRAMS; i++) {
-		at = from->message + i * sizeof(struct user_mmessage);
 		if (i >= result ||
-		    bpf_probe_read_user(&one.vector, sizeof(one.vector),
-					(void *)(at + __builtin_offsetof(struct user_mmessage,
-									 message.vector))) ||
-		    bpf_probe_read_user(
-			    &length, sizeof(length),
-			    (void *)(at + __builtin_offsetof(struct user_mmessage, length))))
+		    bpf_probe_read_user(&message, sizeof(message),
+					(void *)(from->message + i * sizeof(message))))
 			break;
-		datagram(sk, direction, length, &one);
+		one.vector = message.message.vector;
+		one.name = message.message.name;
+		bytes -= message.length;
+		datagram(sk, direction, message.length, &one);
 	}
+	if (quic_seen && result > DATAGRAMS)
+		count_quic(sk, direction, bytes, 0, 1);
 }
 
 #endif

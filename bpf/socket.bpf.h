@@ -141,6 +141,8 @@ struct source {
 	u64 vector;
 	u64 vectors;
 	u64 message;
+	/* The sockaddr of who it is sent to, or 0. */
+	u64 name;
 	u32 messages;
 	/* Why they cannot be read, or LOSS_NONE. */
 	u32 loss;
@@ -291,6 +293,7 @@ static __always_inline void locate_message(u64 message, struct source *from)
 
 	if (bpf_probe_read_user(&header, sizeof(header), (void *)message))
 		return;
+	from->name = header.name;
 	from->vector = header.vector;
 	from->vectors = header.vectors;
 }
@@ -302,8 +305,11 @@ static __always_inline void locate(u8 call, struct pt_regs *regs, struct source 
 	case CALL_READ:
 	case CALL_WRITE:
 	case CALL_RECVFROM:
+		from->buffer = SYSCALL_ARG2(regs);
+		break;
 	case CALL_SENDTO:
 		from->buffer = SYSCALL_ARG2(regs);
+		from->name = SYSCALL_ARG5(regs);
 		break;
 	case CALL_READV:
 	case CALL_WRITEV:

@@ -1,8 +1,9 @@
 //! What the engine asks of the rest of the agent, and tells back to the kernel.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use qtap_capture::{ConnectionId, KernelTime, Pid, Verdict};
+use qtap_capture::{ConnectionId, KernelTime, Pid, QuicBytes, Verdict};
 use qtap_process::Process;
 use qtap_tls::OwnSecret;
 
@@ -96,6 +97,11 @@ pub trait Host: Send + Sync {
 
     /// That connection is over.
     fn calls_done(&self, pid: Pid);
+
+    /// What a socket of QUIC has moved, or sent to one `peer`; `None` when that is not known.
+    fn quic_bytes(&self, _socket: u64, _peer: Option<SocketAddr>) -> Option<QuicBytes> {
+        None
+    }
 
     /// A secret proved to be a connection's own; only with [`crate::Settings::export_secrets`].
     fn own_secret(&self, _own: &OwnSecret) {}

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use qtap_capture::Role;
-use qtap_engine::{ConnectionFacts, ConnectionReport, TlsFacts};
+use qtap_engine::{ConnectionFacts, ConnectionReport, QuicFacts, TlsFacts};
 use qtap_process::{Container, Process};
 
 use crate::agent::Agent;
 use crate::exchange::tags;
 use crate::schema::{
-    Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, HealthRecord, PodRef, System,
+    Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, HealthRecord, PodRef, Quic, System,
     Timestamp, Tls, cipher_suite_name, tls_version_name, upgrade_name,
 };
 
@@ -34,12 +34,13 @@ pub(crate) fn connection_event(report: &ConnectionReport, agent: &Agent) -> Conn
         duration_ms: report.duration_ns / 1_000_000,
         direction: facts.direction.name(),
         part: u64::from(report.part),
-        socket_protocol: "tcp",
+        socket_protocol: if facts.quic.is_some() { "udp" } else { "tcp" },
         l7_protocol: facts
             .protocol
             .map_or("other", qtap_protocol::detect::Protocol::name),
         tls_version: tls.and_then(|tls| tls.version).map(tls_version_name),
         tls: tls.map(tls_record),
+        quic: facts.quic.map(quic_record),
         system: System {
             hostname: agent.hostname.clone(),
             agent: "tap",
@@ -88,6 +89,13 @@ fn tls_record(tls: &TlsFacts) -> Tls {
             .map(tls_version_name)
             .collect(),
         cipher: tls.cipher_suite.map(cipher_suite_name),
+    }
+}
+
+fn quic_record(quic: QuicFacts) -> Quic {
+    Quic {
+        version: quic.version,
+        error: quic.error.map(|code| format!("0x{code:x}")),
     }
 }
 

@@ -19,6 +19,10 @@ pub enum Protocol {
     MySql,
     /// Kafka, and what speaks its protocol: Redpanda, Tansu.
     Kafka,
+    /// HTTP/3. Never the answer of [`detect`]: a connection of QUIC whose ALPN says so.
+    Http3,
+    /// QUIC that carries something else, or what is not known. Never the answer of [`detect`].
+    Quic,
 }
 
 impl Protocol {
@@ -33,6 +37,8 @@ impl Protocol {
             Self::Postgres => "postgres",
             Self::MySql => "mysql",
             Self::Kafka => "kafka",
+            Self::Http3 => "http3",
+            Self::Quic => "quic",
         }
     }
 }

@@ -1,5 +1,12 @@
 //! Seals Initial packets as an endpoint does (RFC 9001 §5), and makes the hellos in them.
 
+#![allow(dead_code, unreachable_pub)] // each test file uses its own part
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use ring::aead::quic::{AES_128, HeaderProtectionKey};
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
