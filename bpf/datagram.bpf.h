@@ -43,8 +43,8 @@ static __always_inline bool looks_like_dns(const struct dns_header *header)
 	       bpf_ntohs(header->additionals) <= DNS_QUERY_ADDITIONALS;
 }
 
-/* `room` bytes at `buffer` have the datagram or its beginning. Returns whether it is one of QUIC, which
- * is left to send_quic(). */
+/* `room` bytes at `buffer` have the datagram or its beginning. Returns whether it is one of QUIC,
+ * which is left to send_quic(). */
 static __noinline int send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer, u64 room)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), length, flags;
@@ -53,8 +53,7 @@ static __noinline int send_datagram(struct sock *sk, u32 direction, u64 bytes, u
 	u32 zero = 0;
 
 	length = bytes < room ? bytes : room;
-	if (length < sizeof(header) ||
-	    bpf_probe_read_user(&header, sizeof(header), (void *)buffer))
+	if (length < sizeof(header) || bpf_probe_read_user(&header, sizeof(header), (void *)buffer))
 		return 0;
 	if (!looks_like_dns(&header))
 		return looks_like_quic((const u8 *)&header, bytes);

@@ -124,7 +124,8 @@ struct event_datagram {
 	u8 remote_address[16];
 };
 
-/* A datagram that begins with an Initial packet of QUIC; its first `datagram.length` bytes follow. */
+/* A datagram that begins with an Initial packet of QUIC; its first `datagram.length` bytes follow.
+ */
 struct event_quic {
 	struct event_datagram datagram;
 	/* What the socket had moved before, by direction. */

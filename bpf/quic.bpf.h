@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * QUIC (RFC 9000): datagrams that begin with an Initial packet are copied, both ways, because they
- * tell who talks to whom. Of a socket that had one the bytes are counted from then on; all other UDP
- * is left alone.
+ * tell who talks to whom. Of a socket that had one the bytes are counted from then on; all other
+ * UDP is left alone.
  */
 #ifndef QTAP_QUIC_H
 #define QTAP_QUIC_H
@@ -15,8 +15,8 @@ enum {
 	QUIC_V1 = 0x00000001,
 	QUIC_V2 = 0x6b3343cf,
 	QUIC_CONNECTION_ID_BYTES = 20,
-	/* A header without connection IDs, the packet number and what is sampled to protect it. Clients
-	   and most packets of servers fill 1,200 bytes; a refusal need not. */
+	/* A header without connection IDs, the packet number and what is sampled to protect it.
+	   Clients and most packets of servers fill 1,200 bytes; a refusal need not. */
 	QUIC_LEAST = 30,
 	/* Of one socket in one period of about a second (2^30 ns), by direction: of one that is
 	   connected to a peer, and of one that is not. */
@@ -26,8 +26,8 @@ enum {
 };
 
 /*
- * Which socket, and with whom: `remote` is zero in the entry of the socket as a whole. Of a socket that
- * is not connected there is one entry more for each peer.
+ * Which socket, and with whom: `remote` is zero in the entry of the socket as a whole. Of a socket
+ * that is not connected there is one entry more for each peer.
  */
 struct quic_key {
 	u64 socket;
@@ -52,8 +52,8 @@ struct quic_counts {
 };
 
 /*
- * Inserted with the first Initial packet that is copied, never removed. Full: the least recently used
- * goes; user space says of its connection that the bytes are not known.
+ * Inserted with the first Initial packet that is copied, never removed. Full: the least recently
+ * used goes; user space says of its connection that the bytes are not known.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -127,8 +127,9 @@ static __always_inline bool read_name(u8 *remote, u16 *port, u64 name)
 	if (address.family == AF_INET) {
 		map_ipv4(remote, address.ipv4);
 	} else if (address.family != AF_INET6 ||
-		   bpf_probe_read_user(remote, 16,
-				       (void *)(name + __builtin_offsetof(struct user_address, ipv6)))) {
+		   bpf_probe_read_user(
+			   remote, 16,
+			   (void *)(name + __builtin_offsetof(struct user_address, ipv6)))) {
 		return false;
 	}
 	*port = bpf_ntohs(address.port);
@@ -140,7 +141,8 @@ static __always_inline u16 local_port_of(const struct sock *sk)
 	return bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 }
 
-/* Counts what a call moved, if the socket is one of QUIC. `unsplit`: to peers that are not known. */
+/* Counts what a call moved, if the socket is one of QUIC. `unsplit`: to peers that are not known.
+ */
 static __noinline void count_quic(struct sock *sk, u32 direction, u64 bytes, u64 name, u32 unsplit)
 {
 	struct quic_key key = {.socket = (u64)sk};
@@ -164,8 +166,8 @@ static __noinline void count_quic(struct sock *sk, u32 direction, u64 bytes, u64
 		__sync_fetch_and_add(&counts->bytes[DIRECTION_EGRESS], bytes);
 }
 
-/* The entry of the socket or of a peer, made when there is none; the bytes of what is moved just now
- * are counted in either case. */
+/* The entry of the socket or of a peer, made when there is none; the bytes of what is moved just
+ * now are counted in either case. */
 static __always_inline struct quic_counts *ensure_counts(const struct quic_key *key, u16 local_port,
 							 u32 direction, u64 bytes)
 {
@@ -248,8 +250,7 @@ static __noinline void send_quic(struct sock *sk, const struct quic_datagram *da
 		key.port = s->ends.remote_port;
 		counts = ensure_counts(&key, s->ends.local_port, direction, datagram->bytes);
 		if (counts)
-			s->event.sent_before =
-				counts->bytes[DIRECTION_EGRESS] - datagram->bytes;
+			s->event.sent_before = counts->bytes[DIRECTION_EGRESS] - datagram->bytes;
 	}
 	s->event.datagram.kind = EVENT_QUIC;
 	s->event.datagram.direction = direction;

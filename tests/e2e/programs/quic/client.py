@@ -11,7 +11,7 @@ from aioquic.asyncio import QuicConnectionProtocol, connect
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import StreamDataReceived
+from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.packet import QuicProtocolVersion
 
 count = {"sent": 0, "received": 0}
@@ -48,6 +48,8 @@ class Client(QuicConnectionProtocol):
         super().datagram_received(data, address)
 
     def quic_event_received(self, event):
+        if isinstance(event, ProtocolNegotiated) and event.alpn_protocol == "h3":
+            self.http = H3Connection(self._quic)
         if self.http is None:
             if isinstance(event, StreamDataReceived):
                 self.take(event.data, event.end_stream)
@@ -66,8 +68,7 @@ class Client(QuicConnectionProtocol):
 
     async def ask(self, name):
         stream = self._quic.get_next_available_stream_id()
-        if self._quic.configuration.alpn_protocols == ["h3"]:
-            self.http = H3Connection(self._quic)
+        if self.http is not None:
             headers = [
                 (b":method", b"GET"),
                 (b":scheme", b"https"),

@@ -1,5 +1,5 @@
-"""HTTP/3 server on aioquic; other protocols are echoed. Says its port, then one line of JSON for each datagram socket's peer at its end:
-`{"peer": port, "sent": bytes, "received": bytes}`. Ends with its standard input."""
+"""HTTP/3 server on aioquic; other protocols are echoed. Says its port, and when its standard input ends, which ends it too, one line of
+JSON for each peer: `{"peer": port, "sent": bytes}`."""
 
 import argparse
 import asyncio
