@@ -179,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_of_quic_says_so() {
+        let mut quic = report(true);
+        quic.facts.protocol = Some(qtap_protocol::detect::Protocol::Http3);
+        quic.facts.quic = Some(QuicFacts {
+            version: Some(2),
+            error: Some(0x128),
+        });
+        quic.bytes_received = 0;
+        let json: serde_json::Value = serde_json::from_str(&json(&quic)).unwrap();
+        assert_eq!(
+            (&json["socketProtocol"], &json["l7Protocol"]),
+            (&"udp".into(), &"http3".into())
+        );
+        assert_eq!(json["quic"], serde_json::json!({"version": 2, "error": "0x128"}));
+        assert_eq!(json.get("bytesReceived"), None);
+    }
+
+    #[test]
     fn on_ingress_the_destination_is_local() {
         let mut accepted = report(true);
         accepted.facts = server_connection();
