@@ -193,7 +193,7 @@ pub(super) mod checks {
         assert!(count <= bytes.len());
         for packet in packets(bytes) {
             if let Packet::Initial(initial) = packet {
-                assert!(initial.bytes.len() <= bytes.len() && initial.number_at < bytes.len());
+                assert!(initial.number_at <= initial.bytes.len() && initial.bytes.len() <= bytes.len());
                 let _opening = Opening::begin(&initial);
             }
         }
@@ -232,5 +232,10 @@ mod tests {
             }
             checks::run(&datagram);
         }
+    }
+
+    #[test]
+    fn a_packet_of_no_length_opens_nothing() {
+        checks::run(&[0xc0, 0, 0, 0, 1, 0, 1, 0, 0, 0]);
     }
 }
