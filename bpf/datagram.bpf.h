@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Datagrams of DNS, which tell what the addresses are called that programs connect to. Only those
- * that look like it are copied, whatever their port.
+ * Datagrams of DNS, which tell what the addresses are called that programs connect to, and of QUIC
+ * (quic.bpf.h). Only those that look like it are copied, whatever their port.
  */
 #ifndef QTAP_DATAGRAM_H
 #define QTAP_DATAGRAM_H
@@ -78,9 +78,9 @@ static __always_inline void read_peer(struct datagram_scratch *s)
 	s->event.remote_port = bpf_ntohs(name.port);
 }
 
-/* `room` bytes at `buffer` have the datagram or its beginning. */
-static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer,
-				     u64 room)
+/* `room` bytes at `buffer` have the datagram or its beginning. Returns whether it is one of QUIC,
+ * which is left to send_quic(). */
+static __noinline int send_datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer, u64 room)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), length, flags;
 	struct dns_header header;
@@ -88,18 +88,18 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 	u32 zero = 0;
 
 	length = bytes < room ? bytes : room;
-	if (length < sizeof(header) ||
-	    bpf_probe_read_user(&header, sizeof(header), (void *)buffer) ||
-	    !looks_like_dns(&header))
-		return;
+	if (length < sizeof(header) || bpf_probe_read_user(&header, sizeof(header), (void *)buffer))
+		return 0;
+	if (!looks_like_dns(&header))
+		return looks_like_quic((const u8 *)&header, bytes);
 	if (!settings.dns_queries &&
 	    (direction != DIRECTION_INGRESS || !(header.flags & bpf_htons(DNS_RESPONSE))))
-		return;
+		return 0;
 	if (pid_tgid >> 32 == settings.own_pid || is_ignored(pid_tgid >> 32))
-		return;
+		return 0;
 	s = bpf_map_lookup_elem(&datagram_scratches, &zero);
 	if (!s || !sk)
-		return;
+		return 0;
 	read_endpoints(&s->ends, sk);
 	s->event.kind = EVENT_DATAGRAM;
 	s->event.direction = direction;
@@ -119,13 +119,14 @@ static __noinline void send_datagram(struct sock *sk, u32 direction, u64 bytes, 
 	barrier_var(length);
 	if (length > DATAGRAM_BYTES || bpf_probe_read_user(s->payload, length, (void *)buffer)) {
 		count(COUNT_DATAGRAMS_LOST, 1);
-		return;
+		return 0;
 	}
 	s->event.length = length;
 	flags = wake_flags();
 	if (bpf_ringbuf_output(&datagram_ring, s, sizeof(s->event) + length, flags))
 		count(COUNT_DATAGRAMS_LOST, 1);
 	wake_after(&datagram_ring, flags);
+	return 0;
 }
 
 /* One datagram that a call moved; the first of its buffers has the beginning. */
@@ -133,21 +134,30 @@ static __always_inline void datagram(struct sock *sk, u32 direction, u64 bytes,
 				     const struct source *from)
 {
 	struct user_vector first = {.base = from->buffer, .length = bytes};
+	struct quic_datagram quic = {.bytes = bytes, .direction = direction};
 
+	if (direction == DIRECTION_EGRESS)
+		quic.name = from->name;
+	if (quic_seen)
+		count_quic(sk, direction, bytes, quic.name, from->loss);
 	if (from->loss)
 		return;
 	if (from->vector && bpf_probe_read_user(&first, sizeof(first), (void *)from->vector))
 		return;
 	note_peer(from->name);
-	send_datagram(sk, direction, bytes, first.base, first.length);
+	if (!send_datagram(sk, direction, bytes, first.base, first.length))
+		return;
+	quic.buffer = first.base;
+	quic.length = bytes < first.length ? bytes : first.length;
+	send_quic(sk, &quic);
 }
 
 /* Messages of one call that are looked at: a resolver asks for both kinds of addresses at once. */
 enum { DATAGRAMS = 4 };
 
 /* The datagrams that a call moved, as seen at its end; `result` is their number where they are
- * many, else the bytes of the only one. */
-static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result,
+ * many, else the bytes of the only one. `bytes`: of all of them. */
+static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result, u64 bytes,
 				      const struct source *from)
 {
 	struct source one = {};
@@ -171,8 +181,11 @@ static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result
 			    &length, sizeof(length),
 			    (void *)(at + __builtin_offsetof(struct user_mmessage, length))))
 			break;
+		bytes -= length;
 		datagram(sk, direction, length, &one);
 	}
+	if (quic_seen && result > DATAGRAMS)
+		count_quic(sk, direction, bytes, 0, 1);
 }
 
 #endif

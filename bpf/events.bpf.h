@@ -18,6 +18,7 @@ enum event_kind {
 	EVENT_TRACE = 9,
 	EVENT_MISFIT = 10,
 	EVENT_DATAGRAM = 11,
+	EVENT_QUIC = 12,
 };
 
 enum direction {
@@ -56,6 +57,8 @@ enum {
 	ENVIRONMENT_BYTES = 16384,
 	/* Payload of a datagram: what an Ethernet frame takes. */
 	DATAGRAM_BYTES = 1500,
+	/* The same of QUIC: two or three of them may go in one call. */
+	QUIC_BYTES = 4096,
 	/* Slots of verdicts, a power of two. */
 	VERDICT_SLOTS = 65536,
 	SECRET_BYTES = 64,
@@ -124,6 +127,18 @@ struct event_datagram {
 
 enum {
 	TLS_HEADER_BYTES = 5,
+};
+
+/* A datagram that begins with an Initial packet of QUIC; its first `datagram.length` bytes follow.
+ */
+struct event_quic {
+	struct event_datagram datagram;
+	/* What the socket had moved before, by direction. */
+	u64 bytes_before[2];
+	/* The same, sent to this peer, where the socket is not connected. */
+	u64 sent_before;
+	u32 is_connected;
+	u32 reserved;
 };
 
 /* `length` bytes of payload follow; `missing` more bytes of the same call were not copied. */
@@ -321,6 +336,9 @@ enum counter {
 	COUNT_URING_BYTES,
 	COUNT_UNUSED,
 	COUNT_DATAGRAMS_LOST,
+	COUNT_QUIC_LOST,
+	COUNT_QUIC_SHED,
+	COUNT_QUIC_FILTERED,
 	COUNTERS,
 };
 

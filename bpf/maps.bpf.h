@@ -157,7 +157,7 @@ struct {
 	__uint(max_entries, 1 << 24);
 } data_ring SEC(".maps");
 
-/* Datagrams of DNS. Full: counted (COUNT_DATAGRAMS_LOST). */
+/* Datagrams of DNS and QUIC. Full: counted (COUNT_DATAGRAMS_LOST, COUNT_QUIC_LOST). */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 18);

@@ -17,6 +17,7 @@
 #include "copy.bpf.h"
 #include "tcp.bpf.h"
 #include "socket.bpf.h"
+#include "quic.bpf.h"
 #include "datagram.bpf.h"
 #include "sysexit.bpf.h"
 #include "transfers.bpf.h"
@@ -51,6 +52,9 @@ union event_types {
 	struct event_closed closed;
 	struct event_data data;
 	struct event_datagram datagram;
+	struct event_quic quic;
+	struct quic_key quic_key;
+	struct quic_counts quic_counts;
 	struct event_forked forked;
 	struct event_exec exec;
 	struct event_exited exited;

@@ -132,7 +132,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		from.loss = LOSS_UNREADABLE;
 	sk = inet_sock_of(file_of(task, fd), &protocol);
 	if (sk && protocol == IPPROTO_UDP) {
-		datagrams(sk, direction, result, &from);
+		datagrams(sk, direction, result, bytes, &from);
 		return 0;
 	}
 	if (protocol == IPPROTO_MPTCP)

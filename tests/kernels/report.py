@@ -191,6 +191,24 @@ def idle(machine):
     return "found"
 
 
+def quic(machine):
+    """Client and server of a program that exchanges the sample packets: one socket is connected, the other is not."""
+    results = dict(line.split(" ", 1) for line in machine.text("clients").splitlines())
+    expect(results.get("quic") == "0", f"client: {results.get('quic')}")
+    program = "/usr/bin/quic_sample"
+    expected = {"client": (1200, 135), "server": (135, 1200)}
+    for side, events in zip(("client", "server"), machine.ends(4433, program, program)):
+        expect(len(events) == 1, f"{side}: {len(events)} connections")
+        event = events[0]
+        name, version = event["tls"].get("sni"), event.get("tlsVersion")
+        expect((name, version) == ("example.com", "TLS 1.3"), f"{side}: {name} {version}")
+        moved = (event.get("bytesSent"), event.get("bytesReceived"))
+        expect(moved == expected[side], f"{side}: {moved} bytes")
+        reasons = [reason["code"] for reason in event["health"]["reasons"]]
+        expect(reasons == ["quic_unsupported"], f"{side}: {reasons}")
+    return "named and counted"
+
+
 def losses(machine):
     """What the kernel side or the probes lost; the stages behind them do not depend on the kernel."""
     expect(machine.text("metrics"), "no metrics")
@@ -231,7 +249,7 @@ CHECKS = (
     + [("ready", ready)]
     + [(f"exchange: {name}", lambda machine, name=name: exchange(machine, name)) for name in EXCHANGES]
     + [(f"io_uring: {way}", lambda machine, way=way: uring(machine, way)) for way in URING]
-    + [("idle connection", idle), ("losses", losses), ("end", end), ("verifier", verified)]
+    + [("idle connection", idle), ("quic", quic), ("losses", losses), ("end", end), ("verifier", verified)]
 )
 
 

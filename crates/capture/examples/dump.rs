@@ -100,6 +100,7 @@ fn pid_of(event: &Event) -> Option<Pid> {
         Event::Opened(event) => Some(event.pid),
         Event::Data(event) => Some(event.pid),
         Event::Datagram(event) => Some(event.pid),
+        Event::Quic(event) => Some(event.datagram.pid),
         Event::Closed(_) | Event::Living(_) => None,
         Event::Secret(event) => Some(event.pid),
         Event::Unattributed(event) => Some(event.pid),

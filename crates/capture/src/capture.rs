@@ -57,6 +57,7 @@ impl Capture {
             handle(&object, "traced_processes")?,
             handle(&object, "counters")?,
             handle(&object, "connections")?,
+            handle(&object, "quic_counts")?,
             LoadedPrograms::of(&object)?,
             mappings.as_ref().map(Mappings::shared),
             vec![

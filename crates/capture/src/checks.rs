@@ -13,6 +13,7 @@ pub(crate) fn run(record: &[u8]) {
             None => continue,
             Some(Event::Data(data)) => data.bytes.len(),
             Some(Event::Datagram(datagram)) => datagram.bytes.len(),
+            Some(Event::Quic(quic)) => quic.datagram.bytes.len(),
             Some(Event::Unattributed(call)) => call.data.bytes.len(),
             Some(Event::Secret(secret)) => secret.secret.len(),
             Some(Event::Process(ProcessEvent::Exec(exec))) => {
@@ -42,7 +43,7 @@ mod tests {
                 })
                 .collect();
             if let Some(kind) = record.first_mut() {
-                *kind = (round % (event_kind::EVENT_DATAGRAM.0 + 2)) as u8;
+                *kind = (round % (event_kind::EVENT_QUIC.0 + 2)) as u8;
             }
             super::run(&record);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::mem::offset_of;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -16,8 +17,8 @@ use crate::programs::LoadedPrograms;
 use crate::ring::Positions;
 use crate::shared::SharedMemory;
 use crate::{
-    Census, ConnectionId, DirectionFilter, Error, KernelTime, Living, Pid, ProcessVerdict, Settings, Shed,
-    TraceModule, Verdict,
+    Census, ConnectionId, DirectionFilter, Error, KernelTime, Living, Pid, ProcessVerdict, QuicBytes,
+    Settings, Shed, TraceModule, Verdict,
 };
 
 /// Slots of verdicts, see `bpf/maps.bpf.h`.
@@ -38,6 +39,7 @@ struct Inner {
     traced: MapHandle,
     counters: MapHandle,
     connections: MapHandle,
+    quic_counts: MapHandle,
     programs: LoadedPrograms,
     /// Where the kernel tells mappings by perf events.
     mappings: Option<Arc<Shared>>,
@@ -54,6 +56,7 @@ impl Control {
         traced: MapHandle,
         counters: MapHandle,
         connections: MapHandle,
+        quic_counts: MapHandle,
         programs: LoadedPrograms,
         mappings: Option<Arc<Shared>>,
         rings: Vec<(&'static str, Positions)>,
@@ -72,6 +75,7 @@ impl Control {
                 traced,
                 counters,
                 connections,
+                quic_counts,
                 programs,
                 mappings,
                 rings,
@@ -231,6 +235,12 @@ impl Control {
     /// How far each connection is, and how many are left out for which process. Two system calls for each.
     pub fn census(&self) -> Result<Census, Error> {
         crate::census::take(&self.inner.connections)
+    }
+
+    /// What the socket of a [`crate::QuicDatagram`] has moved, or sent to one `peer`; `None` when the kernel side has forgotten it for want
+    /// of room. One system call.
+    pub fn quic_bytes(&self, socket: u64, peer: Option<SocketAddr>) -> Result<Option<QuicBytes>, Error> {
+        crate::quic::bytes_of(&self.inner.quic_counts, socket, peer)
     }
 
     /// Everything the kernel side counted since it was loaded, and how many bytes of each ring wait to be read. One system call

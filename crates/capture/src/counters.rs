@@ -7,7 +7,7 @@ use crate::bindings::counter;
 use crate::programs::LoadedPrograms;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
-const NAMES: [(counter, &str); 35] = [
+const NAMES: [(counter, &str); 38] = [
     (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
     (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
     (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
@@ -52,6 +52,9 @@ const NAMES: [(counter, &str); 35] = [
     (counter::COUNT_URING_BYTES, "data_bytes_lost_io_uring"),
     (counter::COUNT_UNUSED, "connections_lost_unseen"),
     (counter::COUNT_DATAGRAMS_LOST, "datagrams_lost_ring_full"),
+    (counter::COUNT_QUIC_LOST, "quic_datagrams_lost_ring_full"),
+    (counter::COUNT_QUIC_SHED, "quic_datagrams_lost_rate"),
+    (counter::COUNT_QUIC_FILTERED, "quic_datagrams_filtered"),
 ];
 
 /// A reading of all counters.

@@ -10,7 +10,7 @@ use crate::bindings::{self as kernel, split};
 use crate::trace::decode_trace;
 use crate::{
     Closed, ConnectionId, Data, Datagram, Direction, Event, ExecutableMapped, Hook, KernelTime, Layer, Loss,
-    Misfit, Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed,
+    Misfit, Opened, Pid, ProcessEvent, ProcessExec, QuicDatagram, Role, TlsSecret, Unattributed,
 };
 
 /// The event of a record; `None` if we do not know its kind or it is too short, which is a fault of ours.
@@ -19,6 +19,7 @@ pub(crate) fn decode(record: &[u8], arena: &mut Arena) -> Option<Event> {
         kernel::event_kind::EVENT_DATA => data(record, arena),
         kernel::event_kind::EVENT_OPENED => opened(record),
         kernel::event_kind::EVENT_DATAGRAM => datagram(record, arena),
+        kernel::event_kind::EVENT_QUIC => quic(record, arena),
         kernel::event_kind::EVENT_CLOSED => closed(record),
         kernel::event_kind::EVENT_FORKED => forked(record),
         kernel::event_kind::EVENT_EXEC => exec(record, arena),
@@ -66,8 +67,22 @@ fn opened(record: &[u8]) -> Option<Event> {
 
 fn datagram(record: &[u8], arena: &mut Arena) -> Option<Event> {
     let (event, rest) = split::<kernel::event_datagram>(record)?;
+    Some(Event::Datagram(Box::new(datagram_of(&event, rest, arena)?)))
+}
+
+fn quic(record: &[u8], arena: &mut Arena) -> Option<Event> {
+    let (event, rest) = split::<kernel::event_quic>(record)?;
+    Some(Event::Quic(Box::new(QuicDatagram {
+        datagram: datagram_of(&event.datagram, rest, arena)?,
+        bytes_before: event.bytes_before,
+        sent_before: event.sent_before,
+        is_connected: event.is_connected != 0,
+    })))
+}
+
+fn datagram_of(event: &kernel::event_datagram, rest: &[u8], arena: &mut Arena) -> Option<Datagram> {
     let remote = address(event.remote_address, event.remote_port);
-    Some(Event::Datagram(Box::new(Datagram {
+    Some(Datagram {
         time: KernelTime(event.time),
         pid: Pid(event.pid),
         tid: event.tid,
@@ -82,7 +97,7 @@ fn datagram(record: &[u8], arena: &mut Arena) -> Option<Event> {
         remote: (event.remote_port != 0).then_some(remote),
         length: event.bytes,
         bytes: arena.copy(rest.get(..event.length as usize)?),
-    })))
+    })
 }
 
 fn closed(record: &[u8]) -> Option<Event> {

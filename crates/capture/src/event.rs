@@ -155,7 +155,7 @@ pub struct Opened {
     pub netns: u32,
 }
 
-/// A datagram of UDP that looks like a message of DNS, whatever its ports.
+/// A datagram of UDP that looks like a message of DNS or QUIC, whatever its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// When it was sent or received.
@@ -172,13 +172,36 @@ pub struct Datagram {
     pub netns: u32,
     /// Own address; unspecified where the socket is not bound to one.
     pub local: SocketAddr,
-    /// Peer's address; `None` where the socket is not connected to one and the call does not tell. With [`crate::Settings::dns_queries`]
-    /// it does of what is sent, and on kernels without tracepoints for transfers of what is received too.
+    /// Peer's address; `None` where the socket is not connected to one and the call does not tell. It does of what is sent if that is one
+    /// of QUIC, and of DNS with [`crate::Settings::dns_queries`]; with that setting, on kernels without tracepoints for transfers, of
+    /// what is received too.
     pub remote: Option<SocketAddr>,
     /// Bytes of it.
     pub length: u32,
-    /// The first 1,500 of them at most.
+    /// The first 1,500 of them at most, of QUIC the first 4,096.
     pub bytes: Bytes,
+}
+
+/// A datagram that begins with an Initial packet of QUIC, or several that went in one call and follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicDatagram {
+    /// What it is, and whose.
+    pub datagram: Datagram,
+    /// Payload bytes that the socket had moved before, since its first Initial packet: sent, received.
+    pub bytes_before: [u64; 2],
+    /// Of those sent, what went to this peer; 0 where the socket is connected to it, or who it is is not known.
+    pub sent_before: u64,
+    /// The socket is connected to its peer.
+    pub is_connected: bool,
+}
+
+/// What a socket of QUIC has moved since its first Initial packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicBytes {
+    /// Payload bytes of UDP: sent, received. Of one peer of a socket that is not connected only those sent are known.
+    pub bytes: [u64; 2],
+    /// Datagrams were sent of which it is not known to whom: the bytes sent to single peers are too few.
+    pub unsplit: bool,
 }
 
 /// Bytes on a connection. `position` counts the bytes of this direction and layer since [`Opened`].
@@ -382,6 +405,8 @@ pub enum Event {
     Data(Data),
     /// A datagram of DNS.
     Datagram(Box<Datagram>),
+    /// A datagram of QUIC.
+    Quic(Box<QuicDatagram>),
     /// End of a connection.
     Closed(Closed),
     /// A secret.

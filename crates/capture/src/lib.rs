@@ -52,6 +52,7 @@ mod object;
 mod options;
 mod priority;
 mod programs;
+mod quic;
 mod reader;
 mod ring;
 mod seccomp;
@@ -75,7 +76,8 @@ pub use counters::Counters;
 pub use error::Error;
 pub use event::{
     Closed, ConnectionId, Data, Datagram, Direction, Event, ExecutableMapped, KernelTime, Layer, Living,
-    Loss, Misfit, Opened, Pid, ProcessEvent, ProcessExec, Role, TlsSecret, Unattributed, WallClock,
+    Loss, Misfit, Opened, Pid, ProcessEvent, ProcessExec, QuicBytes, QuicDatagram, Role, TlsSecret,
+    Unattributed, WallClock,
 };
 pub use group::{Group, GroupReport};
 pub use hook::Hook;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use qtap_capture::{ConnectionId, Event, KernelTime, ThreadId, can_return_from_background};
+use qtap_capture::{ConnectionId, Event, KernelTime, ProcessEvent, ThreadId, can_return_from_background};
 
 use crate::account::survey::{self, Question, Surveyor};
 use crate::lane::Lane;
@@ -38,6 +38,8 @@ pub struct Engine {
     queued_bytes: Arc<AtomicU64>,
     queue_limit: u64,
     stop: Arc<AtomicBool>,
+    /// Ends of processes are of use.
+    saw_quic: bool,
 }
 
 impl Engine {
@@ -94,6 +96,7 @@ impl Engine {
             queued_bytes,
             queue_limit,
             stop,
+            saw_quic: false,
         })
     }
 
@@ -125,7 +128,7 @@ impl Engine {
     }
 
     /// Hands on one event, with [`Self::flush`] at the latest. Never blocks: data that finds no room is dropped and counted, and its worker is told as soon as it
-    /// has room again. Process and mapping events are not the engine's and are ignored.
+    /// has room again. Mappings, and events of processes other than their ends, are not the engine's and are ignored.
     pub fn dispatch(&mut self, event: Event) {
         let (lanes, stats) = (&mut self.lanes, &self.stats);
         match event {
@@ -157,6 +160,27 @@ impl Engine {
                     lane.send(Event::Datagram(datagram), stats);
                 } else {
                     stats.lost_datagrams.add(1);
+                }
+            }
+            Event::Quic(quic) => {
+                self.saw_quic = true;
+                // All of a socket go to one worker.
+                let Some(lane) = lane_of(lanes, ConnectionId(quic.datagram.socket)) else {
+                    return;
+                };
+                let bytes = quic.datagram.bytes.len() as u64;
+                let over = self.queued_bytes.load(Ordering::Relaxed) + bytes > self.queue_limit;
+                if lane.takes_data(over, stats) {
+                    self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    lane.send(Event::Quic(quic), stats);
+                } else {
+                    stats.lost_queue.add(bytes);
+                }
+            }
+            // Of no use to connections of TCP, whose ends are told.
+            Event::Process(ProcessEvent::Exited { .. }) if self.saw_quic => {
+                for lane in lanes {
+                    lane.send(event.clone(), stats);
                 }
             }
             Event::Opened(opened) => {
@@ -280,9 +304,11 @@ impl Loop {
         let begun = (self.clock)();
         let mut bytes = 0;
         for event in events {
-            if let Event::Data(data) = &event {
-                bytes += data.bytes.len() as u64;
-            }
+            bytes += match &event {
+                Event::Data(data) => data.bytes.len() as u64,
+                Event::Quic(quic) => quic.datagram.bytes.len() as u64,
+                _ => 0,
+            };
             if let Some(time) = time_of(&event) {
                 self.reached.advance(time);
             }
@@ -297,6 +323,8 @@ impl Loop {
 fn time_of(event: &Event) -> Option<KernelTime> {
     match event {
         Event::Opened(opened) => Some(opened.time),
+        Event::Quic(quic) => Some(quic.datagram.time),
+        Event::Process(event) => Some(event.time()),
         Event::Data(data) => Some(data.time),
         Event::Closed(closed) => Some(closed.time),
         Event::Secret(secret) => Some(secret.time),

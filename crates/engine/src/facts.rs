@@ -94,6 +94,15 @@ pub struct TlsFacts {
     pub server_hello: bool,
 }
 
+/// What is known of QUIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicFacts {
+    /// The version that its packets are of: 1 (RFC 9000) or 2 (RFC 9369).
+    pub version: Option<u32>,
+    /// The error code with which a side gave up during the handshake.
+    pub error: Option<u64>,
+}
+
 /// What is known of a connection at one moment. Grows; nothing known is unlearned.
 #[derive(Clone, Debug)]
 pub struct ConnectionFacts {
@@ -123,6 +132,8 @@ pub struct ConnectionFacts {
     pub process: Option<Arc<Process>>,
     /// TLS, once a TLS record was seen.
     pub tls: Option<TlsFacts>,
+    /// QUIC, if that is what is spoken over UDP.
+    pub quic: Option<QuicFacts>,
     /// TLS implementations in the process: `tlsProbeTypesDetected`. `None` while not scanned.
     pub tls_implementations: Option<Vec<&'static str>>,
     /// Application protocol, once known.

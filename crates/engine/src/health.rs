@@ -138,6 +138,10 @@ pub enum ReasonCode {
     TlsSecretMissing,
     /// The suite or version cannot be decrypted, and the calls were not seen.
     TlsCipherUnsupported,
+    /// What QUIC carries is not decrypted.
+    QuicUnsupported,
+    /// Bytes of QUIC that cannot be told from those of other connections.
+    QuicBytesUnknown,
     /// The hello was not seen whole.
     TlsHelloMissing,
     /// The connection ended before anything was encrypted.
@@ -197,6 +201,8 @@ impl ReasonCode {
             Self::TlsProbeLate => "tls_probe_late",
             Self::TlsSecretMissing => "tls_secret_missing",
             Self::TlsCipherUnsupported => "tls_cipher_unsupported",
+            Self::QuicUnsupported => "quic_unsupported",
+            Self::QuicBytesUnknown => "quic_bytes_unknown",
             Self::TlsHelloMissing => "tls_hello_missing",
             Self::TlsHandshakeUnfinished => "tls_handshake_unfinished",
             Self::TlsUnauthenticated => "tls_unauthenticated",

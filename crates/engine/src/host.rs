@@ -1,8 +1,9 @@
 //! What the engine asks of the rest of the agent, and tells back to the kernel.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use qtap_capture::{ConnectionId, KernelTime, Pid, Verdict};
+use qtap_capture::{ConnectionId, KernelTime, Pid, QuicBytes, Verdict};
 use qtap_process::Process;
 use qtap_tls::OwnSecret;
 
@@ -102,6 +103,11 @@ pub trait Host: Send + Sync {
     /// Datagrams that the kernel side could not hand on so far.
     fn datagrams_lost(&self) -> u64 {
         0
+    }
+
+    /// What a socket of QUIC has moved, or sent to one `peer`; `None` when that is not known.
+    fn quic_bytes(&self, _socket: u64, _peer: Option<SocketAddr>) -> Option<QuicBytes> {
+        None
     }
 
     /// A secret proved to be a connection's own; only with [`crate::Settings::export_secrets`].

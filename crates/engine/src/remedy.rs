@@ -37,6 +37,12 @@ impl ReasonCode {
             Self::TlsCipherUnsupported => {
                 "plaintext is taken from the library's calls where it can be; prefer an AEAD cipher suite (AES-GCM, ChaCha20-Poly1305)"
             }
+            Self::QuicUnsupported => {
+                "nothing to do: the connection is named and counted; where a client can speak HTTP/2 over TCP too, that is read"
+            }
+            Self::QuicBytesUnknown => {
+                "nothing to do: UDP counts bytes by socket, and this one serves several connections; the other end may have one socket for each"
+            }
             Self::TlsHelloMissing => {
                 "raise tap.limits.data_ring if records were lost; otherwise the peers did not complete a handshake"
             }
@@ -83,7 +89,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -96,6 +102,8 @@ impl ReasonCode {
         Self::TlsProbeLate,
         Self::TlsSecretMissing,
         Self::TlsCipherUnsupported,
+        Self::QuicUnsupported,
+        Self::QuicBytesUnknown,
         Self::TlsHelloMissing,
         Self::TlsHandshakeUnfinished,
         Self::TlsUnauthenticated,

@@ -62,6 +62,12 @@ stats! {
     Counter dns_multicast "qtap_engine_dns_multicast_total" [], "Datagrams of multicast DNS and LLMNR, which are not reported.";
     Counter dns_queries_left_out "qtap_engine_lost_total" [("stage", "dns"), ("reason", "table_full")], "Bytes or events lost, by reason.";
     Counter lost_datagrams "qtap_engine_lost_total" [("stage", "dns"), ("reason", "queue_full")], "Bytes or events lost, by reason.";
+    Counter quic_datagrams "qtap_engine_quic_datagrams_total" [], "Datagrams with an Initial packet of QUIC that were looked at.";
+    Counter quic_opened "qtap_engine_quic_connections_opened_total" [], "Connections of QUIC that began.";
+    Level quic_open "qtap_engine_quic_connections" [], "Connections of QUIC open now.";
+    Counter quic_unreadable "qtap_engine_quic_unreadable_total" [], "Datagrams with an Initial packet that opens under the keys of no known connection: one that began before the capture, or none.";
+    Counter quic_unanswered "qtap_engine_quic_unanswered_total" [], "Clients that a server of this host did not answer, and that are not told for that.";
+    Counter quic_evicted "qtap_engine_lost_total" [("stage", "engine"), ("reason", "quic_table_full")], "Bytes or events lost, by reason.";
     Counter events "qtap_engine_received_total" [], "Kernel events that reached a worker.";
     Counter transactions "qtap_engine_emitted_total" [("kind", "transaction")], "What was handed to the plugins.";
     Counter reports "qtap_engine_emitted_total" [("kind", "connection")], "What was handed to the plugins.";

@@ -1,22 +1,24 @@
 //! A worker: the connections of one shard, their timers, and the secrets of their processes.
 
 use std::collections::BTreeSet;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use qtap_capture::{
-    ConnectionId, Data, Event, KernelTime, Layer, Living, Pid, TlsSecret, Unattributed, WallClock,
+    ConnectionId, Data, Event, KernelTime, Layer, Living, Pid, ProcessEvent, TlsSecret, Unattributed,
+    WallClock,
 };
 
-use crate::account::Accounts;
 use crate::account::survey::{Positions, Survey};
+use crate::account::{Accounts, Entry};
 use crate::connection::{Connection, Life};
 use crate::context::{Context, Scratch};
 use crate::dns::Lookups;
 use crate::early::EarlyCalls;
 use crate::hash::HashMap;
 use crate::id::IdSource;
+use crate::quic::Flows;
 use crate::secrets::{Choice, SecretPool, from_event};
 use crate::settings::{Budget, Settings};
 use crate::{Consumer, Host, Load, Names, Stats};
@@ -78,6 +80,7 @@ pub struct Worker {
     accounts: Accounts,
     /// What is asked of DNS over UDP.
     lookups: Lookups,
+    quic: Flows,
 }
 
 impl Worker {
@@ -99,6 +102,7 @@ impl Worker {
             charged: 0,
             accounts: Accounts::default(),
             lookups: Lookups::default(),
+            quic: Flows::default(),
         }
     }
 
@@ -127,6 +131,10 @@ impl Worker {
             Event::Closed(closed) if self.connections.contains_key(&closed.id) => {
                 self.with(closed.id, now, |connection, cx| connection.close(closed, cx));
             }
+            Event::Quic(datagram) => self.with_quic(now, |quic, cx| quic.datagram(&datagram, cx)),
+            Event::Process(ProcessEvent::Exited { pid, time, .. }) => {
+                self.with_quic(now, |quic, cx| quic.exited(pid, time, cx));
+            }
             Event::Secret(secret) => self.secret(&secret, now),
             Event::Unattributed(call) => self.unattributed(*call, now),
             Event::Living(living) => self.end_missing(&living, now),
@@ -147,9 +155,10 @@ impl Worker {
             self.look_up(now, Lookups::tick);
             self.balance(now);
         }
+        let next_quic = self.tick_quic(now);
         while let Some(&(deadline, id)) = self.timers.first() {
             if deadline > now {
-                return Some(deadline);
+                return Some(next_quic.map_or(deadline, |next| next.min(deadline)));
             }
             self.timers.pop_first();
             if let Some(connection) = self.connections.get_mut(&id) {
@@ -161,7 +170,25 @@ impl Worker {
                 self.with(id, now, Connection::tick);
             }
         }
-        None
+        next_quic
+    }
+
+    /// Runs `step` on the connections of QUIC, and puts those that ended into the account of their process.
+    fn with_quic(&mut self, now: KernelTime, step: impl FnOnce(&mut Flows, &mut Context<'_>) -> Vec<Entry>) {
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
+        for entry in step(&mut self.quic, &mut cx) {
+            self.accounts.end(entry);
+        }
+    }
+
+    fn tick_quic(&mut self, now: KernelTime) -> Option<KernelTime> {
+        let mut next = None;
+        self.with_quic(now, |quic, cx| {
+            let (entries, deadline) = quic.tick(cx);
+            next = deadline;
+            entries
+        });
+        next
     }
 
     /// The processes of all its connections, with the kernel side's `positions` of those that are open. Some microseconds for
@@ -174,6 +201,9 @@ impl Worker {
             if let Some(entry) = connection.entry(positions.get(id).copied(), &cx) {
                 accounts.entry(entry.key).or_default().add(entry, true);
             }
+        }
+        for entry in self.quic.entries(&cx) {
+            accounts.entry(entry.key).or_default().add(entry, true);
         }
         Survey {
             accounts,
@@ -221,6 +251,8 @@ impl Worker {
     /// The agent stops: every connection says what is known of it.
     pub fn shut_down(&mut self, now: KernelTime) {
         self.tick(now);
+        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
+        self.quic.shut_down(&mut cx);
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
             self.with(id, now, |connection, cx| {
@@ -408,12 +440,12 @@ impl Worker {
     ) -> (bool, Option<T>) {
         let is_full = self.connections.len() >= CONNECTIONS;
         let connection = match self.connections.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) if is_full => {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(_) if is_full => {
                 self.shared.stats.lost_control.add(1);
                 return (false, None);
             }
-            Entry::Vacant(place) => {
+            hash_map::Entry::Vacant(place) => {
                 self.shared.stats.open.add(1);
                 place.insert(Box::new(Connection::new(id, now)))
             }

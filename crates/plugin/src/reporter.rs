@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use qtap_capture::Role;
-use qtap_engine::{ConnectionFacts, ConnectionReport, TlsFacts};
+use qtap_engine::{ConnectionFacts, ConnectionReport, QuicFacts, TlsFacts};
 use qtap_process::{Container, Process};
 
 use crate::agent::Agent;
 use crate::exchange::tags;
 use crate::schema::{
-    Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, HealthRecord, PodRef, System,
+    Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, HealthRecord, PodRef, Quic, System,
     Timestamp, Tls, cipher_suite_name, tls_version_name, upgrade_name,
 };
 
@@ -35,6 +35,7 @@ pub(crate) fn connection_event(report: &ConnectionReport, agent: &Agent) -> Conn
             .map_or("other", qtap_protocol::detect::Protocol::name),
         tls_version: tls.and_then(|tls| tls.version).map(tls_version_name),
         tls: tls.map(tls_record),
+        quic: facts.quic.map(quic_record),
         system: System {
             hostname: agent.hostname.clone(),
             agent: "tap",
@@ -83,6 +84,13 @@ fn tls_record(tls: &TlsFacts) -> Tls {
             .map(tls_version_name)
             .collect(),
         cipher: tls.cipher_suite.map(cipher_suite_name),
+    }
+}
+
+fn quic_record(quic: QuicFacts) -> Quic {
+    Quic {
+        version: quic.version,
+        error: quic.error.map(|code| format!("0x{code:x}")),
     }
 }
 
@@ -173,6 +181,24 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json(&report(false))).unwrap();
         assert_eq!(json.get("bytesSent"), None);
         assert_eq!(json.get("finalized"), None);
+    }
+
+    #[test]
+    fn a_connection_of_quic_says_so() {
+        let mut quic = report(true);
+        quic.facts.protocol = Some(qtap_protocol::detect::Protocol::Http3);
+        quic.facts.quic = Some(QuicFacts {
+            version: Some(2),
+            error: Some(0x128),
+        });
+        quic.bytes_received = 0;
+        let json: serde_json::Value = serde_json::from_str(&json(&quic)).unwrap();
+        assert_eq!(
+            (&json["socketProtocol"], &json["l7Protocol"]),
+            (&"udp".into(), &"http3".into())
+        );
+        assert_eq!(json["quic"], serde_json::json!({"version": 2, "error": "0x128"}));
+        assert_eq!(json.get("bytesReceived"), None);
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(crate) fn connection() -> ConnectionFacts {
             client_hello: true,
             server_hello: true,
         }),
+        quic: None,
         tls_implementations: Some(vec!["openssl"]),
         protocol: Some(Protocol::Http1),
         domain: Some("httpbin.org".into()),

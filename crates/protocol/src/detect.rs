@@ -22,6 +22,10 @@ pub enum Protocol {
     Kafka,
     /// DNS, over UDP or TCP.
     Dns,
+    /// HTTP/3. Never the answer of [`detect`]: a connection of QUIC whose ALPN says so.
+    Http3,
+    /// QUIC that carries something else, or what is not known. Never the answer of [`detect`].
+    Quic,
 }
 
 impl Protocol {
@@ -37,6 +41,8 @@ impl Protocol {
             Self::MySql => "mysql",
             Self::Kafka => "kafka",
             Self::Dns => "dns",
+            Self::Http3 => "http3",
+            Self::Quic => "quic",
         }
     }
 }

@@ -175,10 +175,15 @@ fn expand_label(hash: Hash, secret: &[u8], label: &[u8], output: &mut [u8]) -> O
         Hash::Sha256 => hkdf::HKDF_SHA256,
         Hash::Sha384 => hkdf::HKDF_SHA384,
     };
+    expand_secret(&hkdf::Prk::new_less_safe(algorithm, secret), label, output)
+}
+
+/// The same, of a secret that is ready for it.
+pub(crate) fn expand_secret(secret: &hkdf::Prk, label: &[u8], output: &mut [u8]) -> Option<()> {
     let length = u16::try_from(output.len()).ok()?.to_be_bytes();
     let label_length = [u8::try_from(6 + label.len()).ok()?];
     let info: [&[u8]; 5] = [&length, &label_length, b"tls13 ", label, &[0]];
-    hkdf::Prk::new_less_safe(algorithm, secret)
+    secret
         .expand(&info, OutputLength(output.len()))
         .ok()?
         .fill(output)

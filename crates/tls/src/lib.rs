@@ -16,6 +16,8 @@
 //! assert_eq!(events, [Event::Unreadable(Unreadable::NotTls, Time(1))]);
 //! ```
 //!
+//! [`quic`] reads the hellos of QUIC, whose first packets need no secret.
+//!
 //! The way through the room: [`Session`] → `framer` (bytes to records) → `flow` (one direction: which key, which
 //! sequence number) → `keys` (open a record) → `messages` (handshake messages); `resync` after losses.
 #![forbid(unsafe_code)]
@@ -36,6 +38,7 @@ mod session;
 mod suite;
 
 pub mod hello;
+pub mod quic;
 
 pub use event::{Event, GapReason, OwnSecret, Unreadable};
 pub use qtap_protocol::{Side, Time};

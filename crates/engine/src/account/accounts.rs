@@ -77,6 +77,7 @@ mod tests {
             process: None,
             reading: Reading::Plain,
             is_tls: false,
+            is_quic: false,
             wire: [10, 20],
             plaintext: [10, 20],
             unread: 0,

@@ -69,7 +69,8 @@ pub(crate) struct Entry {
     pub(crate) process: Option<Arc<Process>>,
     pub(crate) reading: Reading,
     pub(crate) is_tls: bool,
-    /// Payload bytes of TCP: sent, received.
+    pub(crate) is_quic: bool,
+    /// Payload bytes of TCP, or UDP for QUIC: sent, received.
     pub(crate) wire: [u64; 2],
     /// Bytes of the application: sent, received.
     pub(crate) plaintext: [u64; 2],
@@ -115,9 +116,11 @@ pub struct Account {
     pub excluded: u64,
     /// TLS, read or not.
     pub tls: u64,
+    /// QUIC.
+    pub quic: u64,
     /// By verdict: healthy, degraded, blind, ignored.
     pub verdicts: [u64; 4],
-    /// Payload bytes of TCP: sent, received. Without those of connections that are left out.
+    /// Payload bytes of TCP, or UDP for QUIC: sent, received. Without those of connections that are left out.
     pub wire_bytes: [u64; 2],
     /// The same of connections that are TLS.
     pub tls_wire_bytes: u64,
@@ -153,6 +156,7 @@ impl Account {
         };
         *place += 1;
         self.tls += u64::from(entry.is_tls);
+        self.quic += u64::from(entry.is_quic);
         let verdict = entry
             .status
             .and_then(|status| self.verdicts.get_mut(status as usize));
@@ -185,6 +189,7 @@ impl Account {
             (&mut self.unread_connections, other.unread_connections),
             (&mut self.excluded, other.excluded),
             (&mut self.tls, other.tls),
+            (&mut self.quic, other.quic),
             (&mut self.tls_wire_bytes, other.tls_wire_bytes),
             (&mut self.unread_bytes, other.unread_bytes),
             (&mut self.unwanted_bytes, other.unwanted_bytes),
@@ -273,6 +278,7 @@ mod tests {
             process: None,
             reading,
             is_tls: reading != Reading::Plain,
+            is_quic: false,
             wire: [wire, 0],
             plaintext: [wire - unread, 0],
             unread,

@@ -47,6 +47,7 @@ impl Connection {
             process,
             reading: self.reading(left_out, bytes, closed),
             is_tls,
+            is_quic: false,
             wire: bytes.wire,
             plaintext: self.plaintext(),
             unread: bytes.unread,

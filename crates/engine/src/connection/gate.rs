@@ -130,6 +130,7 @@ impl Connection {
             cookie: opened.cookie,
             process,
             tls: None,
+            quic: None,
             tls_implementations: None,
             protocol: None,
             domain_by_dns: domain.is_some(),

@@ -148,6 +148,7 @@ impl Flow {
             cookie: 0,
             process,
             tls: None,
+            quic: None,
             tls_implementations: None,
             protocol: Some(Protocol::Dns),
             domain: None,

@@ -7,14 +7,15 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use qtap_capture::{
-    Closed, ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss, Opened, Pid, Role, Verdict,
-    WallClock,
+    Closed, ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss, Opened, Pid, QuicBytes, Role,
+    Verdict, WallClock,
 };
 use qtap_engine::{
     Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Exclusion, Host,
@@ -49,6 +50,8 @@ pub struct HostState {
     pub ignored: Vec<Pid>,
     pub calls: i32,
     pub datagrams_lost: u64,
+    /// What sockets of QUIC have moved, and sent to single peers.
+    pub quic: HashMap<(u64, Option<SocketAddr>), QuicBytes>,
 }
 
 #[derive(Clone, Default)]
@@ -80,6 +83,9 @@ impl Host for TestHost {
     }
     fn need_calls(&self, _: Pid) {
         self.0.lock().unwrap().calls += 1;
+    }
+    fn quic_bytes(&self, socket: u64, peer: Option<SocketAddr>) -> Option<QuicBytes> {
+        self.0.lock().unwrap().quic.get(&(socket, peer)).copied()
     }
     fn calls_done(&self, _: Pid) {
         self.0.lock().unwrap().calls -= 1;

@@ -34,9 +34,9 @@ pub struct ConnectionEvent {
     /// Count of reports before this one.
     #[serde(skip_serializing_if = "is_zero")]
     pub part: u64,
-    /// `tcp`, or `udp` for a flow of DNS.
+    /// `tcp`, or `udp` for a flow of DNS and for QUIC.
     pub socket_protocol: &'static str,
-    /// `http1`, `http2`, or `other` when it is not known.
+    /// `http1`, `http2` and the like, `http3` or `quic`; `other` when it is not known.
     pub l7_protocol: &'static str,
     /// Version agreed on, `TLS 1.3`; absent while only offers were seen.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +44,9 @@ pub struct ConnectionEvent {
     /// Particulars of TLS; absent without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Particulars of QUIC; absent without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic: Option<Quic>,
     /// The agent.
     pub system: System,
     /// The dialling end.
@@ -109,6 +112,18 @@ pub struct Tls {
     /// Suite agreed on, by its IANA name, or `0x` and four digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cipher: Option<String>,
+}
+
+/// `quic`: an addition.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quic {
+    /// 1 (RFC 9000) or 2 (RFC 9369).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// The error code with which a side gave up during the handshake, such as `0x128`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// `system`.

@@ -19,8 +19,8 @@ mod transaction;
 
 pub use artifact::{Artifact, ArtifactKind, ArtifactRecord, Content, Digest};
 pub use connection::{
-    Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, PodRef, System, Tls, cipher_suite_name,
-    tls_version_name,
+    Address, ConnectionEvent, ConnectionMeta, ContainerRef, Endpoint, PodRef, Quic, System, Tls,
+    cipher_suite_name, tls_version_name,
 };
 pub use database::{CommandNotes, DatabaseRequestEvent, ProcessRef};
 pub use dns::{DnsAnswer, DnsEvent, DnsNotes, DnsQuery, DnsResponse};

@@ -1,10 +1,11 @@
 //! What the engine sees of the rest of the agent.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use qtap_capture::{ConnectionId, Control, KernelTime, Pid, ProcessVerdict, Verdict};
+use qtap_capture::{ConnectionId, Control, KernelTime, Pid, ProcessVerdict, QuicBytes, Verdict};
 use qtap_config::{FilterLayer, Filters};
 use qtap_engine::{Counter, Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls, ReasonCode};
 use qtap_probe::{Implementation, Implementations, Input};
@@ -211,6 +212,14 @@ impl Host for AgentHost {
         if let Some(key_log) = &self.key_log {
             key_log.connection(outcome);
         }
+    }
+
+    fn quic_bytes(&self, socket: u64, peer: Option<SocketAddr>) -> Option<QuicBytes> {
+        self.control.quic_bytes(socket, peer).unwrap_or_else(|error| {
+            self.refused.add(1);
+            tracing::debug!(%error, "cannot read what a socket of QUIC has moved");
+            None
+        })
     }
 
     fn calls_done(&self, pid: Pid) {

@@ -159,6 +159,9 @@ impl ReaderLoop {
                 {
                     lost.tracker.add(1);
                 }
+                if matches!(event, ProcessEvent::Exited { .. }) {
+                    engine.dispatch(Event::Process(event.clone()));
+                }
                 match processes.try_send(event) {
                     Ok(()) => {
                         progress.sent.fetch_add(1, Ordering::Release);

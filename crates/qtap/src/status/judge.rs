@@ -52,6 +52,7 @@ impl Known<'_> {
                 ended: account.ended,
                 unused: account.unused,
                 tls: account.tls,
+                quic: account.quic,
                 by_secrets: account.secrets,
                 by_calls: account.calls,
                 plaintext: account.plain,
@@ -178,6 +179,7 @@ pub(super) const fn is_problem(code: ReasonCode) -> bool {
         | ReasonCode::TlsProbeLate
         | ReasonCode::TlsSecretMissing
         | ReasonCode::TlsCipherUnsupported
+        | ReasonCode::QuicUnsupported
         | ReasonCode::TlsHelloMissing
         | ReasonCode::TlsUnauthenticated
         | ReasonCode::NoData
@@ -201,6 +203,7 @@ pub(super) const fn is_problem(code: ReasonCode) -> bool {
         | ReasonCode::NoStack
         | ReasonCode::TlsHandshakeUnfinished
         | ReasonCode::ProtocolUnknown
+        | ReasonCode::QuicBytesUnknown
         | ReasonCode::ParserGaveUp
         | ReasonCode::Resynchronised
         | ReasonCode::BodyTruncated => false,

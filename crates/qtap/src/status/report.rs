@@ -132,6 +132,8 @@ pub(crate) struct Connections {
     /// No byte passed.
     pub(crate) unused: u64,
     pub(crate) tls: u64,
+    /// Of those of TLS.
+    pub(crate) quic: u64,
     pub(crate) by_secrets: u64,
     pub(crate) by_calls: u64,
     pub(crate) plaintext: u64,
