@@ -1,7 +1,7 @@
 //! Databases and queues that are told apart: one line each. Everything that depends on the list reads it here.
 
 use crate::detect::{Evidence, Fit, Protocol};
-use crate::{Limits, Parser, kafka, mysql, postgres, redis};
+use crate::{Detail, Limits, Parser, kafka, mysql, postgres, redis};
 
 /// One protocol of commands and results.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,7 @@ pub struct Database {
     /// How well the first bytes of a connection fit.
     pub(crate) fit: fn(&Evidence<'_>) -> Fit,
     /// Makes a parser; the flag says that the connection began before its first captured byte.
-    pub parser: fn(Limits, bool) -> Box<dyn Parser>,
+    pub parser: fn(Limits, Detail, bool) -> Box<dyn Parser>,
 }
 
 /// All of them.

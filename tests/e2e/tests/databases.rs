@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use qtap_e2e::databases::{SECRET, agent, ends, find, of_connection, statements};
+use qtap_e2e::databases::{SECRET, agent, agent_with, all, ends, find, of_connection, shown, statements};
 use qtap_e2e::{
     Certificates, Program, Transport, assert_healthy, free_port, node_clients, programs, run_ok, runtime,
     scratch, venv, wait_for_listener,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 struct Redis {
     _program: Program,
@@ -214,6 +214,12 @@ fn redis_py_plain_and_tls_in_both_versions_of_the_protocol() {
             assert_eq!(echoed.len(), 200);
             let exec = find(&requests, "EXEC");
             assert_eq!(exec["resultCount"], 2);
+            let counted = said["counted"].as_array().unwrap();
+            let results: Vec<_> = counted
+                .iter()
+                .map(|number| format!("INCRBY py:count 1: {number}"))
+                .collect();
+            assert_eq!(exec["responseSummary"], json!(results));
             let big = requests
                 .iter()
                 .find(|request| request["statement"].as_str().unwrap().starts_with("SET py:big "))
@@ -273,7 +279,11 @@ fn redis_of_node_plain_and_tls() {
                 .filter(|statement| statement.starts_with("ECHO n"))
                 .collect();
             assert_eq!(echoed.len(), 100);
-            assert_eq!(find(&requests, "EXEC")["resultCount"], 2);
+            let exec = find(&requests, "EXEC");
+            assert_eq!(
+                exec["responseSummary"],
+                json!(["SET js:one 1: OK", "INCR js:one: 2"])
+            );
             find(&requests, "CONFIG SET requirepass [REDACTED]");
         }
         let (client, server) = (
@@ -458,12 +468,7 @@ fn psycopg_plain_and_tls() {
                 requests.iter().all(|request| request["outcome"] == "complete"),
                 "{requests:#?}"
             );
-            let of = |statement: &str| -> Vec<&&Value> {
-                requests
-                    .iter()
-                    .filter(|request| request["statement"] == statement)
-                    .collect()
-            };
+            let of = |statement: &str| all(&requests, statement);
             let inserts = of("insert into py values ($1, $2)");
             let runs: Vec<_> = inserts
                 .iter()
@@ -487,7 +492,22 @@ fn psycopg_plain_and_tls() {
             assert_eq!(copy["affectedCount"], 1000);
             assert_eq!(of("alter user postgres password '[REDACTED]'").len(), 1);
             assert_eq!(copy["clientName"], "e2e");
+            let types = requests
+                .iter()
+                .map(|request| request["statement"].as_str().unwrap())
+                .find(|statement| statement.starts_with("select true, false"));
+            let rows = shown(&events, types.unwrap());
+            // In text and in binary, both ends.
+            assert_eq!(rows.len(), 4);
+            assert!(
+                rows[0].starts_with("t | f | 1 | -2 | 3 | 1.5 | -0.0025 | 12345.6780 | -0.00012 | 0.0000 | "),
+                "{}",
+                rows[0]
+            );
+            assert!(rows.iter().all(|row| *row == rows[0]), "{rows:#?}");
         }
+        let numbered = shown(&events, "select id, name from py order by id");
+        assert_eq!(numbered, ["0 | grüße\n1 | grüße\n2 | grüße\n"; 2], "in binary");
         let (client, server) = (
             of_connection(&events, &clients[0]),
             of_connection(&events, &servers[0]),
@@ -545,6 +565,81 @@ fn pg_of_node_plain_and_tls() {
             of_connection(&events, &servers[0]),
         );
         assert_eq!(statements(&client), statements(&server), "both ends saw the same");
+    }
+}
+
+/// Parameters, an event for each statement of a string, and neither values nor keys, as the user wants.
+#[test]
+fn what_is_shown_is_as_configured() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = postgres(folder.path(), &certificates);
+    let script = "
+import sys, psycopg
+with psycopg.connect(host='127.0.0.1', port=int(sys.argv[1]), user='postgres', dbname='postgres', password=sys.argv[2],
+                     sslmode='disable', autocommit=True) as connection:
+    connection.execute('select %s::int + 1, %s::text, %b::int', [41, 'v4lue', 7])
+    connection.execute(\"select 1; select 'v4lue'\")
+";
+    let run = || {
+        let mut command = Command::new(venv().join("bin/python"));
+        run_ok(command.args(["-c", script, &server.port.to_string(), SECRET]));
+    };
+    let statement = "select $1::int + 1, $2::text, $3::int";
+    let agent = agent_with(&["postgres, parameters: true, split_statements: true"]);
+    run();
+    let (events, clients, servers) = ends(agent, server.port, 1);
+    for capture in [&clients[0], &servers[0]] {
+        assert_healthy(capture, Transport::Plain);
+        let requests = of_connection(&events, capture);
+        assert_eq!(statements(&requests), [statement, "select 1", "select 'v4lue'"]);
+        assert_eq!(requests[0]["parameters"], json!(["41", "v4lue", "7"]));
+        assert_eq!(requests[2]["responseSummary"], json!(["SELECT 1"]));
+    }
+    assert_eq!(shown(&events, "select 'v4lue'"), ["v4lue\n"; 2]);
+    let agent = agent_with(&["postgres, values: none, parameters: true"]);
+    run();
+    let (events, clients, servers) = ends(agent, server.port, 1);
+    for capture in [&clients[0], &servers[0]] {
+        let requests = of_connection(&events, capture);
+        assert_eq!(statements(&requests), [statement, "select ?; select ?"]);
+    }
+    for event in events.iter() {
+        assert!(!event.to_string().contains("v4lue"), "{event:#}");
+    }
+    let server = redis(folder.path(), &certificates);
+    let agent = agent_with(&["redis, values: keys"]);
+    let mut command = Command::new("redis-cli");
+    command
+        .args(["-p", &server.plain.to_string()])
+        .env("REDISCLI_AUTH", SECRET);
+    let mut program = Program::start(command.stdin(Stdio::piped()));
+    for line in [
+        "SET cli:key v4lue",
+        "GET cli:key",
+        "MULTI",
+        "APPEND cli:key v4lue",
+        "EXEC",
+        "NOSUCH v4lue",
+        "QUIT",
+    ] {
+        program.say(line);
+    }
+    let finished = program.finish(Duration::from_secs(20));
+    assert!(finished.status.success(), "{}", finished.errors());
+    let (events, clients, servers) = ends(agent, server.plain, 1);
+    for capture in [&clients[0], &servers[0]] {
+        let requests = of_connection(&events, capture);
+        for statement in ["SET cli:key ?", "GET cli:key", "NOSUCH ?"] {
+            find(&requests, statement);
+        }
+        assert_eq!(
+            find(&requests, "EXEC")["responseSummary"],
+            json!(["APPEND cli:key ?"])
+        );
+    }
+    for event in events.iter() {
+        assert!(!event.to_string().contains("v4lue"), "{event:#}");
     }
 }
 

@@ -125,7 +125,10 @@ impl Application {
             }
             Protocol::Http2 => Box::new(http2::Parser::new(Limits::default(), http2::Start::Preface)),
             other => match other.database() {
-                Some(database) => (database.parser)(Limits::default(), midstream),
+                Some(database) => {
+                    let detail = cx.consumer.detail(protocol);
+                    (database.parser)(Limits::default(), detail, midstream)
+                }
                 None => return After::Continue,
             },
         };

@@ -7,6 +7,7 @@
     reason = "a test may fail by panicking, in its helpers too"
 )]
 
+mod binary;
 mod cases;
 #[path = "../commands/mod.rs"]
 mod commands;
@@ -16,4 +17,5 @@ mod fuzz_body;
 mod loss;
 mod properties;
 mod support;
+mod values;
 mod wire;
