@@ -602,7 +602,11 @@ with psycopg.connect(host='127.0.0.1', port=int(sys.argv[1]), user='postgres', d
     let (events, clients, servers) = ends(agent, server.port, 1);
     for capture in [&clients[0], &servers[0]] {
         let requests = of_connection(&events, capture);
-        assert_eq!(statements(&requests), [statement, "select ?; select ?"]);
+        assert_eq!(
+            statements(&requests),
+            ["select $1::int + ?, $2::text, $3::int", "select ?; select ?"]
+        );
+        assert!(requests[0]["parameters"].is_null(), "they are values too");
     }
     for event in events.iter() {
         assert!(!event.to_string().contains("v4lue"), "{event:#}");
