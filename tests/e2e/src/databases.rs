@@ -1,10 +1,11 @@
 //! What the tests of databases have in common: an agent that shows all that it may, and the commands that it saw.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Agent, Capture, Config, Events, Side, until};
+use crate::{Agent, Capture, Config, Events, Side, node_clients, programs, runtime, until};
 
 /// Used as a password everywhere, and nowhere else: it must not be in any output.
 pub const SECRET: &str = "s3cr3t-horse-battery";
@@ -114,4 +115,15 @@ pub fn ends(agent: Agent, port: u16, connections: usize) -> (Events, Vec<Capture
     );
     assert_eq!((clients.len(), servers.len()), (connections, connections));
     (events, clients, servers)
+}
+
+/// A program for Node with the clients of databases: its arguments begin with the port and the password.
+#[must_use]
+pub fn node_client(program: &str, port: u16) -> Command {
+    let mut command = Command::new(runtime("node-22").join("bin/node"));
+    command
+        .arg(programs().join(program))
+        .args([&port.to_string(), SECRET])
+        .env("NODE_PATH", node_clients());
+    command
 }

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use qtap_e2e::databases::{SECRET, agent, agent_with, all, ends, find, of_connection, shown, statements};
+use qtap_e2e::databases::{
+    SECRET, agent, agent_with, all, ends, find, node_client, of_connection, shown, statements,
+};
 use qtap_e2e::{
-    Capture, Certificates, Events, Program, Transport, assert_healthy, free_port, node_clients, programs,
-    run_ok, runtime, scratch, venv, wait_for_listener,
+    Capture, Certificates, Events, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch,
+    venv, wait_for_listener,
 };
 use serde_json::{Value, json};
 
@@ -287,12 +289,8 @@ fn mysql2_prepares_plain_compressed_and_tls() {
         (Transport::Tls, "tls"),
     ] {
         let agent = agent();
-        let mut command = Command::new(runtime("node-22").join("bin/node"));
-        command
-            .arg(programs().join("mysql_client.js"))
-            .args([&server.port.to_string(), SECRET, name])
-            .arg(&certificates.authority)
-            .env("NODE_PATH", node_clients());
+        let mut command = node_client("mysql_client.js", server.port);
+        command.arg(name).arg(&certificates.authority);
         let said = run_ok(&mut command).json();
         assert_eq!(
             (&said["updated"], &said["many"], &said["piped"], &said["last"]),
@@ -378,11 +376,7 @@ fn connector_of_mariadb_plain_and_tls() {
     let server = mariadb(folder.path(), &certificates);
     for transport in [Transport::Plain, Transport::Tls] {
         let agent = agent();
-        let mut command = Command::new(runtime("node-22").join("bin/node"));
-        command
-            .arg(programs().join("mariadb_client.js"))
-            .args([&server.port.to_string(), SECRET])
-            .env("NODE_PATH", node_clients());
+        let mut command = node_client("mariadb_client.js", server.port);
         if transport == Transport::Tls {
             command.arg(&certificates.authority);
         }
