@@ -12,6 +12,7 @@ mod cases;
 #[path = "../commands/mod.rs"]
 mod commands;
 mod detect;
+mod encryption;
 #[path = "../../fuzz/bodies/postgres.rs"]
 mod fuzz_body;
 mod loss;
