@@ -38,6 +38,8 @@ impl Parser {
                 b'Q' | b'P' => statement_bytes,
                 b'B' => bind_bytes,
                 b'E' | b'C' | b'D' => 512,
+                // The number of the function, and none of its arguments.
+                b'F' => 4,
                 // Credentials and the data of COPY are never kept.
                 _ => 0,
             };
@@ -83,6 +85,13 @@ impl Parser {
                 (Some(b'S'), name) => self.statements.forget(name),
                 (_, portal) => self.statements.forget_portal(portal),
             },
+            b'F' => {
+                let function = fields.int32().map_or(0, i32::cast_unsigned);
+                let mut statement = Statement::named(format!("FUNCTION CALL {function}"));
+                statement.hides_result = !self.detail.shows_values();
+                self.add(message);
+                self.command(Unit::new(Kind::Query), &statement, message.ended, out);
+            }
             b'S' => {
                 self.flush_parsed(message.started, out);
                 self.preface = Default::default();

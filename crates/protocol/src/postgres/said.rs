@@ -154,6 +154,7 @@ impl Parser {
                 }
             }
             (b'C', Kind::Query | Kind::Execute) => unit.complete("CommandComplete", &text(fields.text())),
+            (b'V', Kind::Query) => unit.complete("FunctionCallResponse", ""),
             (b'I', Kind::Query | Kind::Execute) => unit.complete("EmptyQuery", ""),
             (b's', Kind::Execute) => unit.complete("PortalSuspended", ""),
             (b'1', Kind::Parse) => unit.complete("ParseComplete", ""),

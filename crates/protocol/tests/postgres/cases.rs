@@ -364,6 +364,25 @@ fn notices_notifications_and_parameters_answer_nothing() {
 }
 
 #[test]
+fn a_call_of_a_function_is_a_command_and_its_arguments_are_not_kept() {
+    let mut talk = Talk::new();
+    // `loread` of a large object, as libpq calls it.
+    let arguments = b"\0\x01\0\x01\0\x01\0\0\0\x07hunter2\0\x01";
+    talk.client(message(b'F', &[&954_u32.to_be_bytes()[..], arguments].concat()))
+        .server([message(b'V', b"\0\0\0\x02ab"), ready(b'T')].concat())
+        .client(query("select 1"))
+        .server([complete("SELECT 1"), ready(b'T')].concat());
+    assert_eq!(
+        talk.briefs(),
+        [
+            ("FUNCTION CALL 954".into(), "FunctionCallResponse"),
+            ("select 1".into(), "CommandComplete")
+        ]
+    );
+    assert!(!format!("{:?}", talk.events).contains("hunter2"));
+}
+
+#[test]
 fn a_stream_of_replication_is_not_parsed() {
     let mut talk = Talk::new();
     talk.client(query("START_REPLICATION 0/0"))
