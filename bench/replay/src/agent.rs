@@ -78,6 +78,7 @@ impl Agent {
             stats: Arc::clone(&stats),
             budget: Arc::new(Budget::new(settings.memory)),
             load: Arc::default(),
+            audits_dns: Arc::default(),
             names: Arc::default(),
         };
         Ok(Self {

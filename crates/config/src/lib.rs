@@ -35,9 +35,9 @@ pub use diagnostic::{Diagnostic, Diagnostics, Problem, Severity};
 pub use file::{ConfigFile, LoadError, load_file, load_reader};
 pub use parse::MAX_FILE;
 pub use schema::{
-    AccessLogs, CaptureFormat, Config, CustomFilter, DATABASES, Direction, Endpoint, EventStore, FilterLayer,
-    FilterStrategy, Filters, HttpCapture, Level, Limits, LogFormat, ObjectStore, Plugin, ProcessTag,
-    ReportUsage, Services, Stack, StoreKind, Tap, TlsSource,
+    AccessLogs, CaptureFormat, Config, CustomFilter, DATABASES, DatabaseDetail, Direction, Endpoint,
+    EventStore, FilterLayer, FilterStrategy, Filters, HttpCapture, Level, Limits, LogFormat, ObjectStore,
+    Plugin, ProcessTag, ReportUsage, Services, Stack, StoreKind, Tap, TlsSource, Values,
 };
 pub use size::{MAX_SIZE, SizeError, parse_size};
 pub use suggest::nearest;

@@ -94,6 +94,7 @@ impl Config {
                     .iter()
                     .map(|name| (*name, DEFAULT_STACK.to_owned()))
                     .collect(),
+                database_detail: BTreeMap::new(),
                 filters: Filters::default(),
                 endpoints: Vec::new(),
                 tls_source: TlsSource::Auto,

@@ -134,6 +134,29 @@ pub struct ReportUsage {
 /// Protocols of databases and queues that can have a stack: keys of `tap` and of its endpoints.
 pub const DATABASES: &[&str] = &["redis", "postgres", "mysql", "kafka"];
 
+/// What is shown of the commands of a database or queue: keys beside its stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseDetail {
+    /// `values`.
+    pub values: Values,
+    /// `parameters`: values that prepared statements are run with (PostgreSQL, MySQL).
+    pub parameters: bool,
+    /// `split_statements`: a string of several statements is one command for each (PostgreSQL).
+    pub split_statements: bool,
+}
+
+/// `values` of a database or queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// Nothing of what is stored.
+    None,
+    /// Keys (Redis, Kafka).
+    Keys,
+    /// All.
+    #[default]
+    Full,
+}
+
 /// `tap.direction`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
@@ -165,6 +188,8 @@ pub struct Tap {
     pub grpc: Option<Option<String>>,
     /// Stacks for databases and queues by protocol, a name of [`DATABASES`]; without one payload is not parsed.
     pub databases: BTreeMap<&'static str, String>,
+    /// What is shown of their commands, where it is not the default.
+    pub database_detail: BTreeMap<&'static str, DatabaseDetail>,
     /// Processes left out.
     pub filters: Filters,
     /// Overrides per domain.

@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // a helper of tests may fail as tests do
 
 use qtap_config::{
-    AccessLogs, CaptureFormat, Config, Direction, FilterLayer, FilterStrategy, HttpCapture, Level, Limits,
-    LogFormat, Plugin, Problem, ProcessTag, ReportUsage, StoreKind, TlsSource,
+    AccessLogs, CaptureFormat, Config, DatabaseDetail, Direction, FilterLayer, FilterStrategy, HttpCapture,
+    Level, Limits, LogFormat, Plugin, Problem, ProcessTag, ReportUsage, StoreKind, TlsSource, Values,
 };
 
 fn parsed(text: &str) -> Config {
@@ -296,4 +296,27 @@ fn strategies_compare_without_case_but_regex_as_written() {
         assert_eq!(strategy.matches(exe), expected, "{strategy:?} {exe}");
     }
     assert!(matches!(rule("", "x"), FilterStrategy::Suffix(_)));
+}
+
+#[test]
+fn what_is_shown_of_databases() {
+    let text = "{version: 2, stacks: {a: {plugins: []}}, tap: {redis: {stack: a, values: keys}, \
+                postgres: {values: none, parameters: true, split_statements: true}, mysql: {values: full}, kafka: {stack: a}}}";
+    let (config, _) = Config::parse("qtap.yaml", text).unwrap();
+    let keys = DatabaseDetail {
+        values: Values::Keys,
+        ..DatabaseDetail::default()
+    };
+    let none = DatabaseDetail {
+        values: Values::None,
+        parameters: true,
+        split_statements: true,
+    };
+    assert_eq!(
+        config.tap.database_detail,
+        [("postgres", none), ("redis", keys)].into(),
+        "the defaults go without saying"
+    );
+    assert_eq!(config.tap.databases["redis"], "a");
+    assert!(!config.tap.databases.contains_key("postgres"));
 }

@@ -1,6 +1,6 @@
 //! Who receives what the engine makes.
 
-use qtap_protocol::{Command, RequestHead, StreamKey, detect::Protocol};
+use qtap_protocol::{Command, Detail, RequestHead, StreamKey, detect::Protocol};
 
 use crate::{CommandTransaction, ConnectionFacts, ConnectionReport, DnsTransaction, Transaction};
 
@@ -19,6 +19,11 @@ pub enum Interest {
 pub trait Consumer: Send {
     /// Whether payload of this connection is to be parsed, asked when its protocol is known.
     fn wants(&mut self, connection: &ConnectionFacts, protocol: Protocol) -> bool;
+
+    /// What is shown of the commands of a database or queue, asked when a connection to one is to be parsed.
+    fn detail(&mut self, _protocol: Protocol) -> Detail {
+        Detail::default()
+    }
 
     /// How much of the transaction `key` that begins with `request` is wanted. The same number comes back as
     /// [`Transaction::stream`], so that a transaction ends under the configuration it began with (P-X6).

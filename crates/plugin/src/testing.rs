@@ -355,6 +355,7 @@ pub(crate) fn command() -> CommandTransaction {
             name: "SET".into(),
             text: CommandText::Words(words),
             prepared: None,
+            parameters: Vec::new(),
             session: Session::default(),
             truncated: false,
             redacted: false,

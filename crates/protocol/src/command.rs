@@ -17,6 +17,9 @@ pub struct Command {
     pub text: CommandText,
     /// Name of the prepared statement that it runs.
     pub prepared: Option<String>,
+    /// Values of the parameters that it runs that with, where they are shown: `NULL` for none, the length in brackets for what is no
+    /// text.
+    pub parameters: Vec<String>,
     /// What the connection works on, as far as known.
     pub session: Session,
     /// The text is not all of it, because of a limit.
@@ -131,6 +134,33 @@ pub struct CommandResult {
     pub waited_ns: Option<u64>,
 }
 
+impl CommandResult {
+    /// Adds to the preview, as far as it fits in `limit` bytes.
+    pub(crate) fn show(&mut self, text: &str, limit: usize) {
+        let end = boundary(text, limit.saturating_sub(self.preview.len()));
+        self.truncated |= end < text.len();
+        self.preview.push_str(text.get(..end).unwrap_or_default());
+    }
+
+    /// Adds a tag, as far as there is room for more.
+    pub(crate) fn tag(&mut self, tag: String) {
+        if self.tags.len() < TAGS {
+            self.tags.push(tag);
+        } else {
+            self.truncated = true;
+        }
+    }
+
+    /// Adds the name of a column, as far as there is room for more.
+    pub(crate) fn column(&mut self, name: String) {
+        if self.columns.len() < COLUMNS {
+            self.columns.push(name);
+        } else {
+            self.truncated = true;
+        }
+    }
+}
+
 /// An error of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError {
@@ -153,6 +183,12 @@ pub struct CommandTraffic {
     pub last_byte: Option<Time>,
 }
 
+/// Tags kept of a result.
+pub(crate) const TAGS: usize = 256;
+/// Names of columns kept of a result.
+pub(crate) const COLUMNS: usize = 256;
+/// Text kept of the name of a column.
+pub(crate) const NAME_BYTES: usize = 256;
 /// Text kept of an error.
 pub(crate) const ERROR_BYTES: usize = 4096;
 
@@ -168,6 +204,20 @@ pub(crate) fn shown(bytes: &[u8], limit: usize) -> (String, bool) {
     )
 }
 
+/// A value of `length` bytes, of which `kept` is the beginning, as text; or its length, if it is no text.
+pub(crate) fn value(kept: &[u8], length: usize) -> String {
+    match std::str::from_utf8(kept) {
+        Ok(text) if !text.contains('\0') => text.to_owned(),
+        _ if kept.len() < length => shown(kept, usize::MAX).0,
+        _ => bytes_of(length),
+    }
+}
+
+/// Stands for a value that cannot be shown.
+pub(crate) fn bytes_of(length: usize) -> String {
+    format!("({length} bytes)")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +228,7 @@ mod tests {
             name: "SET".into(),
             text: CommandText::Words(vec!["SET".into(), "grüße".into(), "x".into()]),
             prepared: None,
+            parameters: Vec::new(),
             session: Session::default(),
             truncated: false,
             redacted: false,

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod detail;
 pub mod detect;
 pub mod dns;
 pub mod encoding;
@@ -19,7 +20,9 @@ mod head;
 pub mod http1;
 pub mod http2;
 pub mod kafka;
+mod ledger;
 pub mod mysql;
+mod order;
 mod parser;
 pub mod postgres;
 mod quality;
@@ -27,9 +30,11 @@ pub mod redis;
 mod registry;
 mod sql;
 pub mod sse;
+mod statement;
 pub mod websocket;
 
 pub use command::{Command, CommandError, CommandResult, CommandText, CommandTraffic, REDACTED, Session};
+pub use detail::{Detail, HIDDEN, Values};
 pub use event::{Counts, Event, Outcome, StreamKey, Upgrade};
 pub use head::{Field, RequestHead, ResponseHead, Version};
 pub use parser::{Limits, ParseError, Parser, Side, Time};

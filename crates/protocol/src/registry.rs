@@ -1,7 +1,7 @@
 //! Protocols that are told apart by their messages: one line each. Everything that depends on the lists reads them here.
 
 use crate::detect::{Evidence, Fit, Protocol};
-use crate::{Limits, Parser, dns, kafka, mysql, postgres, redis};
+use crate::{Detail, Limits, Parser, dns, kafka, mysql, postgres, redis};
 
 /// One protocol.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,7 @@ pub struct Entry {
     /// How well the first bytes of a connection fit.
     pub(crate) fit: fn(&Evidence<'_>) -> Fit,
     /// Makes a parser; the flag says that the connection began before its first captured byte.
-    pub parser: fn(Limits, bool) -> Box<dyn Parser>,
+    pub parser: fn(Limits, Detail, bool) -> Box<dyn Parser>,
 }
 
 /// Databases and queues: commands and their results.

@@ -1,19 +1,30 @@
 //! What the tests of databases have in common: an agent that shows all that it may, and the commands that it saw.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Agent, Capture, Config, Events, Side, until};
+use crate::{Agent, Capture, Config, Events, Side, node_clients, programs, runtime, until};
 
 /// Used as a password everywhere, and nowhere else: it must not be in any output.
 pub const SECRET: &str = "s3cr3t-horse-battery";
 
-/// An agent whose access log shows all that it may.
+/// An agent whose access log shows all that it may by default, and parameters of MySQL.
 #[must_use]
 pub fn agent() -> Agent {
+    agent_with(&["redis", "postgres", "mysql, parameters: true", "kafka"])
+}
+
+/// An agent that parses these databases: the name of each, and settings beside its stack.
+#[must_use]
+pub fn agent_with(databases: &[&str]) -> Agent {
+    let line = |entry: &&str| {
+        let (name, settings) = entry.split_once(',').unwrap_or((entry, ""));
+        format!("  {name}: {{stack: e2e, {settings}}}\n")
+    };
     let config = Config {
-        tap: "  redis: {stack: e2e}\n  postgres: {stack: e2e}\n  mysql: {stack: e2e}\n".to_owned(),
+        tap: databases.iter().map(line).collect(),
         // A statement of 17 MiB is sent in one call.
         limits: "body: 1mb, call: 32mb, data_ring: 64mb".to_owned(),
         ..Config::default()
@@ -63,12 +74,27 @@ pub fn statements(requests: &[&Value]) -> Vec<String> {
         .collect()
 }
 
+/// All with this statement.
+#[must_use]
+pub fn all<'a>(requests: &[&'a Value], statement: &str) -> Vec<&'a Value> {
+    let has_it = |request: &&&Value| request["statement"] == statement;
+    requests.iter().filter(has_it).copied().collect()
+}
+
+/// What the access log showed of the results of a statement, one for each time and end.
+#[must_use]
+pub fn shown<'a>(events: &'a Events, statement: &str) -> Vec<&'a str> {
+    let logged = events
+        .iter()
+        .filter(|event| event["msg"] == "database transaction" && event["command"]["query"] == statement);
+    logged
+        .filter_map(|event| event["result"]["value"].as_str())
+        .collect()
+}
+
 /// The one request with this statement.
 pub fn find<'a>(requests: &[&'a Value], statement: &str) -> &'a Value {
-    let found: Vec<_> = requests
-        .iter()
-        .filter(|request| request["statement"] == statement)
-        .collect();
+    let found = all(requests, statement);
     assert_eq!(found.len(), 1, "{statement}: {:#?}", statements(requests));
     found[0]
 }
@@ -89,4 +115,15 @@ pub fn ends(agent: Agent, port: u16, connections: usize) -> (Events, Vec<Capture
     );
     assert_eq!((clients.len(), servers.len()), (connections, connections));
     (events, clients, servers)
+}
+
+/// A program for Node with the clients of databases: its arguments begin with the port and the password.
+#[must_use]
+pub fn node_client(program: &str, port: u16) -> Command {
+    let mut command = Command::new(runtime("node-22").join("bin/node"));
+    command
+        .arg(programs().join(program))
+        .args([&port.to_string(), SECRET])
+        .env("NODE_PATH", node_clients());
+    command
 }

@@ -7,30 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use qtap_e2e::databases::{SECRET, agent, all};
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Events, Program, Side, Transport, assert_healthy, free_port,
-    programs, run_ok, scratch, until, venv, wait_for_listener,
+    Agent, Capture, Certificates, Events, Program, Side, Transport, assert_healthy, free_port, programs,
+    run_ok, scratch, until, venv, wait_for_listener,
 };
 use serde_json::{Value, json};
-
-/// Used as a password everywhere, and nowhere else: it must not be in any output.
-const SECRET: &str = "s3cr3t-horse-battery";
-
-/// An agent whose access log shows all that it may.
-fn agent() -> Agent {
-    let config = Config {
-        tap: "  kafka: {stack: e2e}\n".to_owned(),
-        ..Config::default()
-    };
-    let plugins =
-        "      - type: report_usage\n      - type: access_logs\n        config: {mode: full, format: json}\n";
-    Agent::start_with(
-        &config
-            .to_string()
-            .replace("      - type: report_usage\n", plugins),
-        &["--log-level", "debug"],
-    )
-}
 
 /// A broker whose clients reach it at `port`; what TLS there is stands before it.
 struct Broker {
@@ -169,11 +151,7 @@ fn assert_within(few: &[String], many: &[String]) {
 
 /// Those with this statement.
 fn of<'a>(requests: &[&'a Value], statement: &str) -> Vec<&'a Value> {
-    let found: Vec<_> = requests
-        .iter()
-        .copied()
-        .filter(|request| request["statement"] == statement)
-        .collect();
+    let found = all(requests, statement);
     assert!(!found.is_empty(), "{statement}: {:#?}", statements(requests));
     found
 }

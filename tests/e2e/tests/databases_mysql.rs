@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use qtap_e2e::databases::{SECRET, agent, ends, find, of_connection, statements};
+use qtap_e2e::databases::{
+    SECRET, agent, agent_with, all, ends, find, node_client, of_connection, shown, statements,
+};
 use qtap_e2e::{
-    Capture, Certificates, Events, Program, Transport, assert_healthy, free_port, node_clients, programs,
-    run_ok, runtime, scratch, venv, wait_for_listener,
+    Capture, Certificates, Events, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch,
+    venv, wait_for_listener,
 };
 use serde_json::{Value, json};
 
@@ -91,12 +93,6 @@ fn outcome(request: &Value) -> (&str, Option<u64>, Option<u64>) {
         request["resultCount"].as_u64(),
         request["affectedCount"].as_u64(),
     )
-}
-
-/// All with this statement.
-fn all<'a>(requests: &[&'a Value], statement: &str) -> Vec<&'a Value> {
-    let has_it = |request: &&&Value| request["statement"] == statement;
-    requests.iter().filter(has_it).copied().collect()
 }
 
 /// Both ends of one connection, whose commands are the same.
@@ -188,14 +184,8 @@ fn mariadb_client_plain_compressed_and_tls() {
             assert_eq!(many["database"], "mysql");
             find(&requests, "create or replace user bob identified by '[REDACTED]'");
         }
-        let logged = events
-            .iter()
-            .filter(|event| event["msg"] == "database transaction");
-        let shown: Vec<_> = logged
-            .filter(|event| event["command"]["query"] == "select id, name from cli")
-            .map(|event| event["result"]["value"].as_str().unwrap())
-            .collect();
-        assert_eq!(shown, ["1 | grüße\n2 | NULL\n"; 2]);
+        let rows = shown(&events, "select id, name from cli");
+        assert_eq!(rows, ["1 | grüße\n2 | NULL\n"; 2]);
         let grants = events
             .iter()
             .filter(|event| event["command"]["query"] == "show grants");
@@ -299,12 +289,8 @@ fn mysql2_prepares_plain_compressed_and_tls() {
         (Transport::Tls, "tls"),
     ] {
         let agent = agent();
-        let mut command = Command::new(runtime("node-22").join("bin/node"));
-        command
-            .arg(programs().join("mysql_client.js"))
-            .args([&server.port.to_string(), SECRET, name])
-            .arg(&certificates.authority)
-            .env("NODE_PATH", node_clients());
+        let mut command = node_client("mysql_client.js", server.port);
+        command.arg(name).arg(&certificates.authority);
         let said = run_ok(&mut command).json();
         assert_eq!(
             (&said["updated"], &said["many"], &said["piped"], &said["last"]),
@@ -335,6 +321,11 @@ fn mysql2_prepares_plain_compressed_and_tls() {
                 (json!(ids), &inserts[1]["prepared"].is_string()),
                 (said["inserted"].clone(), &true)
             );
+            assert_eq!(
+                inserts[1]["parameters"],
+                json!(["grüße", "1.50", "2026-11-28 10:20:30.000007", "2.5"])
+            );
+            assert_eq!(inserts[2]["parameters"][0], "NULL");
             // Closed and prepared anew.
             let selects: Vec<_> = all(&requests, select).into_iter().map(outcome).collect();
             assert_eq!(
@@ -365,12 +356,7 @@ fn mysql2_prepares_plain_compressed_and_tls() {
             find(&requests, "COM_CHANGE_USER alice");
             assert_eq!(find(&requests, "select database() as name")["database"], "mysql");
         }
-        let logged = events
-            .iter()
-            .filter(|event| event["msg"] == "database transaction" && event["command"]["query"] == select);
-        let shown: Vec<_> = logged
-            .filter_map(|event| event["result"]["value"].as_str())
-            .collect();
+        let shown = shown(&events, select);
         let row = |id: u32, name: &str| format!("{id} | {name} | 1.50 | 2026-11-28 10:20:30.000007 | 2.5\n");
         let first = format!("{}{}", row(1, "grüße"), row(2, "NULL"));
         assert_eq!(
@@ -390,11 +376,7 @@ fn connector_of_mariadb_plain_and_tls() {
     let server = mariadb(folder.path(), &certificates);
     for transport in [Transport::Plain, Transport::Tls] {
         let agent = agent();
-        let mut command = Command::new(runtime("node-22").join("bin/node"));
-        command
-            .arg(programs().join("mariadb_client.js"))
-            .args([&server.port.to_string(), SECRET])
-            .env("NODE_PATH", node_clients());
+        let mut command = node_client("mariadb_client.js", server.port);
         if transport == Transport::Tls {
             command.arg(&certificates.authority);
         }
@@ -451,6 +433,46 @@ fn connector_of_mariadb_plain_and_tls() {
                 "its own result"
             );
         }
+    }
+}
+
+/// "credentials never shown", nor any other value, where the user wants none.
+#[test]
+fn values_are_hidden() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = mariadb(folder.path(), &certificates);
+    let agent = agent_with(&["mysql, values: none, parameters: true"]);
+    let mut command = Command::new("mariadb");
+    command
+        .args([
+            "--no-defaults",
+            "--host=127.0.0.1",
+            "--user=alice",
+            "--skip-ssl",
+            "--force",
+        ])
+        .arg(format!("--port={}", server.port))
+        .args([
+            "--execute",
+            "select 'v4lue', 4711 as n; select * from v4lue.t where a = 'v4lue'",
+            "shop",
+        ])
+        .env("MYSQL_PWD", SECRET);
+    let _its_error = qtap_e2e::run(&mut command);
+    let (events, clients, servers) = ends(agent, server.port, 1);
+    for requests in both_ends(&events, &clients[0], &servers[0], Transport::Plain) {
+        let select = find(&requests, "select ?, ? as n");
+        assert_eq!(outcome(select), ("ResultSet", Some(1), None));
+        let error = find(&requests, "select * from v4lue.t where a = ?");
+        assert!(
+            error["errorMsg"].as_str().unwrap().contains("[REDACTED]"),
+            "{error:#}"
+        );
+    }
+    assert!(shown(&events, "select ?, ? as n").is_empty(), "no rows");
+    for event in events.iter() {
+        assert!(!event.to_string().contains("4711"), "{event:#}");
     }
 }
 

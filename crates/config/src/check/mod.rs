@@ -1,5 +1,6 @@
 //! The schema, section by section: what each key may hold and what it becomes.
 
+mod databases;
 mod filters;
 mod services;
 mod stacks;

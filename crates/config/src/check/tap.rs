@@ -1,12 +1,12 @@
 //! `tap`: which connections are observed, and with which stack.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use super::filters;
 use super::stacks::NO_STACK;
+use super::{databases, filters};
 use crate::diagnostic::Problem;
 use crate::reader::{At, Checker, Fields, Known, Names};
-use crate::schema::{DATABASES, Direction, Endpoint, Limits, Tap, TlsSource};
+use crate::schema::{DatabaseDetail, Direction, Endpoint, Limits, Tap, TlsSource};
 use crate::size::parse_size;
 use crate::yaml::shown;
 
@@ -58,7 +58,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .and_then(|at| stack_of(checker, &at, stacks))
         .flatten();
     let grpc = grpc_stack(checker, &fields, stacks);
-    let databases = databases(checker, &fields, stacks);
+    let databases = databases::all(checker, &fields, stacks);
     let filters = fields
         .get("filters")
         .map(|at| filters::check(checker, &at))
@@ -81,9 +81,14 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         audit_include_dns: audit_include_dns.unwrap_or_default(),
         http,
         grpc,
+        database_detail: databases
+            .iter()
+            .filter(|(_, (_, detail))| *detail != DatabaseDetail::default())
+            .map(|(name, (_, detail))| (*name, *detail))
+            .collect(),
         databases: databases
             .into_iter()
-            .filter_map(|(name, stack)| Some((name, stack?)))
+            .filter_map(|(name, (stack, _))| Some((name, stack?)))
             .collect(),
         filters,
         endpoints,
@@ -94,7 +99,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
 }
 
 /// The stack named by `{stack: …}`: `None` if it has an error, `Some(None)` for none.
-fn stack_of(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Option<String>> {
+pub(super) fn stack_of(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Option<String>> {
     let fields = checker.fields(at, &["stack"])?;
     let Some(at) = fields.get("stack") else {
         return Some(None);
@@ -103,7 +108,7 @@ fn stack_of(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Optio
 }
 
 /// The same of the name itself.
-fn stack_named(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Option<String>> {
+pub(super) fn stack_named(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Option<Option<String>> {
     let name = checker.text(at)?;
     if name.is_empty() || name == NO_STACK {
         return Some(None);
@@ -122,19 +127,6 @@ fn grpc_stack(checker: &mut Checker, fields: &Fields<'_>, stacks: &[&str]) -> Op
     stack_named(checker, &fields.get("stack")?, stacks)
 }
 
-/// The stacks of databases and queues that are named here; `None` for none.
-fn databases(
-    checker: &mut Checker,
-    fields: &Fields<'_>,
-    stacks: &[&str],
-) -> BTreeMap<&'static str, Option<String>> {
-    let named = DATABASES.iter().filter_map(|name| {
-        let at = fields.get(name)?;
-        Some((*name, stack_of(checker, &at, stacks)?))
-    });
-    named.collect()
-}
-
 fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> Vec<Endpoint> {
     let items = value.map(|at| checker.items(&at)).unwrap_or_default();
     let mut lines: HashMap<String, usize> = HashMap::new();
@@ -145,7 +137,7 @@ fn endpoints(checker: &mut Checker, value: Option<At<'_>>, stacks: &[&str]) -> V
         };
         let http = fields.get("http").map(|at| stack_of(checker, &at, stacks));
         let grpc = grpc_stack(checker, &fields, stacks);
-        let databases = databases(checker, &fields, stacks);
+        let databases = databases::overrides(checker, &fields, stacks);
         let Some(at) = checker.required(&fields, &item, "domain") else {
             continue;
         };

@@ -136,7 +136,10 @@ impl Application {
             }
             Protocol::Http2 => Box::new(http2::Parser::new(Limits::default(), http2::Start::Preface)),
             other => match other.entry() {
-                Some(entry) => (entry.parser)(Limits::default(), midstream),
+                Some(entry) => {
+                    let detail = cx.consumer.detail(protocol);
+                    (entry.parser)(Limits::default(), detail, midstream)
+                }
                 None => return After::Continue,
             },
         };

@@ -102,6 +102,10 @@ fn fill(page: &mut Page, exchange: &CommandExchange<'_>) {
     page.border('├', Some("COMMAND"));
     page.blank();
     page.line(&cut(&transaction.command.statement(), BOX_CHARS));
+    if !transaction.command.parameters.is_empty() {
+        let parameters = transaction.command.parameters.join(", ");
+        page.line(&format!("  • Parameters: {}", cut(&parameters, BOX_CHARS)));
+    }
     for (name, value) in [
         ("Database", &transaction.command.session.database),
         ("User", &transaction.command.session.user),
@@ -234,6 +238,8 @@ struct Asked<'a> {
     args: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    parameters: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,6 +294,7 @@ impl<'a> Details<'a> {
                 name: &command.name,
                 args,
                 query: args.is_empty().then(|| command.statement().into_owned()),
+                parameters: &command.parameters,
                 database: command.session.database.as_deref(),
                 user: command.session.user.as_deref(),
                 timestamp: Timestamp(transaction.started),

@@ -21,6 +21,7 @@ pub(super) fn event(exchange: &CommandExchange<'_>) -> DatabaseRequestEvent {
         database_type: transaction.protocol.name(),
         statement: command.statement().into_owned(),
         prepared: command.prepared.clone(),
+        parameters: command.parameters.clone(),
         database: session.database.clone(),
         user: session.user.clone(),
         client_name: session.client.clone(),

@@ -34,6 +34,9 @@ pub struct DatabaseRequestEvent {
     /// Name of the prepared statement that was run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prepared: Option<String>,
+    /// Values of its parameters, where they are shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
     /// Database: its name, or its number for Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Arc<str>>,

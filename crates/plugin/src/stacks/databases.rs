@@ -1,9 +1,9 @@
 //! Stacks of databases and queues: one choice for each protocol, and for each domain that overrides it.
 
-use qtap_config::Tap;
+use qtap_config::{DatabaseDetail, Tap};
 use qtap_engine::ConnectionFacts;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Command, DATABASES};
+use qtap_protocol::{Command, DATABASES, Detail, Values};
 
 use super::endpoints::Endpoints;
 use super::generation::{BuildError, Generation};
@@ -14,6 +14,7 @@ pub(super) struct Choices {
     protocol: Protocol,
     default: Option<usize>,
     endpoints: Endpoints,
+    detail: Detail,
 }
 
 impl Choices {
@@ -37,6 +38,7 @@ impl Choices {
                 protocol,
                 default,
                 endpoints: Endpoints::new(overrides),
+                detail: tap.database_detail.get(name).map(detail).unwrap_or_default(),
             })
         };
         DATABASES
@@ -47,7 +49,30 @@ impl Choices {
     }
 }
 
+/// As the parser wants it.
+const fn detail(settings: &DatabaseDetail) -> Detail {
+    Detail {
+        values: match settings.values {
+            qtap_config::Values::None => Values::None,
+            qtap_config::Values::Keys => Values::Keys,
+            qtap_config::Values::Full => Values::Full,
+        },
+        parameters: settings.parameters,
+        split_statements: settings.split_statements,
+    }
+}
+
 impl Generation {
+    /// What is shown of the commands of a protocol.
+    pub(super) fn detail(&self, protocol: Protocol) -> Detail {
+        let choices = self.databases.iter();
+        let mut of_protocol = choices.filter(|choices| choices.protocol == protocol);
+        of_protocol
+            .next()
+            .map(|choices| choices.detail)
+            .unwrap_or_default()
+    }
+
     /// The stack of a connection to a database: an override for the name of the server, else the default of the protocol.
     pub(super) fn resolve_database(&self, connection: &ConnectionFacts, protocol: Protocol) -> Option<usize> {
         let choices = self

@@ -16,7 +16,7 @@ use qtap_engine::{
     CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Interest, Transaction,
 };
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Command, RequestHead, StreamKey};
+use qtap_protocol::{Command, Detail, RequestHead, StreamKey};
 
 pub use generation::{BuildError, Generation};
 
@@ -150,6 +150,10 @@ impl Consumer for Stacks {
         }
         // Any request of the connection may name any authority (P-X1), so only "no stack at all" is a no.
         generation.has_stacks()
+    }
+
+    fn detail(&mut self, protocol: Protocol) -> Detail {
+        self.deployment.current.load().detail(protocol)
     }
 
     fn interest(&mut self, connection: &ConnectionFacts, key: StreamKey, request: &RequestHead) -> Interest {

@@ -406,6 +406,25 @@ fn every_database_has_a_key_in_the_configuration() {
 }
 
 #[test]
+fn what_is_shown_of_a_database_is_that_of_its_configuration() {
+    let mut config = config(Some("brief"), &[]);
+    let settings = qtap_config::DatabaseDetail {
+        values: qtap_config::Values::Keys,
+        parameters: true,
+        split_statements: false,
+    };
+    config.tap.database_detail = [("redis", settings)].into();
+    let mut stacks = built(&config);
+    let shown = Detail {
+        values: qtap_protocol::Values::Keys,
+        parameters: true,
+        split_statements: false,
+    };
+    assert_eq!(stacks.detail(Protocol::Redis), shown);
+    assert_eq!(stacks.detail(Protocol::MySql), Detail::default());
+}
+
+#[test]
 fn a_command_writes_a_line_and_an_event() {
     let memory = Arc::new(Memory::default());
     let generation =

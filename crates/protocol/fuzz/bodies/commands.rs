@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use qtap_protocol::{Command, Event, Limits, Outcome, ParseError, Parser, Side, Time};
+use qtap_protocol::{Command, Detail, Event, Limits, Outcome, ParseError, Parser, Side, Time, Values};
 
 /// Nanoseconds from one call to the next.
 const STEP_NS: u64 = 400_000_000;
@@ -12,15 +12,28 @@ const STEP_NS: u64 = 400_000_000;
 /// What is tried.
 pub(crate) struct Subject {
     /// Makes the parser; the flag says that it joins in the middle.
-    pub(crate) parser: fn(Limits, bool) -> Box<dyn Parser>,
-    /// Fragments that make arbitrary data look like traffic often enough to get deep.
-    pub(crate) words: &'static [&'static [u8]],
-    /// What most scripts begin with.
-    pub(crate) beginning: &'static [(Side, &'static [u8])],
+    pub(crate) parser: fn(Limits, Detail, bool) -> Box<dyn Parser>,
+    /// Makes scripts of arbitrary data.
+    pub(crate) script: Script,
     /// Whether a command shows what it must not.
     pub(crate) shows_secret: fn(&Command) -> bool,
     /// TLS can begin in mid-stream.
     pub(crate) can_start_tls: bool,
+    /// Most bytes that a side may hold.
+    pub(crate) held_bytes: usize,
+}
+
+/// How scripts are made.
+#[allow(dead_code, reason = "no protocol needs all")]
+pub(crate) enum Script {
+    /// Of these fragments, which make arbitrary data look like traffic often enough to get deep.
+    Words {
+        words: &'static [&'static [u8]],
+        /// What most scripts begin with.
+        beginning: &'static [(Side, &'static [u8])],
+    },
+    /// In a way of its own.
+    Own(fn(&[u8]) -> Vec<Call>),
 }
 
 /// One call of the parser.
@@ -36,18 +49,25 @@ pub(crate) enum Call {
     Expire,
 }
 
-impl Subject {
+impl Script {
     /// Makes a script of calls from `data`.
-    fn script(&self, data: &[u8]) -> Vec<Call> {
+    fn of(&self, data: &[u8]) -> Vec<Call> {
+        let (words, beginning) = match self {
+            Self::Words { words, beginning } => (words, beginning),
+            Self::Own(script) => return script(data),
+        };
         let mut calls = Vec::new();
         if data.first().is_none_or(|first| first & 3 != 0) {
-            let beginning = self.beginning.iter();
-            calls.extend(beginning.map(|(side, data)| Call::Bytes(*side, data.to_vec())));
+            calls.extend(
+                beginning
+                    .iter()
+                    .map(|(side, data)| Call::Bytes(*side, data.to_vec())),
+            );
         }
         let mut bytes = data.iter().copied();
         while let (Some(kind), Some(value)) = (bytes.next(), bytes.next()) {
             let side = if kind & 1 == 0 { Side::Client } else { Side::Server };
-            let word = |index: u8| self.words[usize::from(index) % self.words.len()];
+            let word = |index: u8| words[usize::from(index) % words.len()];
             calls.push(match kind >> 1 {
                 0..=60 => Call::Bytes(side, word(value).to_vec()),
                 61..=95 => Call::Bytes(side, [word(value), word(value.wrapping_add(kind))].concat()),
@@ -59,16 +79,37 @@ impl Subject {
         }
         calls
     }
+}
 
+/// Settings that a number stands for.
+fn detail_of(number: u8) -> Detail {
+    Detail {
+        values: match number & 3 {
+            0 => Values::None,
+            1 => Values::Keys,
+            _ => Values::Full,
+        },
+        parameters: number & 4 != 0,
+        split_statements: number & 8 != 0,
+    }
+}
+
+impl Subject {
     /// Runs a script, each piece cut after every `step` bytes, and closes. Ends where TLS begins.
-    fn play(&self, calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>, Result<(), ParseError>) {
+    fn play(
+        &self,
+        calls: &[Call],
+        detail: Detail,
+        midstream: bool,
+        step: usize,
+    ) -> (Vec<Event>, Result<(), ParseError>) {
         let limits = Limits {
             statement_bytes: 512,
             preview_bytes: 64,
             pending_commands: 8,
             ..Limits::default()
         };
-        let (mut parser, mut out) = ((self.parser)(limits, midstream), Vec::new());
+        let (mut parser, mut out) = ((self.parser)(limits, detail, midstream), Vec::new());
         let mut result = Ok(());
         for (index, call) in calls.iter().enumerate() {
             let time = Time((index as u64 + 1) * STEP_NS);
@@ -92,7 +133,7 @@ impl Subject {
                 Call::Expire => parser.expire(Time(time.0.saturating_sub(5 * STEP_NS)), &mut out),
             }
             for side in [Side::Client, Side::Server] {
-                assert!(parser.buffered(side) <= 160 << 10, "memory is bounded");
+                assert!(parser.buffered(side) <= self.held_bytes, "memory is bounded");
             }
             if result.is_err() || matches!(out.last(), Some(Event::StartTls { .. })) {
                 break;
@@ -118,12 +159,21 @@ impl Subject {
                     last_key = key.0;
                     assert!(open.insert(key.0) && started <= time);
                     assert!(!(self.shows_secret)(command), "{command:?}");
+                    let parameters = command.parameters.iter().map(String::len).sum::<usize>();
                     assert!(
-                        command.statement().len() <= 4096,
+                        command.statement().len() + parameters <= 4096,
                         "what is kept of a statement is bounded"
                     );
                 }
-                Event::CommandEnd { key, .. } => assert!(open.remove(&key.0), "ends once, after it began"),
+                Event::CommandEnd { key, result, .. } => {
+                    assert!(open.remove(&key.0), "ends once, after it began");
+                    let result = result.as_deref().cloned().unwrap_or_default();
+                    let held = result.preview.len() + result.tags.iter().map(String::len).sum::<usize>();
+                    assert!(
+                        held <= 64 << 10 && result.tags.len() <= 256 && result.columns.len() <= 256,
+                        "what is kept of a result is bounded"
+                    );
+                }
                 Event::Query { key } => {
                     assert!(key.0 > last_key, "keys rise and are not used again");
                     last_key = key.0;
@@ -147,14 +197,15 @@ impl Subject {
 
     /// The whole check.
     pub(crate) fn run(&self, data: &[u8]) {
-        let Some((flags, rest)) = data.split_first() else {
+        let [flags, settings, rest @ ..] = data else {
             return;
         };
+        let detail = detail_of(*settings);
         let (midstream, step) = (flags & 1 == 1, usize::from(flags >> 1).max(1));
-        let calls = self.script(rest);
-        let (whole, result) = self.play(&calls, midstream, usize::MAX);
+        let calls = self.script.of(rest);
+        let (whole, result) = self.play(&calls, detail, midstream, usize::MAX);
         self.check(&whole);
-        let (split, split_result) = self.play(&calls, midstream, step);
+        let (split, split_result) = self.play(&calls, detail, midstream, step);
         assert_eq!(whole, split, "the same events however the bytes are split");
         assert_eq!(result, split_result);
     }

@@ -1,12 +1,14 @@
-//! One run of the Kafka parser over a script of bytes, gaps and other calls made from arbitrary data.
-//! Shared by the fuzz target and by the property tests; panics when a rule of `protocols.md` is broken.
+//! The Kafka parser under [`commands`], for the fuzz target and for the property tests.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use qtap_protocol::kafka::{Parser, Topics};
-use qtap_protocol::{Event, Limits, ParseError, Parser as _, Side, Time};
+use qtap_protocol::{Event, Side};
+
+use self::commands::Call;
+
+#[path = "commands.rs"]
+mod commands;
 
 /// Bytes that stand for the next number of a request.
 const NUMBER: &[u8] = b"\0\0NN";
@@ -49,19 +51,6 @@ const MESSAGES: [&[u8]; 28] = [
     b"\0\0NNwhatever",
 ];
 
-/// One call of the parser.
-#[derive(Clone, Debug)]
-pub(crate) enum Call {
-    /// Bytes of a side.
-    Bytes(Side, Vec<u8>),
-    /// Missing bytes.
-    Gap(Side, u64),
-    /// Forced search.
-    Resync(Side),
-    /// Requests expire.
-    Expire,
-}
-
 /// The message at `index` in its frame, with this number.
 fn frame(index: u8, number: u16) -> (Side, Vec<u8>) {
     let index = usize::from(index) % MESSAGES.len();
@@ -79,7 +68,7 @@ fn frame(index: u8, number: u16) -> (Side, Vec<u8>) {
 }
 
 /// Makes a script of calls from `data`.
-pub(crate) fn script(data: &[u8]) -> Vec<Call> {
+fn script(data: &[u8]) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut bytes = data.iter().copied();
     let (mut asked, mut told) = (0_u16, 0_u16);
@@ -122,85 +111,32 @@ pub(crate) fn script(data: &[u8]) -> Vec<Call> {
     calls
 }
 
-/// Runs a script, each piece cut after every `step` bytes, and closes.
-pub(crate) fn play(calls: &[Call], midstream: bool, step: usize) -> (Vec<Event>, Result<(), ParseError>) {
-    let limits = Limits {
-        statement_bytes: 512,
-        preview_bytes: 64,
-        pending_commands: 8,
-        ..Limits::default()
-    };
-    // Of its own, so that one run teaches the next nothing.
-    let mut parser = Parser::new(limits, midstream, Arc::new(Topics::default()));
-    let (mut out, mut result) = (Vec::new(), Ok(()));
-    for (index, call) in calls.iter().enumerate() {
-        let time = Time((index as u64 + 1) * 400_000_000);
-        match call {
-            Call::Bytes(side, data) => {
-                for piece in data.chunks(step) {
-                    result = parser.bytes(*side, Bytes::copy_from_slice(piece), time, &mut out);
-                    if result.is_err() {
-                        break;
-                    }
-                }
-            }
-            Call::Gap(side, length) => result = parser.gap(*side, *length, time, &mut out),
-            Call::Resync(side) => parser.resync(*side, time, &mut out),
-            Call::Expire => parser.expire(Time(time.0.saturating_sub(2_000_000_000)), &mut out),
-        }
-        for side in [Side::Client, Side::Server] {
-            assert!(parser.buffered(side) <= 512 << 10, "memory is bounded");
-        }
-        if result.is_err() {
-            break;
-        }
-    }
-    parser.close(Time((calls.len() as u64 + 1) * 400_000_000), &mut out);
-    (out, result)
-}
+const SUBJECT: commands::Subject = commands::Subject {
+    // Topics of its own, so that one run teaches the next nothing.
+    parser: |limits, detail, midstream| {
+        Box::new(Parser::new(
+            limits,
+            detail,
+            midstream,
+            Arc::new(Topics::default()),
+        ))
+    },
+    script: commands::Script::Own(script),
+    shows_secret: |command| {
+        let words = command.statement();
+        words.starts_with("SaslAuthenticate") && words.contains("hunter")
+    },
+    can_start_tls: false,
+    held_bytes: 512 << 10,
+};
 
 /// One end for each command, and no password.
+#[allow(dead_code, reason = "for the property tests")]
 pub(crate) fn check(events: &[Event]) {
-    let mut open = HashSet::new();
-    let mut last_key = 0;
-    for event in events {
-        match event {
-            Event::Command {
-                key,
-                command,
-                started,
-                time,
-            } => {
-                assert!(key.0 > last_key, "keys rise and are not used again");
-                last_key = key.0;
-                assert!(open.insert(key.0) && started <= time);
-                let words = command.statement();
-                let is_secret = words.starts_with("SaslAuthenticate") && words.contains("hunter");
-                assert!(!is_secret, "{words}");
-                assert!(words.len() <= 4096, "what is kept of a statement is bounded");
-            }
-            Event::CommandEnd { key, result, .. } => {
-                assert!(open.remove(&key.0), "ends once, after it began");
-                let tags = result.as_ref().map_or(0, |result| result.tags.len());
-                assert!(tags <= 76, "what is kept of a result is bounded");
-            }
-            Event::Resync { .. } | Event::Orphan { .. } => {}
-            other => panic!("no event of this parser: {other:?}"),
-        }
-    }
-    assert!(open.is_empty(), "every command ends");
+    SUBJECT.check(events);
 }
 
 /// The whole check.
 pub(crate) fn run(data: &[u8]) {
-    let Some((flags, rest)) = data.split_first() else {
-        return;
-    };
-    let (midstream, step) = (flags & 1 == 1, usize::from(flags >> 1).max(1));
-    let calls = script(rest);
-    let (whole, result) = play(&calls, midstream, usize::MAX);
-    check(&whole);
-    let (split, split_result) = play(&calls, midstream, step);
-    assert_eq!(whole, split, "the same events however the bytes are split");
-    assert_eq!(result, split_result);
+    SUBJECT.run(data);
 }

@@ -32,6 +32,8 @@ const WORDS: &[&[u8]] = &[
     b"\x06\0\0\0\x03use a",
     b"\x09\0\0\0\x16select ?",
     b"\x0a\0\0\0\x17\x01\0\0\0\0\x01\0\0\0",
+    b"\x13\0\0\0\x17\x01\0\0\0\0\x01\0\0\0\0\x01\x03\0\x07\0\0\0",
+    b"\x08\0\0\0\x18\x01\0\0\0\0\0x",
     b"\x0a\0\0\0\x17\xff\xff\xff\xff\0\x01\0\0\0",
     b"\x07\0\0\0\x18\x01\0\0\0\0\0",
     b"\x05\0\0\0\x19\x01\0\0\0",
@@ -73,17 +75,20 @@ const WORDS: &[&[u8]] = &[
 
 const SUBJECT: commands::Subject = commands::Subject {
     parser: mysql::start,
-    words: WORDS,
-    beginning: &[
-        (Side::Server, GREETING),
-        (Side::Client, LOGIN),
-        (Side::Server, LOGGED_IN),
-    ],
+    script: commands::Script::Words {
+        words: WORDS,
+        beginning: &[
+            (Side::Server, GREETING),
+            (Side::Client, LOGIN),
+            (Side::Server, LOGGED_IN),
+        ],
+    },
     shows_secret: |command| {
         let statement = command.statement();
         statement.starts_with("ALTER") && statement.contains("hunter2")
     },
     can_start_tls: true,
+    held_bytes: 160 << 10,
 };
 
 /// One end for each command, and no password.

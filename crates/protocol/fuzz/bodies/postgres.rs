@@ -24,6 +24,13 @@ const WORDS: &[&[u8]] = &[
     b"P\0\0\0\x11n\0select 3\0\0\0",
     b"B\0\0\0\x0c\0\0\0\0\0\0\0\0",
     b"B\0\0\0\x0d\0n\0\0\0\0\0\0\0",
+    b"B\0\0\0\x17\0n\0\0\x01\0\x01\0\x01\0\0\0\x04\0\0\0\x07\0\x01\0\x01",
+    b"Q\0\0\0\x17select 1; select 2\0",
+    b"F\0\0\0\x0e\0\0\x03\xba\0\0\0\0\0\x01",
+    b"V\0\0\0\x08\xff\xff\xff\xff",
+    b"P\0\0\0\x15n\0select 4\0\0\x01\0\0\0\x17",
+    b"t\0\0\0\x0a\0\x01\0\0\0\x17",
+    b"D\0\0\0\x0e\0\x01\0\0\0\x04\0\0\0\x07",
     b"D\0\0\0\x06P\0",
     b"D\0\0\0\x07Sn\0",
     b"E\0\0\0\x09\0\0\0\0\0",
@@ -58,10 +65,13 @@ const WORDS: &[&[u8]] = &[
 
 const SUBJECT: commands::Subject = commands::Subject {
     parser: postgres::start,
-    words: WORDS,
-    beginning: &[(Side::Client, WORDS[3])],
+    script: commands::Script::Words {
+        words: WORDS,
+        beginning: &[(Side::Client, WORDS[3])],
+    },
     shows_secret: |command| command.statement().contains("hunter2"),
     can_start_tls: true,
+    held_bytes: 160 << 10,
 };
 
 /// One end for each command, and no password.

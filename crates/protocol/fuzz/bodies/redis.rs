@@ -18,6 +18,11 @@ const WORDS: &[&[u8]] = &[
     b"*2\r\n$4\r\nAUTH\r\n$6\r\nhunter\r\n",
     b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$6\r\nhunter\r\n",
     b"*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$6\r\nhunter\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n",
+    b"*1\r\n$4\r\nEXEC\r\n",
+    b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nv4lue\r\n",
+    b"*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$11\r\nrequirepass\r\n",
+    b"*2\r\n-ERR no\r\n*1\r\n:7\r\n",
     b"PING\r\n",
     b"SET a \"b c\"\r\n",
     b"+OK\r\n",
@@ -58,13 +63,16 @@ const WORDS: &[&[u8]] = &[
 
 const SUBJECT: commands::Subject = commands::Subject {
     parser: redis::start,
-    words: WORDS,
-    beginning: &[],
+    script: commands::Script::Words {
+        words: WORDS,
+        beginning: &[],
+    },
     shows_secret: |command| {
         let words = command.statement();
         (words.starts_with("AUTH") || words.starts_with("HELLO")) && words.contains("hunter")
     },
     can_start_tls: false,
+    held_bytes: 160 << 10,
 };
 
 /// One end for each command, and no password.

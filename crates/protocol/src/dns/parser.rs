@@ -5,13 +5,13 @@ use bytes::Bytes;
 use super::frames::{Framed, Frames};
 use super::{Answered, Asked, Exchange, Message, MessageError, Pairing};
 use crate::quality::Quality;
-use crate::{Event, Limits, Outcome, ParseError, Side, StreamKey, Time};
+use crate::{Detail, Event, Limits, Outcome, ParseError, Side, StreamKey, Time};
 
 const NAME: &str = "dns";
 
 /// Makes a parser; `midstream`: the connection began before its first captured byte.
 #[must_use]
-pub fn start(limits: Limits, midstream: bool) -> Box<dyn crate::Parser> {
+pub fn start(limits: Limits, _: Detail, midstream: bool) -> Box<dyn crate::Parser> {
     Box::new(Parser::new(limits, midstream))
 }
 

@@ -6,6 +6,7 @@ use super::records::{Batches, SAMPLES, Total};
 use super::schema::Role;
 use super::sink::Sink;
 use super::topics::{Id, Topics, written};
+use crate::Values;
 use crate::command::shown;
 
 /// Topics, partitions and names kept of one message (P-K3).
@@ -44,6 +45,7 @@ struct Scope {
 pub(super) struct Facts {
     topics_of_all: Arc<Topics>,
     is_reply: bool,
+    values: Values,
     scopes: Vec<Scope>,
     batches: Batches,
     sample_bytes: usize,
@@ -79,12 +81,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn new(is_reply: bool, topics: Arc<Topics>, sample_bytes: usize) -> Self {
+    /// `values`: what of records is shown, in `sample_bytes`.
+    pub(super) fn new(is_reply: bool, topics: Arc<Topics>, values: Values, sample_bytes: usize) -> Self {
         Self {
             topics_of_all: topics,
             is_reply,
+            values,
             scopes: Vec::new(),
-            batches: Batches::new(),
+            batches: Batches::new(values),
             sample_bytes,
             whole: Note::default(),
             notes: Vec::new(),
@@ -116,7 +120,8 @@ impl Facts {
 
     /// Forgets the message; the next one is to come.
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.is_reply, Arc::clone(&self.topics_of_all), self.sample_bytes);
+        let topics = Arc::clone(&self.topics_of_all);
+        *self = Self::new(self.is_reply, topics, self.values, self.sample_bytes);
     }
 
     /// Bytes held, by and large.

@@ -31,7 +31,7 @@ use self::pending::Queue;
 use self::sasl::Exchange;
 use self::session::FetchSession;
 use crate::quality::Quality;
-use crate::{Event, Limits, ParseError, Side, Time};
+use crate::{Detail, Event, Limits, ParseError, Side, Time};
 
 pub(crate) use detect::fit;
 pub use topics::Topics;
@@ -40,8 +40,8 @@ const NAME: &str = "kafka";
 
 /// Makes a parser; `midstream`: the connection began before its first captured byte.
 #[must_use]
-pub fn start(limits: Limits, midstream: bool) -> Box<dyn crate::Parser> {
-    Box::new(Parser::new(limits, midstream, Topics::shared()))
+pub fn start(limits: Limits, detail: Detail, midstream: bool) -> Box<dyn crate::Parser> {
+    Box::new(Parser::new(limits, detail, midstream, Topics::shared()))
 }
 
 /// A reply under way.
@@ -77,12 +77,12 @@ pub struct Parser {
 impl Parser {
     /// A parser of a connection from its beginning, or joined in the middle. Names of topics are found in `topics` and added to them.
     #[must_use]
-    pub fn new(limits: Limits, midstream: bool, topics: Arc<Topics>) -> Self {
+    pub fn new(limits: Limits, detail: Detail, midstream: bool, topics: Arc<Topics>) -> Self {
         Self {
             client: Lane::new(Side::Client, midstream),
             server: Lane::new(Side::Server, midstream),
-            asked: Facts::new(false, Arc::clone(&topics), limits.preview_bytes),
-            told: Facts::new(true, topics, limits.preview_bytes),
+            asked: Facts::new(false, Arc::clone(&topics), detail.values, limits.preview_bytes),
+            told: Facts::new(true, topics, detail.values, limits.preview_bytes),
             queue: Queue::new(limits.pending_commands),
             limits,
             quality: Quality::new(NAME),

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::lane::Extent;
 use super::report::Sent;
-use crate::{CommandResult, CommandTraffic, Event, Outcome, StreamKey, Time};
+use crate::ledger::{Ledger, Open};
+use crate::{Command, CommandResult, Event, Outcome, Time};
 
 /// Bytes that summaries and samples of waiting requests may take together.
 const SENT_BYTES: usize = 256 << 10;
@@ -24,15 +25,12 @@ pub(super) enum Kind {
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// `None`: its transaction has ended already.
-    pub(super) stream: Option<StreamKey>,
+    pub(super) open: Open,
     pub(super) kind: Kind,
     pub(super) correlation: i32,
     pub(super) sent: Sent,
     pub(super) max_wait_ms: Option<i64>,
     pub(super) mechanism: Option<String>,
-    pub(super) traffic: CommandTraffic,
-    pub(super) ended: Time,
     /// Its reply may be among bytes that were lost.
     pub(super) is_doubtful: bool,
 }
@@ -41,28 +39,17 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: VecDeque<Pending>,
-    limit: usize,
-    open: usize,
+    ledger: Ledger,
     held: usize,
-    next_key: u64,
 }
 
 impl Queue {
     pub(super) const fn new(limit: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
-            limit,
-            open: 0,
+            ledger: Ledger::new(limit),
             held: 0,
-            next_key: 1,
         }
-    }
-
-    /// The key of the next transaction.
-    pub(super) fn key(&mut self) -> StreamKey {
-        let key = StreamKey(self.next_key);
-        self.next_key += 1;
-        key
     }
 
     /// Whether the next reply is a bare token.
@@ -89,23 +76,49 @@ impl Queue {
         self.waiting.get(place)
     }
 
-    /// A request was sent whose transaction has begun.
-    pub(super) fn push(&mut self, mut pending: Pending, out: &mut Vec<Event>) {
-        self.open += 1;
-        if self.open > self.limit {
-            let ended = pending.ended;
-            self.end(&mut pending, None, Outcome::Incomplete, ended, out);
+    /// A request was sent.
+    pub(super) fn push(
+        &mut self,
+        mut pending: Pending,
+        command: Command,
+        extent: Extent,
+        out: &mut Vec<Event>,
+    ) {
+        self.begin(&mut pending, command, extent, out);
+        if self.ledger.is_over() {
+            self.end(&mut pending, None, Outcome::Incomplete, extent.ended, out);
             return;
         }
         if self.held + pending.sent.held() > SENT_BYTES {
             pending.sent = pending.sent.shortened();
         }
         self.held += pending.sent.held();
-        if self.waiting.len() >= self.limit.saturating_mul(2) {
+        if self.ledger.is_flooded(self.waiting.len() + 1)
+            && let Some(oldest) = self.waiting.pop_front()
+        {
             // One whose transaction has long ended.
-            self.waiting.pop_front();
+            self.held = self.held.saturating_sub(oldest.sent.held());
         }
         self.waiting.push_back(pending);
+    }
+
+    /// A request was sent that has no reply.
+    pub(super) fn unanswered(
+        &mut self,
+        mut pending: Pending,
+        command: Command,
+        extent: Extent,
+        (result, outcome): (CommandResult, Outcome),
+        out: &mut Vec<Event>,
+    ) {
+        self.begin(&mut pending, command, extent, out);
+        self.end(&mut pending, Some(result), outcome, extent.ended, out);
+    }
+
+    fn begin(&mut self, pending: &mut Pending, command: Command, extent: Extent, out: &mut Vec<Event>) {
+        pending.open.asked(extent.counts());
+        self.ledger
+            .begin(&mut pending.open, command, [extent.started, extent.ended], out);
     }
 
     /// Takes out the request at `place`, whose reply is there. Those before it whose replies may be lost have lost them: replies come in
@@ -139,28 +152,7 @@ impl Queue {
         time: Time,
         out: &mut Vec<Event>,
     ) {
-        let Some(key) = pending.stream.take() else { return };
-        self.open = self.open.saturating_sub(1);
-        out.push(Event::CommandEnd {
-            key,
-            result: result.map(Box::new),
-            outcome,
-            traffic: pending.traffic,
-            time,
-        });
-    }
-
-    /// Ends a request that has no reply.
-    pub(super) fn end_now(
-        &mut self,
-        mut pending: Pending,
-        result: CommandResult,
-        outcome: Outcome,
-        out: &mut Vec<Event>,
-    ) {
-        self.open += 1;
-        let ended = pending.ended;
-        self.end(&mut pending, Some(result), outcome, ended, out);
+        self.ledger.end(&mut pending.open, result, outcome, time, out);
     }
 
     /// Bytes of the server were lost.
@@ -184,21 +176,28 @@ impl Queue {
 
     /// Ends those that were sent before `before` and wait in vain. Their replies, should they come, still belong to them.
     pub(super) fn expire(&mut self, before: Time, out: &mut Vec<Event>) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for old in waiting.iter_mut().filter(|pending| pending.ended < before) {
-            let ended = old.ended;
-            self.end(old, None, Outcome::Timeout, ended, out);
-        }
-        self.waiting = waiting;
+        let all = self.waiting.iter_mut().map(|pending| &mut pending.open);
+        self.ledger.expire(all, before, out);
     }
 }
 
 impl Pending {
+    /// One of which nothing else is known.
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            open: Open::default(),
+            kind,
+            correlation: 0,
+            sent: Sent::default(),
+            max_wait_ms: None,
+            mechanism: None,
+            is_doubtful: false,
+        }
+    }
+
     /// Counts the reply.
     pub(super) fn answered(&mut self, reply: &Extent) {
-        self.traffic.response = reply.counts();
-        self.traffic.first_byte = Some(reply.started);
-        self.traffic.last_byte = Some(reply.ended);
+        self.open.answered(reply.counts(), reply.started, reply.ended);
     }
 
     /// How long the broker may have waited for data, as the request allowed it to (P-K7).
@@ -206,6 +205,6 @@ impl Pending {
         let allowed = u64::try_from(self.max_wait_ms?)
             .unwrap_or(0)
             .saturating_mul(1_000_000);
-        Some(reply.started.0.saturating_sub(self.ended.0).min(allowed))
+        Some(reply.started.0.saturating_sub(self.open.sent.0).min(allowed))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::codecs::Codec;
 use crate::command::shown;
+use crate::{HIDDEN, Values};
 
 /// Header of a batch of format 2, from its first offset to the number of records.
 const HEADER_BYTES: usize = 61;
@@ -52,6 +53,8 @@ struct Batch {
 /// The batches of one partition as they arrive.
 #[derive(Debug)]
 pub(super) struct Batches {
+    /// What of records is shown.
+    values: Values,
     state: State,
     header: Vec<u8>,
     kept: Vec<u8>,
@@ -64,8 +67,9 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(values: Values) -> Self {
         Self {
+            values,
             state: State::Header,
             header: Vec::new(),
             kept: Vec::new(),
@@ -98,6 +102,7 @@ impl Batches {
         self.kept.clear();
         self.total = Total::default();
         self.lines.clear();
+        let wanted = if self.values == Values::None { 0 } else { wanted };
         (self.wanted, self.room) = (wanted, room);
     }
 
@@ -229,7 +234,9 @@ impl Batches {
             if self.lines.len() >= self.wanted {
                 return;
             }
-            let Some(line) = record(&mut rest) else { return };
+            let Some(line) = record(&mut rest, self.values) else {
+                return;
+            };
             if line.len() > self.room {
                 self.room = 0;
                 return;
@@ -246,7 +253,7 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// The first record of `data` as a line: key, names of the headers, value. What headers hold is often meant for machines, and sometimes
 /// a credential.
-fn record(data: &mut &[u8]) -> Option<String> {
+fn record(data: &mut &[u8], values: Values) -> Option<String> {
     let length = usize::try_from(zigzag(data)?).ok()?;
     let is_cut = data.len() < length;
     let (mut fields, rest) = data.split_at_checked(length).unwrap_or((data, &[]));
@@ -276,6 +283,7 @@ fn record(data: &mut &[u8]) -> Option<String> {
         line.push_str(&format!("headers={} ", names.join(",")));
     }
     match value {
+        Some(_) if values != Values::Full => line.push_str(HIDDEN),
         Some(value) => {
             let (text, is_long) = shown(value, VALUE_BYTES);
             line.push_str(&text);

@@ -94,11 +94,7 @@ impl Parser {
     fn told_of(&mut self, extent: Extent, out: &mut Vec<Event>) {
         let is_unread = std::mem::take(&mut self.server.is_unread);
         let is_broken = !is_unread && matches!(self.reply, Reply::To(_)) && self.server.walker.is_broken();
-        let place = match self.reply {
-            Reply::Token => Some(0),
-            Reply::To(correlation) => self.queue.find(correlation),
-            Reply::Orphan => None,
-        };
+        let place = self.place();
         self.reply = Reply::Orphan;
         let pending = place.and_then(|place| self.queue.take(place, extent.ended, out));
         let Some(mut pending) = pending else {
@@ -137,6 +133,15 @@ impl Parser {
         self.told.clear();
     }
 
+    /// Where the request waits whose reply is under way.
+    fn place(&self) -> Option<usize> {
+        match self.reply {
+            Reply::Token => Some(0),
+            Reply::To(correlation) => self.queue.find(correlation),
+            Reply::Orphan => None,
+        }
+    }
+
     /// The result of a reply that was read.
     fn read(&mut self, api: &Api, pending: &mut Pending, extent: &Extent) -> crate::CommandResult {
         self.told.finish();
@@ -155,12 +160,7 @@ impl Parser {
 
     /// Ends the request whose reply is under way and will not come whole.
     pub(super) fn give_up_reply(&mut self, time: Time, out: &mut Vec<Event>) {
-        let place = match self.reply {
-            Reply::Token => Some(0),
-            Reply::To(correlation) => self.queue.find(correlation),
-            Reply::Orphan => None,
-        };
-        if let Some(mut pending) = place.and_then(|place| self.queue.take(place, time, out)) {
+        if let Some(mut pending) = self.place().and_then(|place| self.queue.take(place, time, out)) {
             let extent = self.server.cut(time);
             pending.answered(&extent);
             self.queue.end(&mut pending, None, Outcome::Incomplete, time, out);

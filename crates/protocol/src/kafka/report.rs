@@ -55,6 +55,7 @@ pub(super) fn command(
         name: name.to_owned(),
         text: CommandText::Words(words),
         prepared: None,
+        parameters: Vec::new(),
         session: Session {
             client,
             ..Session::default()

@@ -6,7 +6,7 @@ use super::report::{self, Sent};
 use super::sasl::Exchange;
 use super::schema::{self, PRODUCE};
 use super::{NAME, Parser};
-use crate::{CommandTraffic, Event, Outcome, ParseError, Side, Time};
+use crate::{Command, Event, Outcome, ParseError, Side, Time};
 
 /// Correlation ids that a client may have passed over in bytes that were lost.
 const CORRELATIONS: i32 = 1 << 16;
@@ -114,40 +114,35 @@ impl Parser {
             self.name.clone(),
             self.limits.statement_bytes,
         );
-        let stream = self.queue.key();
-        out.push(Event::Command {
-            key: stream,
-            command: Box::new(command),
-            started: extent.started,
-            time: extent.ended,
-        });
+        let kind = Kind::Reply {
+            key: head.key,
+            version: head.version,
+        };
         let pending = Pending {
-            stream: Some(stream),
-            kind: Kind::Reply {
-                key: head.key,
-                version: head.version,
-            },
             correlation: head.correlation,
             sent: Sent::of(&mut self.asked),
             max_wait_ms: self.asked.max_wait_ms,
             mechanism: self.asked.mechanism.take(),
-            traffic: CommandTraffic {
-                request: extent.counts(),
-                ..CommandTraffic::default()
-            },
-            ended: extent.ended,
             is_doubtful: is_broken && head.key == PRODUCE && self.asked.acks.is_none(),
+            ..Pending::new(kind)
         };
         if self.asked.acks == Some(0) {
-            self.unanswered(pending, is_broken, out);
+            self.unanswered(pending, command, extent, is_broken, out);
         } else {
-            self.queue.push(pending, out);
+            self.queue.push(pending, command, extent, out);
         }
         self.asked.clear();
     }
 
     /// P-K2: nothing follows.
-    fn unanswered(&mut self, mut pending: Pending, is_broken: bool, out: &mut Vec<Event>) {
+    fn unanswered(
+        &mut self,
+        mut pending: Pending,
+        command: Command,
+        extent: Extent,
+        is_broken: bool,
+        out: &mut Vec<Event>,
+    ) {
         let outcome = if is_broken {
             Outcome::Incomplete
         } else {
@@ -155,12 +150,12 @@ impl Parser {
         };
         let mut result = report::unanswered(std::mem::take(&mut pending.sent));
         result.truncated |= self.asked.truncated;
-        self.queue.end_now(pending, result, outcome, out);
+        self.queue
+            .unanswered(pending, command, extent, (result, outcome), out);
     }
 
     /// A bare token of SASL (P-K6), of which nothing is kept.
     fn token(&mut self, extent: Extent, out: &mut Vec<Event>) {
-        let stream = self.queue.key();
         let api = schema::api(schema::SASL_AUTHENTICATE);
         self.asked.clear();
         self.asked.mechanism = self.exchange.as_ref().and_then(Exchange::mechanism);
@@ -168,27 +163,7 @@ impl Parser {
         let client = self.name.clone();
         let command = report::command(name, api, &self.asked, &[], client, self.limits.statement_bytes);
         self.asked.clear();
-        out.push(Event::Command {
-            key: stream,
-            command: Box::new(command),
-            started: extent.started,
-            time: extent.ended,
-        });
-        let pending = Pending {
-            stream: Some(stream),
-            kind: Kind::Token,
-            correlation: 0,
-            sent: Sent::default(),
-            max_wait_ms: None,
-            mechanism: None,
-            traffic: CommandTraffic {
-                request: extent.counts(),
-                ..CommandTraffic::default()
-            },
-            ended: extent.ended,
-            is_doubtful: false,
-        };
-        self.queue.push(pending, out);
+        self.queue.push(Pending::new(Kind::Token), command, extent, out);
     }
 }
 

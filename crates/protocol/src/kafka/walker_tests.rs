@@ -171,7 +171,7 @@ fn check_walk(fields: &'static [Field], writer: &Writer, what: &str) {
     };
     let mut seen = Vec::new();
     for step in [writer.out.len().max(1), 1] {
-        let mut facts = Facts::new(true, Topics::default().into(), 4096);
+        let mut facts = Facts::new(true, Topics::default().into(), crate::Values::Full, 4096);
         let mut walker = Walker::idle();
         walker.start(&start, writer.out.len() as u64);
         let mut result = walker.feed(&mut (&[] as &[u8]), &mut facts);

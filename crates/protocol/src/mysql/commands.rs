@@ -6,21 +6,23 @@ use super::fields::{Fields, text};
 use super::handshake;
 use super::lane::Message;
 use super::request::{LAST_PREPARED, Opcode, skip_attributes};
-use super::statements::Statement;
 use super::units::{Change, Kind, Unit};
-use super::{NAME, Parser, Preface};
-use crate::{Command, CommandText, Event, ParseError, Session, Time, sql};
+use super::{NAME, Parser};
+use crate::sql::{self, Dialect};
+use crate::statement::Statement;
+use crate::{Command, CommandText, Event, ParseError, Session, Time};
 
 /// Kept of commands without a statement.
 const SHORT_BYTES: usize = 512;
 /// A statement as long as this that changes the database is none.
 const USE_BYTES: usize = 256;
 
-/// Bytes wanted of a command that begins so.
-pub(super) const fn room(first: u8, statement_bytes: usize) -> usize {
+/// Bytes wanted of a command that begins so; `parameter_bytes` of parameters.
+pub(super) const fn room(first: u8, statement_bytes: usize, parameter_bytes: usize) -> usize {
     match Opcode::from_byte(first) {
         Some(Opcode::Query | Opcode::StmtPrepare) => statement_bytes,
-        Some(Opcode::StmtExecute | Opcode::StmtBulkExecute | Opcode::StmtSendLongData) => 16,
+        Some(Opcode::StmtExecute) => 16 + parameter_bytes,
+        Some(Opcode::StmtBulkExecute | Opcode::StmtSendLongData) => 16,
         _ => SHORT_BYTES,
     }
 }
@@ -59,17 +61,21 @@ impl Parser {
                 return Ok(());
             }
             Opcode::StmtSendLongData => {
+                if let (Some(id), Some(index)) = (fields.int32(), fields.int16()) {
+                    self.statements
+                        .parameters(id, |layout, _| layout.sent_long(index));
+                }
                 self.add(message);
                 return Ok(());
             }
             _ => {}
         }
         self.add(message);
-        let mut prepared = None;
+        let (mut prepared, mut parameters) = (None, Vec::new());
         let unit = match opcode {
             Opcode::Query => self.query(fields.0, message),
             Opcode::StmtPrepare => {
-                let statement = Arc::new(Statement::new(fields.0, message.is_whole));
+                let statement = Arc::new(self.statement(fields.0, message.is_whole));
                 self.statements.ask(&statement);
                 Unit::new(Kind::Prepare, statement)
             }
@@ -79,6 +85,7 @@ impl Parser {
                     LAST_PREPARED => "-1".to_owned(),
                     id => id.to_string(),
                 });
+                parameters = self.parameters(opcode, id, fields);
                 self.run(opcode, id)
             }
             Opcode::ChangeUser => {
@@ -113,12 +120,14 @@ impl Parser {
             _ => named(Kind::Simple, opcode, ""),
         };
         let mut unit = unit;
+        if !self.detail.shows_values() {
+            // Statistics, and what others ask for.
+            Arc::make_mut(&mut unit.statement).hides_result = true;
+        }
         unit.sequence = message.sequence;
-        let preface = std::mem::take(&mut self.preface);
-        unit.traffic.request = preface.request;
-        let started = preface.started.unwrap_or(message.started);
-        self.command(unit, prepared, [started, message.ended], out);
-        if self.units.is_full() {
+        let started = self.preface.give(&mut unit.open, message.started);
+        self.command(unit, prepared, parameters, [started, message.ended], out);
+        if self.units.is_flooded() {
             return self.lose(crate::Side::Server, None, message.ended, out);
         }
         Ok(())
@@ -138,9 +147,9 @@ impl Parser {
     /// `COM_QUERY`.
     fn query(&self, payload: &[u8], message: &Message) -> Unit {
         let statement = match skip_attributes(payload, self.agreed.query_attributes) {
-            Some(text) => Statement::new(text, message.is_whole),
+            Some(text) => self.statement(text, message.is_whole),
             // Attributes longer than what is kept of a statement.
-            None => Statement::new(b"", false),
+            None => self.statement(b"", false),
         };
         let database = used_database(&statement.text);
         let mut unit = Unit::new(Kind::Query, Arc::new(statement));
@@ -148,6 +157,34 @@ impl Parser {
             unit.change = Change::Database(name.into());
         }
         unit
+    }
+
+    fn statement(&self, kept: &[u8], is_whole: bool) -> Statement {
+        Statement::new(kept, is_whole, Dialect::MySql, self.detail)
+    }
+
+    /// Values that a prepared statement is run with, from behind its id, where they are shown.
+    fn parameters(&mut self, opcode: Opcode, id: u32, fields: Fields<'_>) -> Vec<String> {
+        if !self.detail.shows_parameters() {
+            return Vec::new();
+        }
+        let id = match id {
+            LAST_PREPARED => self.statements.latest_id().filter(|_| !self.units.is_preparing()),
+            id => Some(id),
+        };
+        let has_attributes = self.agreed.query_attributes == Some(true);
+        let limit = self.limits.preview_bytes;
+        let read = |id| {
+            self.statements.parameters(id, |layout, is_shown| match opcode {
+                Opcode::StmtExecute if is_shown => layout.read(fields, has_attributes, limit),
+                Opcode::StmtReset => {
+                    layout.reset();
+                    Vec::new()
+                }
+                _ => Vec::new(),
+            })
+        };
+        id.and_then(read).unwrap_or_default()
     }
 
     /// A command on a prepared statement.
@@ -174,10 +211,7 @@ impl Parser {
 
     /// Counts a message for the command that it belongs to.
     fn add(&mut self, message: &Message) {
-        let Preface { started, request } = &mut self.preface;
-        started.get_or_insert(message.started);
-        request.head_bytes += message.counts.head_bytes;
-        request.gap_bytes += message.counts.gap_bytes;
+        self.preface.add(message.started, message.counts);
     }
 
     /// Reports a command, and waits for its reply.
@@ -185,6 +219,7 @@ impl Parser {
         &mut self,
         unit: Unit,
         prepared: Option<String>,
+        parameters: Vec<String>,
         times: [Time; 2],
         out: &mut Vec<Event>,
     ) {
@@ -193,6 +228,7 @@ impl Parser {
             name: sql::verb(&statement.text),
             text: CommandText::Statement(statement.text.clone()),
             prepared,
+            parameters,
             session: self.session.clone(),
             truncated: statement.truncated,
             redacted: statement.redacted,

@@ -6,11 +6,11 @@ use super::fields::Fields;
 use super::handshake::{self, Login, Offer, User};
 use super::lane::Message;
 use super::reply::{self, Aside};
-use super::statements::Statement;
 use super::units::{Kind, Unit};
 use super::wire::{Framing, Wire};
 use super::{NAME, Parser, not_this};
-use crate::{CommandTraffic, Event, ParseError, Session, Side, Time};
+use crate::statement::Statement;
+use crate::{Event, ParseError, Session, Side, Time};
 
 /// How far logging in has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,14 +118,10 @@ impl Parser {
             return;
         };
         let mut unit = Unit::new(Kind::Simple, Statement::named("COM_CONNECT".to_owned()).into());
-        unit.traffic = CommandTraffic {
-            first_byte: Some(message.started),
-            last_byte: Some(message.ended),
-            response: message.counts,
-            ..CommandTraffic::default()
-        };
+        unit.open.answered(message.counts, message.started, message.ended);
         unit.fail(error, tag);
-        self.command(unit, None, [message.started, message.started], out);
+        let started = message.started;
+        self.command(unit, None, Vec::new(), [started, started], out);
         self.units.finish(message.ended, out);
         self.phase = Phase::Ready;
     }

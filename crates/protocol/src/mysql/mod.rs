@@ -7,6 +7,7 @@ mod fields;
 mod handshake;
 mod lane;
 mod login;
+mod parameters;
 mod reply;
 mod request;
 mod start;
@@ -26,8 +27,9 @@ use self::reply::{Aside, Reply, Said};
 use self::statements::Statements;
 use self::units::{Change, Kind, Units};
 use self::wire::{Framing, Wire};
+use crate::ledger::Preface;
 use crate::quality::Quality;
-use crate::{Counts, Event, Limits, Outcome, ParseError, Session, Side, Time};
+use crate::{Detail, Event, Limits, Outcome, ParseError, Session, Side, Time};
 
 pub(crate) use detect::fit;
 
@@ -39,8 +41,8 @@ const LOGIN_BYTES: usize = 16 << 10;
 
 /// Makes a parser; `midstream`: the connection began before its first captured byte.
 #[must_use]
-pub fn start(limits: Limits, midstream: bool) -> Box<dyn crate::Parser> {
-    Box::new(Parser::new(limits, midstream))
+pub fn start(limits: Limits, detail: Detail, midstream: bool) -> Box<dyn crate::Parser> {
+    Box::new(Parser::new(limits, detail, midstream))
 }
 
 /// What the next message of the client is.
@@ -52,17 +54,11 @@ enum Turn {
     Command,
 }
 
-/// Messages of the client that belong to the next command.
-#[derive(Clone, Copy, Debug, Default)]
-struct Preface {
-    started: Option<Time>,
-    request: Counts,
-}
-
 /// Parser of one connection.
 #[derive(Debug)]
 pub struct Parser {
     limits: Limits,
+    detail: Detail,
     wire: Wire,
     client: Lane,
     server: Lane,
@@ -86,7 +82,7 @@ pub struct Parser {
 impl Parser {
     /// A parser of a connection from its beginning, or joined in the middle.
     #[must_use]
-    pub fn new(limits: Limits, midstream: bool) -> Self {
+    pub fn new(limits: Limits, detail: Detail, midstream: bool) -> Self {
         let framing = if midstream {
             Framing::Unknown
         } else {
@@ -94,6 +90,7 @@ impl Parser {
         };
         let mut parser = Self {
             limits,
+            detail,
             wire: Wire::new(framing, true),
             client: Lane::new(Side::Client),
             server: Lane::new(Side::Server),
@@ -101,7 +98,7 @@ impl Parser {
             sequence: 0,
             agreed: Agreed::default(),
             units: Units::new(limits.pending_commands, midstream),
-            statements: Statements::default(),
+            statements: Statements::new(detail),
             preface: Preface::default(),
             session: Session::default(),
             quality: Quality::new(NAME),
@@ -171,13 +168,17 @@ impl Parser {
                 Turn::Command => Some(0),
             };
             let statement_bytes = self.limits.statement_bytes + 256;
+            let parameter_bytes = match self.detail.shows_parameters() {
+                true => self.limits.preview_bytes * 2,
+                false => 0,
+            };
             let expect = Expect {
                 sequence: sequence.filter(|_| !self.wire.is_compressed()),
                 room: |first| match turn {
                     Turn::Login(_) => LOGIN_BYTES,
                     // Credentials and files are never kept.
                     Turn::Credential | Turn::File => 0,
-                    Turn::Command => commands::room(first, statement_bytes),
+                    Turn::Command => commands::room(first, statement_bytes, parameter_bytes),
                 },
             };
             match self.client.take(&mut data, time, &expect) {
@@ -221,8 +222,7 @@ impl Parser {
     fn continued(&mut self, message: &Message) {
         if let Some(unit) = self.units.current() {
             unit.sequence = message.sequence;
-            unit.traffic.request.head_bytes += message.counts.head_bytes;
-            unit.traffic.request.gap_bytes += message.counts.gap_bytes;
+            unit.open.asked(message.counts);
         }
     }
 
@@ -274,11 +274,7 @@ impl Parser {
             let reason = self.units.is_aligned().then_some("a reply without a command");
             return self.lose(Side::Server, reason, time, out);
         };
-        let traffic = &mut unit.traffic;
-        traffic.response.head_bytes += message.counts.head_bytes;
-        traffic.response.gap_bytes += message.counts.gap_bytes;
-        traffic.first_byte.get_or_insert(message.started);
-        traffic.last_byte = Some(message.ended);
+        unit.open.answered(message.counts, message.started, message.ended);
         unit.sequence = message.sequence;
         let mut aside = Aside::default();
         let said = reply::take(unit, message, &mut self.agreed, preview, &mut aside);
@@ -298,15 +294,21 @@ impl Parser {
     fn noted(&mut self, aside: Aside, time: Time, is_done: bool, out: &mut Vec<Event>) {
         let (mut change, mut prepared, mut described) = (Change::Nothing, None, None);
         if let Some(unit) = self.units.current() {
-            if let Some(id) = aside.prepared {
+            if let Some((id, parameters)) = aside.prepared {
                 unit.id = Some(id);
+                unit.parameters = parameters;
             }
             let has_columns = aside.has_cursor || self.agreed.cache_metadata == Some(true);
             let is_success = is_done && unit.result.error.is_none();
             if let (true, Some(id)) = (is_success, unit.id) {
                 let columns = Arc::clone(&unit.columns);
                 if unit.kind == Kind::Prepare {
-                    prepared = Some((id, Arc::clone(&unit.statement), Arc::clone(&columns)));
+                    prepared = Some((
+                        id,
+                        unit.parameters,
+                        Arc::clone(&unit.statement),
+                        Arc::clone(&columns),
+                    ));
                 }
                 described = Some((id, columns)).filter(|_| has_columns);
             }
@@ -319,8 +321,8 @@ impl Parser {
             self.units.finish(time, out);
         }
         // While it is not proved which reply is whose, an id may be that of another statement.
-        if let (Some((id, statement, columns)), true) = (prepared, self.units.is_aligned()) {
-            self.statements.prepare(id, &statement);
+        if let (Some((id, parameters, statement, columns)), true) = (prepared, self.units.is_aligned()) {
+            self.statements.prepare(id, &statement, parameters);
             self.units.resolve(id, &columns);
         }
         if let Some((id, columns)) = described.filter(|(_, columns)| !columns.is_empty()) {
@@ -331,9 +333,9 @@ impl Parser {
             Change::Database(name) => self.session.database = Some(name),
             Change::User(session) => {
                 self.session = session;
-                self.statements = Statements::default();
+                self.statements.forget_all();
             }
-            Change::Reset => self.statements = Statements::default(),
+            Change::Reset => self.statements.forget_all(),
         }
         self.changed_database(aside.database);
     }
@@ -375,7 +377,7 @@ impl Parser {
         self.may_end = None;
         if side == Side::Client {
             // Another user may have come, whose statements have the ids of those that are known.
-            self.statements = Statements::default();
+            self.statements.forget_all();
         }
         self.session.database = None;
         self.units.lose(time, out);

@@ -68,8 +68,8 @@ pub(super) enum Said {
 pub(super) struct Aside {
     /// The database of the session from now on.
     pub(super) database: Option<String>,
-    /// A prepared statement has this id.
-    pub(super) prepared: Option<u32>,
+    /// A prepared statement has this id, and so many parameters.
+    pub(super) prepared: Option<(u32, u16)>,
     /// Rows are to be fetched.
     pub(super) has_cursor: bool,
     /// The reply is whole if no packet of this sequence number ends it: whether there are such was not seen yet.
@@ -184,7 +184,7 @@ fn begun(
             else {
                 return Said::Bad("the beginning of a packet is missing");
             };
-            aside.prepared = Some(id);
+            aside.prepared = Some((id, parameters));
             unit.complete("PrepareOK", "PrepareOK".to_owned());
             let has_definitions = !agreed.optional_metadata || message.kept.get(12) != Some(&0);
             if has_definitions && (columns, parameters) != (0, 0) {
@@ -258,7 +258,7 @@ fn define(unit: &mut Unit, message: &Message, agreed: &Agreed) {
 
 fn name_column(unit: &mut Unit, name: String) {
     if unit.shows_columns {
-        unit.result.columns.push(name);
+        unit.result.column(name);
     }
 }
 

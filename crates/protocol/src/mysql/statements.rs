@@ -3,73 +3,31 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::parameters::Layout;
 use super::values::Columns;
-use crate::command::shown;
-use crate::sql::{self, Dialect};
-
-/// Statements remembered; the one unused for longest is forgotten first.
-const ENTRIES: usize = 4096;
-/// Text and columns of all of them. Beyond it only the beginning of each is remembered.
-const HELD_BYTES: usize = 4 << 20;
-/// Text remembered of a statement once that is used up.
-const SHORT_BYTES: usize = 256;
-
-/// A statement, credentials masked.
-#[derive(Debug, Default)]
-pub(super) struct Statement {
-    pub(super) text: String,
-    pub(super) truncated: bool,
-    pub(super) redacted: bool,
-    /// What it returns can hold a credential, and so can the text of an error.
-    pub(super) hides_result: bool,
-}
-
-impl Statement {
-    /// Of the text that was kept; `is_whole` if that is all.
-    pub(super) fn new(kept: &[u8], is_whole: bool) -> Self {
-        let original = shown(kept, usize::MAX).0;
-        let (text, redacted) = sql::masked(&original, Dialect::MySql);
-        Self {
-            hides_result: redacted || sql::reads_accounts(&original),
-            text,
-            truncated: !is_whole,
-            redacted,
-        }
-    }
-
-    /// What stands for a command that has no text.
-    pub(super) fn named(text: String) -> Self {
-        Self {
-            text,
-            ..Self::default()
-        }
-    }
-
-    /// One that was prepared before the capture began.
-    fn unknown() -> Self {
-        Self {
-            truncated: true,
-            ..Self::default()
-        }
-    }
-}
+use crate::Detail;
+use crate::statement::{ENTRIES, HELD_BYTES, SHORT_BYTES, Statement};
 
 #[derive(Debug)]
 struct Prepared {
     statement: Arc<Statement>,
     columns: Option<Arc<Columns>>,
+    /// What is known of its parameters.
+    layout: Layout,
     used: u64,
 }
 
 impl Prepared {
     fn held(&self) -> usize {
-        self.statement.text.len() + self.columns.as_ref().map_or(0, |columns| columns.held())
+        let columns = self.columns.as_ref().map_or(0, |columns| columns.held());
+        self.statement.text.len() + columns + self.layout.held()
     }
 }
 
 /// Of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Statements {
+    detail: Detail,
     prepared: HashMap<u32, Prepared>,
     /// The newest that the client asked to prepare, whether answered or not.
     latest: Option<Arc<Statement>>,
@@ -80,6 +38,22 @@ pub(super) struct Statements {
 }
 
 impl Statements {
+    pub(super) fn new(detail: Detail) -> Self {
+        Self {
+            detail,
+            prepared: HashMap::new(),
+            latest: None,
+            latest_id: None,
+            held: 0,
+            uses: 0,
+        }
+    }
+
+    /// All of the session are gone.
+    pub(super) fn forget_all(&mut self) {
+        *self = Self::new(self.detail);
+    }
+
     /// The client asks to prepare one.
     pub(super) fn ask(&mut self, statement: &Arc<Statement>) {
         self.latest = Some(Arc::clone(statement));
@@ -87,7 +61,7 @@ impl Statements {
 
     /// The newest asked for; of an unknown one the text is empty.
     pub(super) fn latest(&self) -> Arc<Statement> {
-        let unknown = || Arc::new(Statement::unknown());
+        let unknown = || Arc::new(Statement::unknown(self.detail));
         self.latest.clone().unwrap_or_else(unknown)
     }
 
@@ -96,8 +70,8 @@ impl Statements {
         self.latest_id
     }
 
-    /// The server prepared one under this id.
-    pub(super) fn prepare(&mut self, id: u32, statement: &Arc<Statement>) {
+    /// The server prepared one under this id, with so many parameters.
+    pub(super) fn prepare(&mut self, id: u32, statement: &Arc<Statement>, parameters: u16) {
         self.forget(id);
         if self.prepared.len() >= ENTRIES {
             let oldest = self.prepared.iter().min_by_key(|(_, known)| known.used);
@@ -107,11 +81,7 @@ impl Statements {
         }
         let is_long = self.held + statement.text.len() > HELD_BYTES && statement.text.len() > SHORT_BYTES;
         let statement = if is_long {
-            Arc::new(Statement {
-                text: shown(statement.text.as_bytes(), SHORT_BYTES).0,
-                truncated: true,
-                ..**statement
-            })
+            Arc::new(statement.shortened())
         } else {
             Arc::clone(statement)
         };
@@ -120,6 +90,7 @@ impl Statements {
         let prepared = Prepared {
             statement,
             columns: None,
+            layout: Layout::new(parameters),
             used: self.uses,
         };
         self.held += prepared.held();
@@ -134,7 +105,7 @@ impl Statements {
                 known.used = self.uses;
                 (Arc::clone(&known.statement), known.columns.clone())
             }
-            None => (Arc::new(Statement::unknown()), None),
+            None => (Arc::new(Statement::unknown(self.detail)), None),
         }
     }
 
@@ -150,6 +121,17 @@ impl Statements {
         }
     }
 
+    /// The client runs the statement with this id: takes, or passes over, the values of its parameters. `None` where they are not to be
+    /// shown.
+    pub(super) fn parameters<T>(&mut self, id: u32, read: impl FnOnce(&mut Layout, bool) -> T) -> Option<T> {
+        let detail = self.detail;
+        let known = self.prepared.get_mut(&id)?;
+        self.held -= known.held();
+        let taken = read(&mut known.layout, known.statement.shows_parameters(detail));
+        self.held += known.held();
+        Some(taken)
+    }
+
     /// A statement is closed.
     pub(super) fn forget(&mut self, id: u32) {
         if let Some(former) = self.prepared.remove(&id) {
@@ -163,17 +145,23 @@ mod tests {
     use super::*;
 
     fn statement(text: &str) -> Arc<Statement> {
-        Arc::new(Statement::new(text.as_bytes(), true))
+        let detail = Detail::default();
+        Arc::new(Statement::new(
+            text.as_bytes(),
+            true,
+            crate::sql::Dialect::MySql,
+            detail,
+        ))
     }
 
     #[test]
     fn p_my4_the_statement_unused_for_longest_is_forgotten() {
-        let mut statements = Statements::default();
+        let mut statements = Statements::new(Detail::default());
         for id in 0..4096 {
-            statements.prepare(id, &statement(&format!("select {id}")));
+            statements.prepare(id, &statement(&format!("select {id}")), 0);
         }
         assert_eq!(statements.get(0).0.text, "select 0");
-        statements.prepare(4096, &statement("select 4096"));
+        statements.prepare(4096, &statement("select 4096"), 0);
         assert_eq!(statements.get(0).0.text, "select 0");
         assert_eq!(statements.get(4096).0.text, "select 4096");
         let gone = statements.get(1).0;
@@ -186,10 +174,10 @@ mod tests {
 
     #[test]
     fn long_statements_are_shortened_once_there_are_many() {
-        let mut statements = Statements::default();
+        let mut statements = Statements::new(Detail::default());
         let long = "x".repeat(64 << 10);
         for id in 0..70 {
-            statements.prepare(id, &statement(&long));
+            statements.prepare(id, &statement(&long), 0);
         }
         assert_eq!(statements.get(0).0.text.len(), 64 << 10);
         let last = statements.get(69).0;

@@ -2,18 +2,16 @@
 //! <https://mariadb.com/docs/server/reference/clientserver-protocol/4-server-response-packets/resultset-row>
 
 use super::fields::Fields;
-use crate::command::shown;
+use crate::command::{self, COLUMNS, NAME_BYTES, shown};
 
-/// Columns of a result that are remembered: more has no table of a server.
-pub(super) const COLUMNS: usize = 4096;
-/// Names of columns that are shown.
-const NAMES: usize = 256;
+/// Columns whose types are remembered: more has no table of a server.
+const KINDS: usize = 4096;
 
 /// What a definition of a column says that is needed to read its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
-    kind: u8,
-    is_unsigned: bool,
+    pub(super) kind: u8,
+    pub(super) is_unsigned: bool,
 }
 
 /// Columns of a result.
@@ -43,14 +41,14 @@ impl Columns {
     /// A definition. Returns whether its name is kept.
     pub(super) fn define(&mut self, definition: &[u8], has_metadata: Option<bool>) -> bool {
         let parsed = define(definition, has_metadata);
-        self.is_cut |= parsed.is_none() || self.columns.len() >= COLUMNS;
+        self.is_cut |= parsed.is_none() || self.columns.len() >= KINDS;
         let Some((name, column)) = parsed.filter(|_| !self.is_cut) else {
             return false;
         };
         self.columns.push(column);
-        let has_room = self.names.len() < NAMES;
+        let has_room = self.names.len() < COLUMNS;
         if has_room {
-            self.names.push(shown(name, 256).0);
+            self.names.push(shown(name, NAME_BYTES).0);
         }
         has_room
     }
@@ -133,15 +131,11 @@ fn binary(fields: &mut Fields<'_>, columns: &[Column], values: &mut Vec<String>)
 /// A value with its length before it.
 fn string(fields: &mut Fields<'_>) -> Option<String> {
     let length = usize::try_from(fields.number()?).ok()?;
-    let value = fields.up_to(length);
-    Some(match std::str::from_utf8(value) {
-        Ok(text) if !text.contains('\0') => text.to_owned(),
-        _ if value.len() < length => shown(value, usize::MAX).0,
-        _ => format!("({length} bytes)"),
-    })
+    Some(command::value(fields.up_to(length), length))
 }
 
-fn value(fields: &mut Fields<'_>, column: Column) -> Option<String> {
+/// A binary value.
+pub(super) fn value(fields: &mut Fields<'_>, column: Column) -> Option<String> {
     let signed = !column.is_unsigned;
     Some(match column.kind {
         0x01 => {

@@ -3,41 +3,36 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::command::shown;
-use crate::sql;
+use super::columns::{Columns, Formats};
+use super::values::Oid;
+use crate::Detail;
+use crate::statement::{ENTRIES, HELD_BYTES, SHORT_BYTES, Statement};
 
-/// Statements and portals remembered of each kind.
-const ENTRIES: usize = 4096;
-/// Text of all statements of a session. Beyond it only the beginning of each is remembered.
-const TEXT_BYTES: usize = 4 << 20;
-/// Text remembered of a statement once that is used up.
-const SHORT_BYTES: usize = 256;
+/// Portals remembered. Each can hold the text of a statement that was prepared anew since.
+const PORTALS: usize = 256;
+/// Parameters whose types are remembered: a message can have no more.
+const PARAMETERS: usize = 65_535;
 
-/// A statement, credentials masked.
-#[derive(Debug, Default)]
-pub(super) struct Statement {
-    pub(super) text: String,
-    pub(super) truncated: bool,
-    pub(super) redacted: bool,
+/// Which statement, and which portal made of it, a `Describe` or an `Execute` is about. No number is used twice; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) statement: u64,
+    pub(super) portal: u64,
 }
 
-impl Statement {
-    /// Of the text that was kept; `is_whole` if that is all.
-    pub(super) fn new(kept: &[u8], is_whole: bool) -> Self {
-        let (text, redacted) = sql::masked(&shown(kept, usize::MAX).0, sql::Dialect::Postgres);
-        Self {
-            text,
-            truncated: !is_whole,
-            redacted,
-        }
-    }
+/// A statement with a name.
+#[derive(Debug)]
+struct Prepared {
+    number: u64,
+    statement: Arc<Statement>,
+    columns: Option<Arc<Columns>>,
+    parameters: Arc<[Oid]>,
+}
 
-    /// One that was prepared before the capture began.
-    fn unknown() -> Self {
-        Self {
-            truncated: true,
-            ..Self::default()
-        }
+impl Prepared {
+    fn held(&self) -> usize {
+        let columns = self.columns.as_ref().map_or(0, |columns| columns.held());
+        self.statement.text.len() + columns + self.parameters.len() * size_of::<Oid>()
     }
 }
 
@@ -47,65 +42,150 @@ pub(super) struct Bound {
     pub(super) statement: Arc<Statement>,
     /// Name of the prepared statement; empty for the unnamed one.
     pub(super) name: Arc<str>,
+    pub(super) source: Source,
+    pub(super) columns: Option<Arc<Columns>>,
+    pub(super) formats: Formats,
+    pub(super) parameters: Arc<[String]>,
+}
+
+impl Bound {
+    fn unknown(name: &[u8], detail: Detail) -> Self {
+        Self {
+            statement: Arc::new(Statement::unknown(detail)),
+            name: String::from_utf8_lossy(name).into(),
+            source: Source::default(),
+            columns: None,
+            formats: Formats::Unknown,
+            parameters: Arc::default(),
+        }
+    }
 }
 
 /// Of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Statements {
-    prepared: HashMap<Vec<u8>, Arc<Statement>>,
+    detail: Detail,
+    prepared: HashMap<Vec<u8>, Prepared>,
     portals: HashMap<Vec<u8>, Bound>,
     /// Names of SQL-level statements that hold a credential.
     secret: Vec<String>,
     held: usize,
+    numbers: u64,
 }
 
 impl Statements {
-    /// A statement was parsed under a name.
-    pub(super) fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>) {
+    pub(super) fn new(detail: Detail) -> Self {
+        Self {
+            detail,
+            prepared: HashMap::new(),
+            portals: HashMap::new(),
+            secret: Vec::new(),
+            held: 0,
+            numbers: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A statement was parsed under a name; the client said of which types its first parameters are.
+    pub(super) fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>, parameters: Vec<Oid>) {
         self.forget(name);
         if self.prepared.len() >= ENTRIES {
             return;
         }
-        let is_long = self.held + statement.text.len() > TEXT_BYTES && statement.text.len() > SHORT_BYTES;
-        let kept = if is_long {
-            let text = shown(statement.text.as_bytes(), SHORT_BYTES).0;
-            Arc::new(Statement {
-                text,
-                truncated: true,
-                redacted: statement.redacted,
-            })
+        let is_long = self.held + statement.text.len() > HELD_BYTES && statement.text.len() > SHORT_BYTES;
+        let statement = if is_long {
+            Arc::new(statement.shortened())
         } else {
             Arc::clone(statement)
         };
-        self.held += kept.text.len();
-        self.prepared.insert(name.to_vec(), kept);
+        let prepared = Prepared {
+            number: self.number(),
+            statement,
+            columns: None,
+            parameters: parameters.into(),
+        };
+        self.held += prepared.held();
+        self.prepared.insert(name.to_vec(), prepared);
     }
 
-    /// A portal was made of a statement.
-    pub(super) fn bind(&mut self, portal: &[u8], name: &[u8]) {
-        if self.portals.len() >= ENTRIES && !self.portals.contains_key(portal) {
+    /// A portal is made of a statement. `read` takes the values of its parameters, whose types are given, if they are to be shown, and
+    /// the formats of its result.
+    pub(super) fn bind(
+        &mut self,
+        portal: &[u8],
+        name: &[u8],
+        read: impl FnOnce(&[Oid], bool) -> (Vec<String>, Formats),
+    ) {
+        if self.portals.len() >= PORTALS && !self.portals.contains_key(portal) {
             self.portals.clear();
         }
-        let known = self.prepared.get(name).cloned();
-        let bound = Bound {
-            statement: known.unwrap_or_else(|| Arc::new(Statement::unknown())),
-            name: String::from_utf8_lossy(name).into(),
+        let number = self.number();
+        let mut bound = Bound::unknown(name, self.detail);
+        bound.source.portal = number;
+        let (parameters, formats) = match self.prepared.get(name) {
+            Some(known) => {
+                bound.statement = Arc::clone(&known.statement);
+                bound.source.statement = known.number;
+                bound.columns.clone_from(&known.columns);
+                read(&known.parameters, known.statement.shows_parameters(self.detail))
+            }
+            None => read(&[], false),
         };
+        bound.parameters = parameters.into();
+        bound.formats = formats;
         self.portals.insert(portal.to_vec(), bound);
     }
 
     /// What a portal runs.
     pub(super) fn portal(&self, portal: &[u8]) -> Bound {
-        self.portals.get(portal).cloned().unwrap_or_else(|| Bound {
-            statement: Arc::new(Statement::unknown()),
-            name: "".into(),
-        })
+        let known = self.portals.get(portal).cloned();
+        known.unwrap_or_else(|| Bound::unknown(b"", self.detail))
+    }
+
+    /// The statement of this name.
+    pub(super) fn source(&self, name: &[u8]) -> Source {
+        let statement = self.prepared.get(name).map_or(0, |known| known.number);
+        Source { statement, portal: 0 }
+    }
+
+    /// The server told the columns of a portal, or those of a statement.
+    pub(super) fn describe(&mut self, source: Source, columns: &Arc<Columns>) {
+        for bound in self
+            .portals
+            .values_mut()
+            .filter(|bound| is_of(source, bound.source))
+        {
+            bound.columns = Some(Arc::clone(columns));
+        }
+        if source.portal == 0 && self.held + columns.held() <= HELD_BYTES {
+            self.change(source, |known| known.columns = Some(Arc::clone(columns)));
+        }
+    }
+
+    /// The server told the types of the parameters of a statement.
+    pub(super) fn describe_parameters(&mut self, source: Source, kinds: &[Oid]) {
+        if kinds.len() <= PARAMETERS && self.held + size_of_val(kinds) <= HELD_BYTES {
+            self.change(source, |known| known.parameters = kinds.into());
+        }
+    }
+
+    fn change(&mut self, source: Source, change: impl FnOnce(&mut Prepared)) {
+        let mut all = self.prepared.values_mut();
+        if let Some(known) = all.find(|known| known.number == source.statement) {
+            self.held -= known.held();
+            change(known);
+            self.held += known.held();
+        }
     }
 
     /// A statement is closed.
     pub(super) fn forget(&mut self, name: &[u8]) {
         if let Some(former) = self.prepared.remove(name) {
-            self.held -= former.text.len();
+            self.held -= former.held();
         }
     }
 
@@ -151,7 +231,19 @@ impl Statements {
         None
     }
 
-    fn forget_all(&mut self) {
-        *self = Self::default();
+    /// All of the session are gone. Numbers go on: replies to what was asked before are still to come.
+    pub(super) fn forget_all(&mut self) {
+        *self = Self {
+            numbers: self.numbers,
+            ..Self::new(self.detail)
+        };
+    }
+}
+
+/// Whether what is told of `told` is of `asked` too.
+pub(super) fn is_of(told: Source, asked: Source) -> bool {
+    match told.portal {
+        0 => told.statement != 0 && told.statement == asked.statement,
+        portal => portal == asked.portal,
     }
 }

@@ -1,18 +1,19 @@
 //! What was asked and is not answered yet, in order. Replies come in the order of requests; `ReadyForQuery` ends the oldest batch
-//! (P-Pg3). After a loss it is not known what is outstanding: commands end as incomplete until batches and their ends took strict
-//! turns, or both sides were quiet before one.
+//! (P-Pg3). After a loss, batches and their ends taking turns prove the order (see [`Order`]).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::command::{boundary, shown};
-use crate::{Command, CommandError, CommandResult, CommandTraffic, Event, Outcome, StreamKey, Time};
+use super::columns::{Columns, Formats};
+use super::statements::{Source, is_of};
+use crate::ledger::{Ledger, Open};
+use crate::order::Order;
+use crate::{Command, CommandError, CommandResult, Event, Outcome, Time};
 
-/// Quiet that proves that nothing is outstanding.
-const QUIET_NS: u64 = 1_000_000_000;
-/// Turns that prove it after a loss, and on a connection joined in the middle, which as a rule was idle.
-const TURNS: [u32; 2] = [3, 1];
-/// Columns and tags kept.
-const NAMES: usize = 256;
+/// Turns that prove the order after a loss.
+const TURNS_AFTER_LOSS: u32 = 3;
+/// Turns that prove it on a connection joined in the middle, which as a rule was idle.
+const TURNS_MIDSTREAM: u32 = 1;
 
 /// What a unit ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,9 @@ pub(super) enum Kind {
     Query,
     /// A statement that is only parsed.
     Parse,
-    /// A portal that is run.
+    /// What a statement or a portal returns is to be told. It is no command of its own.
+    Describe,
+    /// A portal that is run, or one statement of several in a simple query.
     Execute,
     /// The end of a batch: `ReadyForQuery`.
     Sync,
@@ -31,14 +34,16 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Unit {
     pub(super) kind: Kind,
-    /// `None`: it has no transaction, or that has ended.
-    key: Option<StreamKey>,
-    sent: Time,
-    pub(super) is_secret: bool,
-    pub(super) traffic: CommandTraffic,
+    pub(super) open: Open,
+    /// What it returns is not shown, nor what an error quotes.
+    pub(super) hides_result: bool,
     pub(super) result: CommandResult,
     /// Rows since the last tag.
     pub(super) rows: u64,
+    /// What it is about, or runs.
+    pub(super) source: Source,
+    pub(super) columns: Option<Arc<Columns>>,
+    pub(super) formats: Formats,
     /// Its result is whole.
     is_done: bool,
     /// It was never run, as one before it failed.
@@ -49,86 +54,108 @@ pub(super) struct Unit {
 #[derive(Debug)]
 pub(super) struct Units {
     units: VecDeque<Unit>,
-    limit: usize,
-    open: usize,
-    next_key: u64,
-    is_aligned: bool,
-    turns_needed: u32,
-    turns: u32,
+    ledger: Ledger,
+    order: Order,
     is_awaiting: bool,
-    last_activity: Option<Time>,
 }
 
 impl Units {
     pub(super) const fn new(limit: usize, midstream: bool) -> Self {
         Self {
             units: VecDeque::new(),
-            limit,
-            open: 0,
-            next_key: 1,
-            is_aligned: !midstream,
-            turns_needed: TURNS[1],
-            turns: 0,
+            ledger: Ledger::new(limit),
+            order: Order::new(midstream, TURNS_MIDSTREAM),
             is_awaiting: false,
-            last_activity: None,
         }
     }
 
     /// The unit that replies belong to.
     pub(super) fn current(&mut self) -> Option<&mut Unit> {
-        self.units.iter_mut().find(|unit| !unit.is_done)
+        self.units
+            .iter_mut()
+            .find(|unit| !unit.is_done && unit.kind != Kind::Describe)
+    }
+
+    /// What is described next, if that is what the server tells now.
+    pub(super) fn described(&self) -> Option<Source> {
+        let next = self.units.iter().find(|unit| !unit.is_done)?;
+        (next.kind == Kind::Describe).then_some(next.source)
+    }
+
+    /// It was described: with columns, or without any.
+    pub(super) fn describe(&mut self, columns: Option<&Arc<Columns>>) {
+        let mut waiting = self.units.iter_mut().skip_while(|unit| unit.is_done);
+        let Some(described) = waiting.next().filter(|unit| unit.kind == Kind::Describe) else {
+            return;
+        };
+        described.is_done = true;
+        let source = described.source;
+        for unit in waiting.filter(|unit| unit.kind == Kind::Execute && is_of(source, unit.source)) {
+            if let Some(columns) = columns {
+                unit.learn(columns);
+            }
+        }
+    }
+
+    /// The next reply is of a command: what was to be described before it was not.
+    pub(super) fn pass_descriptions(&mut self) {
+        let waiting = self.units.iter_mut().skip_while(|unit| unit.is_done);
+        for unit in waiting.take_while(|unit| unit.kind == Kind::Describe) {
+            unit.is_done = true;
+        }
     }
 
     /// Notes that bytes passed.
     pub(super) fn active(&mut self, time: Time) {
-        self.last_activity = Some(time);
+        self.order.active(time);
+    }
+
+    /// More wait than can be followed.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.ledger.is_flooded(self.units.len())
     }
 
     /// A command is sent. `started` is its first byte.
     pub(super) fn command(
         &mut self,
-        kind: Kind,
+        mut unit: Unit,
         command: Command,
-        times: [Time; 2],
-        traffic: CommandTraffic,
+        [started, time]: [Time; 2],
         out: &mut Vec<Event>,
     ) {
-        let [started, time] = times;
         self.look_for_quiet(started);
-        let key = StreamKey(self.next_key);
-        self.next_key += 1;
-        let is_secret = command.redacted;
-        out.push(Event::Command {
-            key,
-            command: Box::new(command),
-            started,
-            time,
-        });
-        self.open += 1;
-        let mut unit = Unit {
-            key: Some(key),
-            is_secret,
-            traffic,
-            ..Unit::bare(kind, time)
-        };
-        if !self.is_aligned {
-            if kind == Kind::Query {
+        self.ledger.begin(&mut unit.open, command, [started, time], out);
+        if !self.order.is_known() {
+            if unit.kind == Kind::Query {
                 self.await_batch();
             }
-            self.end(&mut unit, Outcome::Incomplete, time, out);
+            self.ledger
+                .end(&mut unit.open, None, Outcome::Incomplete, time, out);
             return;
         }
-        if self.open > self.limit {
-            self.end(&mut unit, Outcome::Incomplete, time, out);
+        if self.ledger.is_over() {
+            self.ledger
+                .end(&mut unit.open, None, Outcome::Incomplete, time, out);
         }
         self.units.push_back(unit);
+    }
+
+    /// A description is asked for.
+    pub(super) fn ask_description(&mut self, source: Source) {
+        if self.order.is_known() {
+            let unit = Unit {
+                source,
+                ..Unit::new(Kind::Describe)
+            };
+            self.units.push_back(unit);
+        }
     }
 
     /// A batch of the extended protocol ends.
     pub(super) fn sync(&mut self, started: Time) {
         self.look_for_quiet(started);
-        if self.is_aligned {
-            self.units.push_back(Unit::bare(Kind::Sync, started));
+        if self.order.is_known() {
+            self.units.push_back(Unit::new(Kind::Sync));
         } else {
             self.await_batch();
         }
@@ -136,44 +163,26 @@ impl Units {
 
     fn await_batch(&mut self) {
         if std::mem::replace(&mut self.is_awaiting, true) {
-            self.turns = 0;
+            self.order.disturbed();
         }
     }
 
     fn look_for_quiet(&mut self, started: Time) {
-        let quiet = self
-            .last_activity
-            .map_or(0, |last| started.0.saturating_sub(last.0));
-        self.is_aligned |= !self.is_awaiting && quiet >= QUIET_NS;
-        self.last_activity = Some(started);
+        self.order.asked(started, !self.is_awaiting);
     }
 
     /// The server is ready for the next batch, in this state of the transaction.
     pub(super) fn ready(&mut self, state: Option<&'static str>, time: Time, out: &mut Vec<Event>) {
-        if !self.is_aligned {
-            self.turns = if std::mem::take(&mut self.is_awaiting) {
-                self.turns + 1
-            } else {
-                0
-            };
-            self.is_aligned = self.turns >= self.turns_needed;
+        if !self.order.is_known() {
+            let is_turn = std::mem::take(&mut self.is_awaiting);
+            self.order.turn(is_turn);
             return;
         }
         while let Some(mut unit) = self.units.pop_front() {
             let is_last = matches!(unit.kind, Kind::Query | Kind::Sync);
-            let is_done = unit.is_done || unit.kind == Kind::Query && !unit.result.kind.is_empty();
-            unit.is_done = is_done;
+            unit.is_done |= unit.kind == Kind::Query && !unit.result.kind.is_empty();
             unit.result.transaction = state;
-            self.end(
-                &mut unit,
-                if is_done {
-                    Outcome::Complete
-                } else {
-                    Outcome::Incomplete
-                },
-                time,
-                out,
-            );
+            self.end(&mut unit, Outcome::Incomplete, time, out);
             if is_last {
                 return;
             }
@@ -182,6 +191,7 @@ impl Units {
 
     /// The current unit failed: what follows it in its batch is not run.
     pub(super) fn fail(&mut self, error: CommandError) -> bool {
+        self.pass_descriptions();
         let mut units = self.units.iter_mut().skip_while(|unit| unit.is_done);
         let Some(first) = units.next().filter(|unit| unit.kind != Kind::Sync) else {
             return false;
@@ -192,6 +202,7 @@ impl Units {
             return true;
         }
         first.is_done = true;
+        first.result.columns.clear();
         for unit in units.take_while(|unit| !matches!(unit.kind, Kind::Sync | Kind::Query)) {
             unit.is_done = true;
             unit.is_refused = true;
@@ -199,69 +210,68 @@ impl Units {
         true
     }
 
-    fn end(&mut self, unit: &mut Unit, outcome: Outcome, time: Time, out: &mut Vec<Event>) {
-        let Some(key) = unit.key.take() else { return };
-        self.open -= 1;
-        let outcome = if unit.is_refused {
-            Outcome::Refused
-        } else {
-            outcome
+    /// Ends a unit; what has its result, as complete.
+    fn end(&mut self, unit: &mut Unit, otherwise: Outcome, time: Time, out: &mut Vec<Event>) {
+        let (result, outcome) = match () {
+            () if unit.is_refused => (None, Outcome::Refused),
+            () if unit.is_done => (Some(std::mem::take(&mut unit.result)), Outcome::Complete),
+            () => (None, otherwise),
         };
-        let has_result = unit.is_done && !unit.is_refused;
-        let result = has_result.then(|| Box::new(std::mem::take(&mut unit.result)));
-        out.push(Event::CommandEnd {
-            key,
-            result,
-            outcome,
-            traffic: unit.traffic,
-            time,
-        });
+        self.ledger.end(&mut unit.open, result, outcome, time, out);
     }
 
     /// It is not known any more what is outstanding (P-L2).
     pub(super) fn lose(&mut self, time: Time, out: &mut Vec<Event>) {
         self.end_all(Outcome::Incomplete, time, out);
-        self.is_aligned = false;
+        self.order.lose(time, TURNS_AFTER_LOSS);
         self.is_awaiting = false;
-        self.turns_needed = TURNS[0];
-        self.turns = 0;
-        self.last_activity = Some(time);
     }
 
     /// Ends what is under way; what has its result, as complete.
     pub(super) fn end_all(&mut self, outcome: Outcome, time: Time, out: &mut Vec<Event>) {
         for mut unit in std::mem::take(&mut self.units) {
-            let outcome = if unit.is_done { Outcome::Complete } else { outcome };
             self.end(&mut unit, outcome, time, out);
         }
     }
 
     /// Ends those that were sent before `before`; their replies, should they come, still take their place.
     pub(super) fn expire(&mut self, before: Time, out: &mut Vec<Event>) {
-        let mut units = std::mem::take(&mut self.units);
-        for unit in units.iter_mut() {
-            let last = unit.traffic.last_byte.unwrap_or(unit.sent).max(unit.sent);
-            if last < before {
-                self.end(unit, Outcome::Timeout, last, out);
-            }
-        }
-        self.units = units;
+        let all = self.units.iter_mut().map(|unit| &mut unit.open);
+        self.ledger.expire(all, before, out);
     }
 }
 
 impl Unit {
-    fn bare(kind: Kind, sent: Time) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self {
             kind,
-            key: None,
-            sent,
-            is_secret: false,
-            traffic: CommandTraffic::default(),
+            open: Open::default(),
+            hides_result: false,
             result: CommandResult::default(),
             rows: 0,
+            source: Source::default(),
+            columns: None,
+            formats: Formats::Unknown,
             is_done: false,
             is_refused: false,
         }
+    }
+
+    /// It is whole, and nothing answers it.
+    pub(super) fn unanswered(kind: Kind) -> Self {
+        let mut unit = Self::new(kind);
+        unit.result.kind = "no_reply";
+        unit.is_done = true;
+        unit
+    }
+
+    /// The columns of what it returns are these. Those of the first result are told.
+    pub(super) fn learn(&mut self, columns: &Arc<Columns>) {
+        if self.result.columns.is_empty() {
+            self.result.columns.clone_from(&columns.names);
+            self.result.truncated |= columns.is_cut;
+        }
+        self.columns = Some(Arc::clone(columns));
     }
 
     /// One result is whole: `CommandComplete` with its tag, or what stands for it.
@@ -283,39 +293,15 @@ impl Unit {
             (false, None) => (&mut result.count, (rows > 0).then_some(rows)),
         };
         if let Some(count) = count {
-            *field = Some(field.unwrap_or(0) + count);
+            *field = Some(field.unwrap_or(0).saturating_add(count));
         }
         if is_change && rows > 0 && verb != "COPY" {
             // `RETURNING`
-            result.count = Some(result.count.unwrap_or(0) + rows);
+            result.count = Some(result.count.unwrap_or(0).saturating_add(rows));
         }
         if !tag.is_empty() {
-            if result.tags.len() < NAMES {
-                result.tags.push(tag.to_owned());
-            } else {
-                result.truncated = true;
-            }
+            result.tag(tag.to_owned());
         }
         self.is_done |= self.kind != Kind::Query;
-    }
-
-    /// A column of a result.
-    pub(super) fn column(&mut self, name: &[u8]) {
-        if self.result.columns.len() < NAMES {
-            self.result.columns.push(shown(name, 256).0);
-        } else {
-            self.result.truncated = true;
-        }
-    }
-
-    /// Shows a part of a row.
-    pub(super) fn show(&mut self, text: &str, limit: usize) {
-        if self.is_secret {
-            return;
-        }
-        let result = &mut self.result;
-        let end = boundary(text, limit.saturating_sub(result.preview.len()));
-        result.truncated |= end < text.len();
-        result.preview.push_str(text.get(..end).unwrap_or_default());
     }
 }

@@ -86,6 +86,11 @@ pub(super) fn has_secret_reply(name: &str) -> bool {
     )
 }
 
+/// Commands that run code of the client.
+pub(super) fn runs_script(name: &str) -> bool {
+    name.starts_with("EVAL") || name.starts_with("FCALL")
+}
+
 /// Whether a reply of this type can be that of the command: what proves a wrong pairing.
 pub(super) fn is_plausible(name: &str, kind: u8) -> bool {
     if matches!(kind, b'-' | b'!') {

@@ -2,26 +2,29 @@
 
 mod commands;
 mod detect;
+mod keys;
 mod lane;
 mod queue;
 mod reader;
 mod reply;
 mod request;
 mod subscriptions;
+mod transaction;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::commands::{Answer, answer, has_secret_reply, is_blocking, is_message, subscription};
+use self::commands::{Answer, answer, has_secret_reply, is_blocking, is_message, runs_script, subscription};
 use self::lane::{Lane, Taken};
 use self::queue::{Extent, Queue, Traits};
 use self::reader::Grammar;
 use self::reply::{Reply, integer};
 use self::request::Request;
 use self::subscriptions::Subscriptions;
+use self::transaction::Transaction;
 use crate::quality::Quality;
-use crate::{Event, Limits, Outcome, ParseError, Session, Side, Time};
+use crate::{CommandResult, Detail, Event, Limits, Outcome, ParseError, REDACTED, Session, Side, Time, sql};
 
 pub(crate) use detect::fit;
 
@@ -29,8 +32,8 @@ const NAME: &str = "redis";
 
 /// Makes a parser; `midstream`: the connection began before its first captured byte.
 #[must_use]
-pub fn start(limits: Limits, midstream: bool) -> Box<dyn crate::Parser> {
-    Box::new(Parser::new(limits, midstream))
+pub fn start(limits: Limits, detail: Detail, midstream: bool) -> Box<dyn crate::Parser> {
+    Box::new(Parser::new(limits, detail, midstream))
 }
 
 /// Whether the server answers (`CLIENT REPLY`).
@@ -45,6 +48,7 @@ enum Replies {
 /// Parser of one connection.
 #[derive(Debug)]
 pub struct Parser {
+    detail: Detail,
     client: Lane,
     server: Lane,
     request: Request,
@@ -56,14 +60,16 @@ pub struct Parser {
     wanted: Option<Session>,
     replies: Replies,
     subscriptions: Subscriptions,
+    transaction: Transaction,
     is_monitor: bool,
 }
 
 impl Parser {
     /// A parser of a connection from its beginning, or joined in the middle.
     #[must_use]
-    pub fn new(limits: Limits, midstream: bool) -> Self {
+    pub fn new(limits: Limits, detail: Detail, midstream: bool) -> Self {
         Self {
+            detail,
             client: Lane::new(Grammar::Requests, midstream),
             server: Lane::new(Grammar::Replies, midstream),
             request: Request::new(limits.statement_bytes),
@@ -74,6 +80,7 @@ impl Parser {
             wanted: None,
             replies: Replies::On,
             subscriptions: Subscriptions::default(),
+            transaction: Transaction::new(midstream),
             is_monitor: false,
         }
     }
@@ -113,16 +120,20 @@ impl Parser {
         }
         self.quality.good();
         let name = self.request.name();
-        let traits = self.traits(&name);
         let session = self.wanted.as_ref().unwrap_or(&self.session);
-        let command = self.request.command(session.clone());
+        let command = self.request.command(session.clone(), self.detail.values);
+        let label = self.transaction.asked(&name, || command.statement().into_owned());
+        let traits = self.traits(&name, label);
         self.note_session(&name);
         self.request.clear();
         self.queue.command(command, traits, extent, out);
+        if self.queue.is_flooded() {
+            return self.lose(Side::Server, None, extent.ended, out);
+        }
         Ok(())
     }
 
-    fn traits(&mut self, name: &str) -> Traits {
+    fn traits(&mut self, name: &str, label: Option<String>) -> Traits {
         let answer = answer(name);
         let left = match (answer, self.request.count.saturating_sub(1)) {
             (Answer::Confirmations(_), 0) => None,
@@ -130,6 +141,7 @@ impl Parser {
             _ => Some(1),
         };
         Traits {
+            label,
             answer,
             left,
             is_secret: has_secret_reply(name),
@@ -193,12 +205,8 @@ impl Parser {
             return Ok(());
         }
         let more = self.confirm();
-        let (is_secret, answer) = self
-            .queue
-            .first()
-            .map_or((true, None), |first| (first.is_secret, Some(first.answer)));
         let is_error = self.reply.is_error();
-        let result = self.reply.take(is_secret);
+        let (answer, result) = self.result();
         self.settle(is_error);
         let belongs = self.queue.reply(kind, result, more, extent, out);
         if !belongs {
@@ -215,6 +223,35 @@ impl Parser {
             _ => {}
         }
         Ok(())
+    }
+
+    /// How the first command is answered, and what the reply comes to, as far as it is shown.
+    fn result(&mut self) -> (Option<Answer>, CommandResult) {
+        let Some(first) = self.queue.first() else {
+            return (None, self.reply.take(true));
+        };
+        let (answer, is_exec, runs_script) = (first.answer, first.name == "EXEC", runs_script(&first.name));
+        let is_hidden = !self.detail.shows_values()
+            || first.is_secret
+            || is_exec && self.transaction.hides_results() && !self.reply.is_error();
+        let mut executed = CommandResult::default();
+        if is_exec {
+            self.transaction.executed(&self.reply, !is_hidden, &mut executed);
+        } else {
+            self.transaction.answered(first, &self.reply);
+        }
+        let mut result = self.reply.take(is_hidden);
+        result.tags = executed.tags;
+        result.truncated |= executed.truncated;
+        result.error = result.error.or(executed.error);
+        if let (Some(error), false) = (&mut result.error, self.detail.shows_values()) {
+            error.message = match is_exec || runs_script {
+                // Of a script, what it says.
+                true => format!("{} {REDACTED}", error.code),
+                false => sql::masked_span(&error.message),
+            };
+        }
+        (Some(answer), result)
     }
 
     /// What `SELECT`, `HELLO` and their like asked for is in force, unless they failed.
@@ -302,6 +339,7 @@ impl Parser {
             }
         }
         self.wanted = None;
+        self.transaction.lose();
         self.queue.lose(time, out);
         if reason.is_some() {
             self.quality.bad()

@@ -1,18 +1,13 @@
-//! Which reply belongs to which command.
-//!
-//! Replies come in the order of the commands, so a queue pairs them, as long as none of either was missed. After a loss, and when
-//! the connection was joined in the middle, it is not known how many replies are outstanding. Then commands end as incomplete, until
-//! the traffic proves that nothing is outstanding: both sides were quiet for a second before a command, or commands and plausible
-//! replies took strict turns for a while.
+//! Which reply belongs to which command: replies come in the order of the commands (see [`Order`]).
 
 use std::collections::VecDeque;
 
 use super::commands::{Answer, is_plausible};
-use crate::{Command, CommandResult, CommandTraffic, Counts, Event, Outcome, StreamKey, Time};
+use crate::ledger::{Ledger, Open};
+use crate::order::Order;
+use crate::{Command, CommandResult, Counts, Event, Outcome, Time};
 
-/// Quiet that proves that no reply is outstanding.
-const QUIET_NS: u64 = 1_000_000_000;
-/// Turns that prove it after a loss.
+/// Turns that prove the order after a loss; the types of the replies must fit too.
 const TURNS_AFTER_LOSS: u32 = 4;
 /// Turns that prove it on a connection joined in the middle, which as a rule was idle.
 const TURNS_MIDSTREAM: u32 = 2;
@@ -20,21 +15,21 @@ const TURNS_MIDSTREAM: u32 = 2;
 /// A command that waits for its replies.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// `None`: its transaction has ended already.
-    key: Option<StreamKey>,
+    open: Open,
     pub(super) name: String,
+    /// What it is called among the results of a transaction.
+    pub(super) label: Option<String>,
     pub(super) answer: Answer,
     /// Replies still to come; `None`: as many as there are subscriptions.
     pub(super) left: Option<u64>,
     pub(super) is_secret: bool,
     is_blocking: bool,
-    traffic: CommandTraffic,
-    sent: Time,
 }
 
 /// What a command is besides its text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Traits {
+    pub(super) label: Option<String>,
     pub(super) answer: Answer,
     pub(super) left: Option<u64>,
     pub(super) is_secret: bool,
@@ -66,32 +61,19 @@ impl Extent {
 #[derive(Debug)]
 pub(super) struct Queue {
     pending: VecDeque<Pending>,
-    limit: usize,
-    /// Transactions that have not ended.
-    open: usize,
-    next_key: u64,
-    /// The next reply belongs to the first of `pending`.
-    is_aligned: bool,
-    /// Turns that are to prove it again.
-    turns_needed: u32,
-    turns: u32,
-    /// Name of the command whose turn it is to be answered.
+    ledger: Ledger,
+    order: Order,
+    /// Name of the command whose turn it is to be answered, while the order is not known.
     awaiting: Option<String>,
-    last_activity: Option<Time>,
 }
 
 impl Queue {
     pub(super) const fn new(limit: usize, midstream: bool) -> Self {
         Self {
             pending: VecDeque::new(),
-            limit,
-            open: 0,
-            next_key: 1,
-            is_aligned: !midstream,
-            turns_needed: TURNS_MIDSTREAM,
-            turns: 0,
+            ledger: Ledger::new(limit),
+            order: Order::new(midstream, TURNS_MIDSTREAM),
             awaiting: None,
-            last_activity: None,
         }
     }
 
@@ -102,65 +84,48 @@ impl Queue {
 
     /// A command was read.
     pub(super) fn command(&mut self, command: Command, traits: Traits, extent: Extent, out: &mut Vec<Event>) {
-        let key = StreamKey(self.next_key);
-        self.next_key += 1;
-        self.look_for_quiet(extent.started);
-        self.last_activity = Some(extent.ended);
-        let name = command.name.to_ascii_uppercase();
-        out.push(Event::Command {
-            key,
-            command: Box::new(command),
-            started: extent.started,
-            time: extent.ended,
-        });
+        self.order.asked(extent.started, self.awaiting.is_none());
+        self.order.active(extent.ended);
         let mut pending = Pending {
-            key: Some(key),
-            name,
+            open: Open::default(),
+            name: command.name.to_ascii_uppercase(),
+            label: traits.label,
             answer: traits.answer,
             left: traits.left,
             is_secret: traits.is_secret,
             is_blocking: traits.is_blocking,
-            traffic: CommandTraffic {
-                request: extent.counts(),
-                ..CommandTraffic::default()
-            },
-            sent: extent.ended,
         };
-        self.open += 1;
+        let open = &mut pending.open;
+        open.asked(extent.counts());
+        self.ledger
+            .begin(open, command, [extent.started, extent.ended], out);
         if traits.is_silent {
             let result = CommandResult {
                 kind: "no_reply",
                 ..CommandResult::default()
             };
-            self.end(&mut pending, Some(result), Outcome::Complete, extent.ended, out);
+            self.ledger
+                .end(open, Some(result), Outcome::Complete, extent.ended, out);
             return;
         }
-        if !self.is_aligned {
+        if !self.order.is_known() {
             if self.awaiting.replace(pending.name.clone()).is_some() {
-                self.turns = 0;
+                self.order.disturbed();
             }
-            self.end(&mut pending, None, Outcome::Incomplete, extent.ended, out);
+            self.ledger
+                .end(open, None, Outcome::Incomplete, extent.ended, out);
             return;
         }
-        if self.open > self.limit {
-            // Its reply still takes its place in the order.
-            self.end(&mut pending, None, Outcome::Incomplete, extent.ended, out);
+        if self.ledger.is_over() {
+            self.ledger
+                .end(open, None, Outcome::Incomplete, extent.ended, out);
         }
         self.pending.push_back(pending);
     }
 
-    fn look_for_quiet(&mut self, started: Time) {
-        let quiet = self
-            .last_activity
-            .map_or(0, |last| started.0.saturating_sub(last.0));
-        if !self.is_aligned && self.awaiting.is_none() && quiet >= QUIET_NS {
-            self.align();
-        }
-    }
-
-    fn align(&mut self) {
-        self.is_aligned = true;
-        self.awaiting = None;
+    /// More wait than can be followed.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.ledger.is_flooded(self.pending.len())
     }
 
     /// A reply that is no message was read, and is the last of the first command unless `more` are to come. Tells whether it
@@ -173,81 +138,52 @@ impl Queue {
         extent: Extent,
         out: &mut Vec<Event>,
     ) -> bool {
-        self.last_activity = Some(extent.ended);
-        if !self.is_aligned {
+        self.order.active(extent.ended);
+        if !self.order.is_known() {
             let is_turn = self.awaiting.take().is_some_and(|name| is_plausible(&name, kind));
-            self.turns = if is_turn { self.turns + 1 } else { 0 };
-            if self.turns >= self.turns_needed {
-                self.align();
-            }
+            self.order.turn(is_turn);
             return false;
         }
         let Some(first) = self.pending.front_mut() else {
             return false;
         };
-        let traffic = &mut first.traffic;
-        traffic.response.head_bytes += extent.bytes;
-        traffic.response.gap_bytes += extent.gap_bytes;
-        traffic.first_byte.get_or_insert(extent.started);
-        traffic.last_byte = Some(extent.ended);
+        first.open.answered(extent.counts(), extent.started, extent.ended);
         if more {
             first.left = first.left.map(|left| left.saturating_sub(1));
             return true;
         }
-        if let Some(mut first) = self.pending.pop_front() {
-            let is_known = first.key.is_some();
-            self.end(&mut first, Some(result), Outcome::Complete, extent.ended, out);
-            return is_known;
-        }
-        false
-    }
-
-    fn end(
-        &mut self,
-        pending: &mut Pending,
-        result: Option<CommandResult>,
-        outcome: Outcome,
-        time: Time,
-        out: &mut Vec<Event>,
-    ) {
-        let Some(key) = pending.key.take() else { return };
-        self.open -= 1;
-        out.push(Event::CommandEnd {
-            key,
-            result: result.map(Box::new),
-            outcome,
-            traffic: pending.traffic,
-            time,
-        });
+        let Some(mut first) = self.pending.pop_front() else {
+            return false;
+        };
+        let is_known = first.open.is_open();
+        self.ledger.end(
+            &mut first.open,
+            Some(result),
+            Outcome::Complete,
+            extent.ended,
+            out,
+        );
+        is_known
     }
 
     /// It is not known any more how many replies are outstanding (P-L2).
     pub(super) fn lose(&mut self, time: Time, out: &mut Vec<Event>) {
         self.end_all(Outcome::Incomplete, time, out);
-        self.is_aligned = false;
-        self.turns_needed = TURNS_AFTER_LOSS;
-        self.turns = 0;
+        self.order.lose(time, TURNS_AFTER_LOSS);
         self.awaiting = None;
-        self.last_activity = Some(time);
     }
 
     /// Ends what is under way.
     pub(super) fn end_all(&mut self, outcome: Outcome, time: Time, out: &mut Vec<Event>) {
         for mut pending in std::mem::take(&mut self.pending) {
-            self.end(&mut pending, None, outcome, time, out);
+            self.ledger.end(&mut pending.open, None, outcome, time, out);
         }
     }
 
     /// Ends those that were sent before `before` and wait in vain. Their replies, should they come, still take their place.
     pub(super) fn expire(&mut self, before: Time, out: &mut Vec<Event>) {
-        let mut pending = std::mem::take(&mut self.pending);
-        for old in pending
-            .iter_mut()
-            .filter(|pending| pending.sent < before && !pending.is_blocking)
-        {
-            let sent = old.sent;
-            self.end(old, None, Outcome::Timeout, sent, out);
-        }
-        self.pending = pending;
+        let waiting = self.pending.iter_mut().filter(|pending| !pending.is_blocking);
+        self.ledger
+            .expire(waiting.map(|pending| &mut pending.open), before, out);
     }
 }

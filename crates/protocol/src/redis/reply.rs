@@ -3,11 +3,18 @@
 use std::fmt::Write;
 
 use super::reader::{Sink, number};
-use crate::command::{ERROR_BYTES, boundary, shown};
+use crate::command::{ERROR_BYTES, TAGS, boundary, shown};
 use crate::{CommandError, CommandResult};
 
 /// Bytes kept of the first strings of an array, which tell what a message of publish and subscribe is about.
 const HEADING_BYTES: usize = 1024;
+
+/// An element of an array: where in the preview it stands.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    from: usize,
+    to: usize,
+}
 
 /// Collects one reply.
 #[derive(Debug)]
@@ -21,6 +28,10 @@ pub(super) struct Reply {
     heading: [Vec<u8>; 3],
     elements: usize,
     preview: String,
+    /// The first [`TAGS`] elements of an array.
+    parts: Vec<Part>,
+    /// The first of them that is an error, and its place.
+    failed: Option<(usize, CommandError)>,
     truncated: bool,
     /// Closing brackets of what is open.
     open: Vec<char>,
@@ -40,6 +51,8 @@ impl Reply {
             heading: [const { Vec::new() }; 3],
             elements: 0,
             preview: String::new(),
+            parts: Vec::new(),
+            failed: None,
             truncated: false,
             open: Vec::new(),
             separate: false,
@@ -54,7 +67,8 @@ impl Reply {
 
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
-        self.preview.len() + self.heading.iter().map(Vec::len).sum::<usize>()
+        let parts = self.parts.len() * size_of::<Part>();
+        self.preview.len() + self.heading.iter().map(Vec::len).sum::<usize>() + parts
     }
 
     /// One of the first three elements of an array.
@@ -69,6 +83,22 @@ impl Reply {
 
     pub(super) fn is_error(&self) -> bool {
         matches!(self.kind, b'-' | b'!')
+    }
+
+    /// Elements that there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count.unwrap_or(0)
+    }
+
+    /// What is shown of an element of an array.
+    pub(super) fn part(&self, index: usize) -> Option<&str> {
+        let part = self.parts.get(index)?;
+        self.preview.get(part.from..part.to)
+    }
+
+    /// The first element of an array that is an error, and its place.
+    pub(super) const fn failed_part(&self) -> Option<&(usize, CommandError)> {
+        self.failed.as_ref()
     }
 
     /// The result. `secret`: what it says is not to be shown.
@@ -89,6 +119,22 @@ impl Reply {
         let end = boundary(text, room);
         self.truncated |= end < text.len();
         self.preview.push_str(text.get(..end).unwrap_or_default());
+    }
+
+    /// An element of an array begins, if it is one of the outermost.
+    fn begin_part(&mut self, depth: usize) {
+        if depth == 1 && self.kind == b'*' && self.parts.len() < TAGS {
+            let from = self.preview.len();
+            self.parts.push(Part { from, to: from });
+        }
+    }
+
+    /// It ends.
+    fn end_part(&mut self) {
+        let to = self.preview.len();
+        if let (1, Some(part)) = (self.open.len(), self.parts.last_mut()) {
+            part.to = to;
+        }
     }
 
     fn separate(&mut self) {
@@ -127,6 +173,7 @@ impl Sink for Reply {
         } else {
             self.elements += 1;
             self.separate();
+            self.begin_part(depth);
         }
         let brackets = match kind {
             b'$' => ("", None),
@@ -146,10 +193,9 @@ impl Sink for Reply {
         if self.kind == 0 {
             self.kind = kind;
             if matches!(kind, b'-' | b'!') {
-                let (message, cut) = shown(data, ERROR_BYTES);
-                let code = message.split(' ').next().unwrap_or_default().to_owned();
-                self.error = Some(CommandError { code, message });
-                self.truncated |= cut;
+                let (error, is_cut) = error(data);
+                self.error = Some(error);
+                self.truncated |= is_cut;
             }
         }
         if depth > 0 {
@@ -159,11 +205,36 @@ impl Sink for Reply {
                     .unwrap_or_default()
                     .to_vec();
             }
+            if depth == 1 && matches!(kind, b'-' | b'!') && self.failed.is_none() {
+                self.failed = Some((self.parts.len(), error(data).0));
+            }
             self.elements += 1;
             if kind != b';' {
                 self.separate();
+                self.begin_part(depth);
             }
         }
+        self.leaf_shown(kind, data, total, missing);
+        if kind != b';' {
+            self.end_part();
+        }
+    }
+
+    fn shut(&mut self) {
+        if self.attributes > 0 {
+            self.attributes -= 1;
+            return;
+        }
+        if let Some(bracket) = self.open.pop().filter(|bracket| *bracket != '\0') {
+            self.show(bracket.encode_utf8(&mut [0; 4]));
+        }
+        self.end_part();
+        self.separate = true;
+    }
+}
+
+impl Reply {
+    fn leaf_shown(&mut self, kind: u8, data: &[u8], total: u64, missing: u64) {
         if kind == b'_' {
             self.show("(nil)");
             return;
@@ -178,17 +249,13 @@ impl Sink for Reply {
             self.show(&note);
         }
     }
+}
 
-    fn shut(&mut self) {
-        if self.attributes > 0 {
-            self.attributes -= 1;
-            return;
-        }
-        if let Some(bracket) = self.open.pop().filter(|bracket| *bracket != '\0') {
-            self.show(bracket.encode_utf8(&mut [0; 4]));
-        }
-        self.separate = true;
-    }
+/// An error, and whether its text is cut.
+fn error(data: &[u8]) -> (CommandError, bool) {
+    let (message, is_cut) = shown(data, ERROR_BYTES);
+    let code = message.split(' ').next().unwrap_or_default().to_owned();
+    (CommandError { code, message }, is_cut)
 }
 
 /// The integer that an element is.

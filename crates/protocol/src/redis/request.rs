@@ -1,8 +1,9 @@
-//! Commands as they are sent, credentials masked (P-R5).
+//! Commands as they are sent, credentials masked, and values where the user wants none (P-R5).
 
+use super::keys::{Keys, is_container, keys};
 use super::reader::{INLINE, Sink};
 use crate::command::shown;
-use crate::{Command, CommandText, REDACTED, Session};
+use crate::{Command, CommandText, HIDDEN, REDACTED, Session, Values};
 
 /// Arguments kept of a command; further ones are counted.
 const ARGUMENTS: usize = 1024;
@@ -96,13 +97,32 @@ impl Request {
         self.arguments.push(Argument { kept, total, missing });
     }
 
-    /// The command, what is secret in it masked.
-    pub(super) fn command(&self, session: Session) -> Command {
+    fn shows(&self, values: Values) -> Shows {
+        if values == Values::Full {
+            return Shows {
+                first: usize::MAX,
+                keys: None,
+            };
+        }
+        let name = self.name();
+        let is_subcommand = is_container(&name) && self.word(1).is_some();
+        Shows {
+            first: if is_subcommand { 2 } else { 1 },
+            keys: (values == Values::Keys).then(|| keys(&name, self)),
+        }
+    }
+
+    /// The command, what is secret in it masked, and values hidden as the user wants.
+    pub(super) fn command(&self, session: Session, values: Values) -> Command {
         let masks = masks(self);
+        let shows = self.shows(values);
         let mut truncated = self.arguments.len() as u64 != self.count;
         let words = self.arguments.iter().enumerate().map(|(index, argument)| {
             if masks.hides(index) {
                 return REDACTED.to_owned();
+            }
+            if !shows.has(index) {
+                return HIDDEN.to_owned();
             }
             truncated |= argument.kept.len() as u64 + argument.missing < argument.total;
             shown(&argument.kept, usize::MAX).0
@@ -113,10 +133,25 @@ impl Request {
             name: words.first().filter(|_| has_name).cloned().unwrap_or_default(),
             text: CommandText::Words(words),
             prepared: None,
+            parameters: Vec::new(),
             session,
             truncated,
             redacted: masks != Masks::Nothing,
         }
+    }
+}
+
+/// Which arguments are shown.
+#[derive(Clone, Copy, Debug)]
+struct Shows {
+    /// So many from the name on.
+    first: usize,
+    keys: Option<Keys>,
+}
+
+impl Shows {
+    fn has(self, index: usize) -> bool {
+        index < self.first || self.keys.is_some_and(|keys| keys.has(index))
     }
 }
 

@@ -13,6 +13,28 @@ pub(crate) struct Done {
     pub(crate) traffic: CommandTraffic,
 }
 
+#[allow(dead_code, reason = "no protocol needs all")]
+impl Done {
+    pub(crate) fn statement(&self) -> String {
+        self.command.statement().into_owned()
+    }
+
+    /// Statement, and kind of result.
+    pub(crate) fn brief(&self) -> (String, &'static str) {
+        let kind = self.result.as_ref().map_or("", |result| result.kind);
+        (self.statement(), kind)
+    }
+
+    pub(crate) fn result(&self) -> &CommandResult {
+        self.result.as_ref().expect("it has a result")
+    }
+
+    /// Code of its error.
+    pub(crate) fn code(&self) -> &str {
+        self.result().error.as_ref().map_or("", |error| &error.code)
+    }
+}
+
 /// The commands of events, in the order of their ends.
 pub(crate) fn done(events: &[Event]) -> Vec<Done> {
     let begun = |wanted| {
@@ -78,16 +100,20 @@ impl Talk {
         self.bytes(Side::Server, data.as_ref())
     }
 
-    pub(crate) fn gap(&mut self, side: Side, length: u64) -> &mut Self {
+    pub(crate) fn gap(&mut self, side: Side, length: usize) -> &mut Self {
         self.now += 1;
         self.parser
-            .gap(side, length, Time(self.now), &mut self.events)
+            .gap(side, length as u64, Time(self.now), &mut self.events)
             .unwrap();
         self
     }
 
     pub(crate) fn wait(&mut self, seconds: u64) -> &mut Self {
-        self.now += seconds * 1_000_000_000;
+        self.wait_ms(seconds * 1000)
+    }
+
+    pub(crate) fn wait_ms(&mut self, milliseconds: u64) -> &mut Self {
+        self.now += milliseconds * 1_000_000;
         self
     }
 
@@ -106,15 +132,31 @@ impl Talk {
         done(&self.events)
     }
 
+    pub(crate) fn briefs(&self) -> Vec<(String, &'static str)> {
+        self.done().iter().map(Done::brief).collect()
+    }
+
+    /// The last command that ended.
+    pub(crate) fn last(&self) -> Done {
+        self.done().pop().expect("a command ended")
+    }
+
     pub(crate) fn close(&mut self) -> Vec<Done> {
         self.now += 1;
         self.parser.close(Time(self.now), &mut self.events);
         self.done()
     }
 
+    fn count(&self, wanted: fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+
     pub(crate) fn orphans(&self) -> usize {
-        let is_orphan = |event: &&Event| matches!(event, Event::Orphan { .. });
-        self.events.iter().filter(is_orphan).count()
+        self.count(|event| matches!(event, Event::Orphan { .. }))
+    }
+
+    pub(crate) fn resyncs(&self) -> usize {
+        self.count(|event| matches!(event, Event::Resync { .. }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic: no answer is ever given to a wrong query.
 
 use proptest::prelude::*;
-use qtap_protocol::{Limits, Outcome, Side, Time, dns};
+use qtap_protocol::{Detail, Limits, Outcome, Side, Time, dns};
 
 use crate::commands::{Pieces, lossy};
 use crate::fuzz_body;
@@ -42,7 +42,7 @@ proptest! {
         bursts in prop::collection::vec(1_u8..6, 4..40),
         holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..50, 1_usize..60), 1..4),
     ) {
-        let (out, result) = lossy(&mut *dns::start(Limits::default(), false), &traffic(&bursts), &holes);
+        let (out, result) = lossy(&mut *dns::start(Limits::default(), Detail::default(), false), &traffic(&bursts), &holes);
         prop_assert!(result.is_ok());
         fuzz_body::check(&out);
         for exchange in ended(&out) {
@@ -61,7 +61,7 @@ proptest! {
         step in 1_usize..50,
         midstream: bool,
     ) {
-        let mut parser = dns::start(Limits::default(), midstream);
+        let mut parser = dns::start(Limits::default(), Detail::default(), midstream);
         let mut out = Vec::new();
         for (side, data) in traffic(&bursts) {
             for piece in data.chunks(step) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use qtap_protocol::dns::{self, Exchange};
-use qtap_protocol::{Event, Limits, Outcome, ParseError, Parser, Side, Time};
+use qtap_protocol::{Detail, Event, Limits, Outcome, ParseError, Parser, Side, Time};
 
 /// Header and question for `name`.
 pub(crate) fn question(flags: u16, answers: u16, name: &str, kind: u16) -> Vec<u8> {
@@ -78,7 +78,7 @@ impl Talk {
 
     pub(crate) fn with(limits: Limits, midstream: bool) -> Self {
         Self {
-            parser: dns::start(limits, midstream),
+            parser: dns::start(limits, Detail::default(), midstream),
             events: Vec::new(),
             result: Ok(()),
             now: 0,

@@ -8,6 +8,8 @@
 )]
 
 mod cases;
+#[path = "../commands/mod.rs"]
+mod commands;
 mod detect;
 #[path = "../../fuzz/bodies/kafka.rs"]
 mod fuzz_body;

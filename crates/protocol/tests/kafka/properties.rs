@@ -1,18 +1,15 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic (no reply is ever given to a wrong request).
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use proptest::prelude::*;
-use qtap_protocol::kafka::{Parser, Topics};
-use qtap_protocol::{Event, Limits, Outcome, Parser as _, Side, Time};
+use qtap_protocol::{Outcome, Side};
 
+use crate::commands::{Pieces, lossy, split};
 use crate::fuzz_body;
 use crate::messages::*;
-use crate::support::done;
+use crate::support::{done, parser};
 
 /// Bursts of numbered requests, each answered before the next: the topic that a request names is in its reply.
-fn traffic(bursts: &[u8]) -> Vec<(Side, Vec<u8>)> {
+fn traffic(bursts: &[u8]) -> Pieces {
     let mut number = 100_i32;
     let mut pieces = Vec::new();
     for burst in bursts {
@@ -70,21 +67,8 @@ proptest! {
         holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..90, 1_usize..90), 1..5),
         midstream in any::<bool>(),
     ) {
-        let pieces = traffic(&bursts);
-        let mut parser = Parser::new(Limits::default(), midstream, Arc::new(Topics::default()));
-        let mut out = Vec::new();
-        let holes: Vec<_> = holes.iter().map(|(index, from, length)| (index.index(pieces.len()), *from, *length)).collect();
-        for (index, (side, data)) in pieces.iter().enumerate() {
-            let time = Time(index as u64 + 1);
-            let hole = holes.iter().find(|hole| hole.0 == index);
-            let (from, to) = hole.map_or((data.len(), data.len()), |(_, from, length)| {
-                (*from.min(&data.len()), (from + length).min(data.len()))
-            });
-            parser.bytes(*side, Bytes::copy_from_slice(&data[..from]), time, &mut out).unwrap();
-            parser.gap(*side, (to - from) as u64, time, &mut out).unwrap();
-            parser.bytes(*side, Bytes::copy_from_slice(&data[to..]), time, &mut out).unwrap();
-        }
-        parser.close(Time(u64::MAX), &mut out);
+        let (out, result) = lossy(&mut parser(midstream), &traffic(&bursts), &holes);
+        prop_assert!(result.is_ok());
         fuzz_body::check(&out);
         let ended = done(&out);
         for done in &ended {
@@ -102,20 +86,12 @@ proptest! {
 
     #[test]
     fn without_loss_every_request_is_complete(bursts in prop::collection::vec(1_u8..20, 1..10), step in 1_usize..50) {
-        let mut parser = Parser::new(Limits::default(), false, Arc::new(Topics::default()));
-        let mut out = Vec::new();
-        for (side, data) in traffic(&bursts) {
-            for piece in data.chunks(step) {
-                parser.bytes(side, Bytes::copy_from_slice(piece), Time(1), &mut out).unwrap();
-            }
-        }
+        let out = split(&mut parser(false), &traffic(&bursts), step);
         let ended = done(&out);
         prop_assert_eq!(ended.len(), bursts.iter().map(|burst| usize::from(*burst)).sum::<usize>());
         for done in ended {
             prop_assert_eq!(done.outcome, Outcome::Complete);
             prop_assert!(is_own(&done.statement(), &done.result().tags), "{:?}", done);
         }
-        let has_other = out.iter().any(|event| !matches!(event, Event::Command { .. } | Event::CommandEnd { .. }));
-        prop_assert!(!has_other);
     }
 }

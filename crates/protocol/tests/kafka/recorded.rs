@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use qtap_protocol::kafka::Topics;
-use qtap_protocol::{Event, Limits, Outcome, Parser as _, Side, Time, kafka::Parser};
+use qtap_protocol::{Detail, Event, Limits, Outcome, Parser as _, Side, Time, kafka::Parser};
 
-use crate::support::{Done, done};
+use crate::commands::{Done, done};
 
 pub(crate) type Frames = Vec<(Side, Vec<u8>)>;
 
@@ -37,7 +37,7 @@ pub(crate) fn conversations() -> BTreeMap<String, Frames> {
 }
 
 fn play(frames: &Frames, topics: &Arc<Topics>, step: usize) -> Vec<Done> {
-    let mut parser = Parser::new(Limits::default(), false, Arc::clone(topics));
+    let mut parser = Parser::new(Limits::default(), Detail::default(), false, Arc::clone(topics));
     let mut out = Vec::new();
     for (side, frame) in frames {
         for piece in frame.chunks(step) {

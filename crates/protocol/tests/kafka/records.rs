@@ -2,14 +2,17 @@
 
 use std::io::Write as _;
 
-use qtap_protocol::{Outcome, Side};
+use qtap_protocol::{Outcome, Side, Values};
 
 use crate::messages::*;
 use crate::support::{Done, Talk};
 
 /// The result of a fetch of these bytes.
 fn fetch_of(batches: Vec<u8>) -> Done {
-    let mut talk = Talk::new();
+    fetch_by(Talk::new(), batches)
+}
+
+fn fetch_by(mut talk: Talk, batches: Vec<u8>) -> Done {
     talk.client(fetch(11, 1, (0, -1), &[("t", 0)], &[]))
         .server(fetched(11, 1, 0, &[("t", 0, 0, batches)]));
     talk.last()
@@ -39,6 +42,24 @@ fn keys_values_and_names_of_headers_are_shown() {
         !format!("{:?}", done.result()).contains("hidden"),
         "what headers hold is not shown"
     );
+}
+
+#[test]
+fn values_and_keys_are_shown_as_the_user_wants() {
+    let records = batch(
+        0,
+        2,
+        &[
+            record(Some("k"), Some("hunter2"), &["trace"]),
+            record(None, None, &[]),
+        ]
+        .concat(),
+    );
+    let keys = fetch_by(Talk::with_values(Values::Keys), records.clone());
+    assert_eq!(samples(&keys), ["key=k headers=trace ?", "null"]);
+    let none = fetch_by(Talk::with_values(Values::None), records);
+    assert!(samples(&none).is_empty());
+    assert_eq!(none.result().tags[0], "2 messages");
 }
 
 #[test]

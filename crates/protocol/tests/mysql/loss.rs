@@ -245,7 +245,7 @@ fn a_hole_of_any_size_in_a_login_is_survived_also_where_compression_was_agreed_i
         let mut talk = Talk::with(false);
         talk.server(greeting(flags, 0))
             .client(&login[..from])
-            .gap(Side::Client, length as u64)
+            .gap(Side::Client, length)
             .client(&login[from + length..])
             .server(packet(2, &ok(0, 0, 0)));
         for n in 0..5 {

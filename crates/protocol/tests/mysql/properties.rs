@@ -1,7 +1,7 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic (no result is ever given to a wrong statement).
 
 use proptest::prelude::*;
-use qtap_protocol::{Limits, Outcome, Side, mysql};
+use qtap_protocol::{Detail, Limits, Outcome, Side, mysql};
 
 use crate::commands::{Pieces, lossy, split};
 use crate::fuzz_body;
@@ -91,14 +91,14 @@ proptest! {
         holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..60, 1_usize..60), 1..4),
     ) {
         let pieces = traffic(&bursts, speech);
-        let (out, _) = lossy(&mut *mysql::start(Limits::default(), false), &pieces, &holes);
+        let (out, _) = lossy(&mut *mysql::start(Limits::default(), Detail::default(), false), &pieces, &holes);
         fuzz_body::check(&out);
         let mut complete = 0;
         for done in done(&out) {
             let has_gap = done.traffic.request.gap_bytes + done.traffic.response.gap_bytes > 0;
             let shown = done.result.as_ref().and_then(shown);
             if done.outcome == Outcome::Complete && !has_gap && !done.command.truncated && let Some(shown) = shown {
-                prop_assert_eq!(done.command.statement().into_owned(), format!("select {shown}"));
+                prop_assert_eq!(done.statement(), format!("select {shown}"));
                 complete += 1;
             }
         }
@@ -121,13 +121,13 @@ proptest! {
         pieces.drain(..skipped.min(pieces.len() - 1));
         let first = &mut pieces[0].1;
         first.drain(..cut.min(first.len()));
-        let (out, result) = lossy(&mut *mysql::start(Limits::default(), true), &pieces, &[]);
+        let (out, result) = lossy(&mut *mysql::start(Limits::default(), Detail::default(), true), &pieces, &[]);
         prop_assert!(result.is_ok());
         fuzz_body::check(&out);
         for done in done(&out).iter().filter(|done| done.outcome == Outcome::Complete) {
             let shown = done.result.as_ref().and_then(shown);
             if let Some(shown) = shown {
-                prop_assert_eq!(done.command.statement().into_owned(), format!("select {shown}"));
+                prop_assert_eq!(done.statement(), format!("select {shown}"));
             }
         }
     }
@@ -138,12 +138,12 @@ proptest! {
         speech in speech(),
         step in 1_usize..50,
     ) {
-        let out = split(&mut *mysql::start(Limits::default(), false), &traffic(&bursts, speech), step);
+        let out = split(&mut *mysql::start(Limits::default(), Detail::default(), false), &traffic(&bursts, speech), step);
         let done = done(&out);
         prop_assert_eq!(done.len(), bursts.iter().map(|burst| usize::from(*burst)).sum::<usize>());
         for done in done {
             prop_assert_eq!(done.outcome, Outcome::Complete);
-            prop_assert_eq!(done.command.statement().into_owned(), format!("select {}", shown(done.result()).unwrap()));
+            prop_assert_eq!(done.statement(), format!("select {}", shown(done.result()).unwrap()));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A conversation with the parser, and what came of it.
 
-use qtap_protocol::{CommandResult, Limits, mysql};
+use qtap_protocol::{Detail, Limits, mysql};
 
-pub(crate) use crate::commands::{Done, Talk, done};
+pub(crate) use crate::commands::{Talk, done};
 use crate::wire::*;
 
 /// What both ends can in most tests.
@@ -14,20 +14,6 @@ pub(crate) const USUAL: u32 = PROTOCOL_41
     | DEPRECATE_EOF
     | LONG_PASSWORD;
 
-impl Done {
-    /// Statement, and kind of result.
-    pub(crate) fn brief(&self) -> (String, &'static str) {
-        (
-            self.command.statement().into_owned(),
-            self.result.as_ref().map_or("", |result| result.kind),
-        )
-    }
-
-    pub(crate) fn result(&self) -> &CommandResult {
-        self.result.as_ref().expect("a result")
-    }
-}
-
 impl Talk {
     /// Logged in.
     pub(crate) fn new() -> Self {
@@ -36,7 +22,15 @@ impl Talk {
 
     /// Logged in, both ends having these capabilities.
     pub(crate) fn with_flags(flags: u32, mariadb: u32) -> Self {
-        let mut talk = Self::with(false);
+        Self::log_in(Self::with(false), flags, mariadb)
+    }
+
+    /// Logged in.
+    pub(crate) fn with_flags_and_detail(flags: u32, detail: Detail) -> Self {
+        Self::log_in(Self::with_detail(detail, false), flags, 0)
+    }
+
+    fn log_in(mut talk: Self, flags: u32, mariadb: u32) -> Self {
         talk.server(greeting(flags, mariadb))
             .client(login(1, flags, mariadb, "shop", "till"))
             .server(packet(2, &ok(0, 0, AUTOCOMMIT)));
@@ -44,7 +38,7 @@ impl Talk {
     }
 
     pub(crate) fn with(midstream: bool) -> Self {
-        Self::with_parser(mysql::start(Limits::default(), midstream))
+        Self::with_detail(Detail::default(), midstream)
     }
 
     /// A query, and payloads of its reply.
@@ -52,7 +46,8 @@ impl Talk {
         self.client(query(statement)).server(reply(payloads))
     }
 
-    pub(crate) fn briefs(&self) -> Vec<(String, &'static str)> {
-        self.done().iter().map(Done::brief).collect()
+    /// Before anything was said, or in the middle.
+    pub(crate) fn with_detail(detail: Detail, midstream: bool) -> Self {
+        Self::with_parser(mysql::start(Limits::default(), detail, midstream))
     }
 }

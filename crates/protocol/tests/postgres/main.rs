@@ -7,13 +7,16 @@
     reason = "a test may fail by panicking, in its helpers too"
 )]
 
+mod binary;
 mod cases;
 #[path = "../commands/mod.rs"]
 mod commands;
 mod detect;
+mod encryption;
 #[path = "../../fuzz/bodies/postgres.rs"]
 mod fuzz_body;
 mod loss;
 mod properties;
 mod support;
+mod values;
 mod wire;

@@ -1,28 +1,19 @@
 //! A conversation with the parser, and what came of it.
 
-use qtap_protocol::{CommandResult, Limits, postgres};
+use qtap_protocol::{Detail, Limits, postgres};
 
-pub(crate) use crate::commands::{Done, Talk, done};
+pub(crate) use crate::commands::{Talk, done};
 use crate::wire;
-
-impl Done {
-    /// Statement, and kind of result.
-    pub(crate) fn brief(&self) -> (String, &'static str) {
-        (
-            self.command.statement().into_owned(),
-            self.result.as_ref().map_or("", |result| result.kind),
-        )
-    }
-
-    pub(crate) fn result(&self) -> &CommandResult {
-        self.result.as_ref().expect("a result")
-    }
-}
 
 impl Talk {
     /// Logged in.
     pub(crate) fn new() -> Self {
-        let mut talk = Self::with(false);
+        Self::shows(Detail::default())
+    }
+
+    /// Logged in, where so much is shown.
+    pub(crate) fn shows(detail: Detail) -> Self {
+        let mut talk = Self::with_detail(detail, false);
         talk.client(wire::startup(&[
             "user",
             "alice",
@@ -36,6 +27,11 @@ impl Talk {
     }
 
     pub(crate) fn with(midstream: bool) -> Self {
-        Self::with_parser(postgres::start(Limits::default(), midstream))
+        Self::with_detail(Detail::default(), midstream)
+    }
+
+    /// Before anything was said, or in the middle.
+    pub(crate) fn with_detail(detail: Detail, midstream: bool) -> Self {
+        Self::with_parser(postgres::start(Limits::default(), detail, midstream))
     }
 }

@@ -46,6 +46,74 @@ pub(crate) fn bind(portal: &str, name: &str, parameter: &str) -> Vec<u8> {
     message(b'B', &texts(&[portal, name], &rest))
 }
 
+/// With formats and values of parameters, and formats of the result.
+pub(crate) fn bind_with(name: &str, formats: &[u16], values: &[Option<&[u8]>], results: &[u16]) -> Vec<u8> {
+    let mut rest = int16s(formats);
+    rest.extend_from_slice(&values_of(values));
+    rest.extend_from_slice(&int16s(results));
+    message(b'B', &texts(&["", name], &rest))
+}
+
+fn int16s(numbers: &[u16]) -> Vec<u8> {
+    let mut data = (numbers.len() as u16).to_be_bytes().to_vec();
+    data.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+    data
+}
+
+/// Their number, then each with its length.
+fn values_of(values: &[Option<&[u8]>]) -> Vec<u8> {
+    let mut data = (values.len() as u16).to_be_bytes().to_vec();
+    for value in values {
+        match value {
+            None => data.extend_from_slice(&(-1_i32).to_be_bytes()),
+            Some(bytes) => {
+                data.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+                data.extend_from_slice(bytes);
+            }
+        }
+    }
+    data
+}
+
+pub(crate) fn describe(kind: u8, name: &str) -> Vec<u8> {
+    message(b'D', &[&[kind], name.as_bytes(), &[0]].concat())
+}
+
+/// With types of parameters.
+pub(crate) fn parse_with(name: &str, statement: &str, kinds: &[u32]) -> Vec<u8> {
+    message(b'P', &texts(&[name, statement], &oids(kinds)))
+}
+
+fn oids(kinds: &[u32]) -> Vec<u8> {
+    let mut data = (kinds.len() as u16).to_be_bytes().to_vec();
+    data.extend(kinds.iter().flat_map(|kind| kind.to_be_bytes()));
+    data
+}
+
+/// `ParameterDescription`
+pub(crate) fn parameters(kinds: &[u32]) -> Vec<u8> {
+    message(b't', &oids(kinds))
+}
+
+/// `RowDescription` of names with types, and in which format.
+pub(crate) fn typed_columns(columns: &[(&str, u32)], format: u16) -> Vec<u8> {
+    let mut payload = (columns.len() as u16).to_be_bytes().to_vec();
+    for (name, kind) in columns {
+        let rest = [
+            &[0; 6][..],
+            &kind.to_be_bytes(),
+            &[0, 4, 0xff, 0xff, 0xff, 0xff],
+            &format.to_be_bytes(),
+        ];
+        payload.extend_from_slice(&texts(&[name], &rest.concat()));
+    }
+    message(b'T', &payload)
+}
+
+pub(crate) fn raw_row(values: &[Option<&[u8]>]) -> Vec<u8> {
+    message(b'D', &values_of(values))
+}
+
 pub(crate) fn execute(portal: &str) -> Vec<u8> {
     message(b'E', &texts(&[portal], &[0; 4]))
 }
@@ -67,17 +135,8 @@ pub(crate) fn columns(names: &[&str]) -> Vec<u8> {
 }
 
 pub(crate) fn row(values: &[Option<&str>]) -> Vec<u8> {
-    let mut payload = (values.len() as u16).to_be_bytes().to_vec();
-    for value in values {
-        match value {
-            None => payload.extend_from_slice(&(-1_i32).to_be_bytes()),
-            Some(text) => {
-                payload.extend_from_slice(&(text.len() as u32).to_be_bytes());
-                payload.extend_from_slice(text.as_bytes());
-            }
-        }
-    }
-    message(b'D', &payload)
+    let values: Vec<_> = values.iter().map(|value| value.map(str::as_bytes)).collect();
+    raw_row(&values)
 }
 
 pub(crate) fn complete(tag: &str) -> Vec<u8> {

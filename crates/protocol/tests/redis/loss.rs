@@ -18,9 +18,9 @@ fn p_l2_a_hole_inside_of_a_string_is_passed_over() {
         (done[0].outcome, done[0].traffic.response.gap_bytes),
         (Outcome::Complete, 6)
     );
-    assert!(done[0].brief().2.starts_with("ab"), "{:?}", done[0]);
+    assert!(done[0].shown().2.starts_with("ab"), "{:?}", done[0]);
     assert!(done[0].result.as_ref().unwrap().truncated);
-    assert_eq!(done[1].brief().2, "PONG");
+    assert_eq!(done[1].shown().2, "PONG");
 }
 
 #[test]
@@ -32,10 +32,10 @@ fn p_l2_a_hole_inside_of_an_argument_is_passed_over() {
         .server("+OK\r\n");
     let done = talk.done();
     assert_eq!(
-        (done[0].brief().0.as_str(), done[0].traffic.request.gap_bytes),
+        (done[0].shown().0.as_str(), done[0].traffic.request.gap_bytes),
         ("SET k ab", 6)
     );
-    assert_eq!(done[0].brief().2, "OK");
+    assert_eq!(done[0].shown().2, "OK");
 }
 
 #[test]
@@ -67,10 +67,10 @@ fn p_l2_quiet_proves_that_nothing_is_outstanding() {
     talk.wait(2).command(&["ECHO", "c"]).server("$1\r\nc\r\n");
     let done = talk.done();
     assert_eq!(
-        (done[1].brief().0.as_str(), done[1].outcome),
+        (done[1].shown().0.as_str(), done[1].outcome),
         ("ECHO b", Outcome::Incomplete)
     );
-    assert_eq!(done[2].brief(), ("ECHO c".into(), "bulk_string", "c".into()));
+    assert_eq!(done[2].shown(), ("ECHO c".into(), "bulk_string", "c".into()));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn p_r7_bad_bytes_are_skipped_to_the_next_value() {
     talk.command(&["ECHO", "a"]).server("$1\r\na\r\n");
     let done = talk.done();
     assert_eq!(done[0].outcome, Outcome::Incomplete);
-    assert_eq!(done[1].brief(), ("ECHO a".into(), "bulk_string", "a".into()));
+    assert_eq!(done[1].shown(), ("ECHO a".into(), "bulk_string", "a".into()));
 }
 
 #[test]

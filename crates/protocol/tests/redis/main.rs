@@ -17,3 +17,5 @@ mod loss;
 mod properties;
 mod secrets;
 mod support;
+mod transactions;
+mod values;

@@ -1,7 +1,7 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic (no reply is ever given to a wrong command).
 
 use proptest::prelude::*;
-use qtap_protocol::{Limits, Outcome, Side, redis};
+use qtap_protocol::{Detail, Limits, Outcome, Side, redis};
 
 use crate::commands::{Pieces, lossy, split};
 use crate::fuzz_body;
@@ -44,11 +44,11 @@ proptest! {
         bursts in prop::collection::vec(1_u8..6, 4..40),
         holes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..20, 1_usize..20), 1..4),
     ) {
-        let (out, result) = lossy(&mut *redis::start(Limits::default(), false), &traffic(&bursts), &holes);
+        let (out, result) = lossy(&mut *redis::start(Limits::default(), Detail::default(), false), &traffic(&bursts), &holes);
         prop_assert!(result.is_ok());
         fuzz_body::check(&out);
         for done in done(&out) {
-            let (statement, _, shown) = done.brief();
+            let (statement, _, shown) = done.shown();
             let has_gap = done.traffic.request.gap_bytes + done.traffic.response.gap_bytes > 0;
             if done.outcome == Outcome::Complete && !has_gap {
                 prop_assert_eq!(statement, format!("ECHO {shown}"));
@@ -58,11 +58,11 @@ proptest! {
 
     #[test]
     fn without_loss_every_command_is_complete(bursts in prop::collection::vec(1_u8..20, 1..20), step in 1_usize..50) {
-        let out = split(&mut *redis::start(Limits::default(), false), &traffic(&bursts), step);
+        let out = split(&mut *redis::start(Limits::default(), Detail::default(), false), &traffic(&bursts), step);
         let done = done(&out);
         prop_assert_eq!(done.len(), bursts.iter().map(|burst| usize::from(*burst)).sum::<usize>());
         for done in done {
-            prop_assert_eq!(format!("ECHO {}", done.brief().2), done.brief().0);
+            prop_assert_eq!(format!("ECHO {}", done.shown().2), done.shown().0);
         }
     }
 }

@@ -90,7 +90,7 @@ fn whatever_is_cut_off_never_shows_the_password() {
         for length in 1..=whole.len() - from {
             let mut talk = Talk::new();
             talk.client(&whole[..from])
-                .gap(qtap_protocol::Side::Client, length as u64)
+                .gap(qtap_protocol::Side::Client, length)
                 .client(&whole[from + length..])
                 .command(&["PING"]);
             talk.close();

@@ -1,12 +1,12 @@
 //! A conversation with the parser, and what came of it.
 
-use qtap_protocol::{Limits, redis};
+use qtap_protocol::{Detail, Limits, Values, redis};
 
 pub(crate) use crate::commands::{Done, Talk, done};
 
 impl Done {
     /// Statement, kind of result, and what it shows.
-    pub(crate) fn brief(&self) -> (String, &'static str, String) {
+    pub(crate) fn shown(&self) -> (String, &'static str, String) {
         let result = self.result.clone().unwrap_or_default();
         (self.command.statement().into_owned(), result.kind, result.preview)
     }
@@ -18,7 +18,16 @@ impl Talk {
     }
 
     pub(crate) fn with(midstream: bool) -> Self {
-        Self::with_parser(redis::start(Limits::default(), midstream))
+        Self::with_parser(redis::start(Limits::default(), Detail::default(), midstream))
+    }
+
+    /// Of whose values only these are shown.
+    pub(crate) fn with_values(values: Values) -> Self {
+        let detail = Detail {
+            values,
+            ..Detail::default()
+        };
+        Self::with_parser(redis::start(Limits::default(), detail, false))
     }
 
     /// A command as an array of strings.

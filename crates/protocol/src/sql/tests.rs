@@ -152,8 +152,11 @@ fn credentials_of_mysql_are_masked() {
 
 #[test]
 fn what_mysql_says_of_accounts_is_not_shown() {
-    assert!(reads_accounts("SELECT * FROM `mysql` . `user`") && reads_accounts("show  grants"));
-    assert!(!reads_accounts("SELECT user FROM mysql_user"));
+    let reads = |statement| reads_accounts(statement, Dialect::MySql);
+    assert!(reads("SELECT * FROM `mysql` . `user`") && reads("show  grants"));
+    assert!(!reads("SELECT user FROM mysql_user"));
+    assert!(reads_accounts("table pg_catalog.pg_authid", Dialect::Postgres));
+    assert!(!reads_accounts("select * from pg_class", Dialect::Postgres));
     assert_eq!(
         masked_span("near 'BY 'hunter2'' at line 1"),
         "near [REDACTED] at line 1"
@@ -162,7 +165,82 @@ fn what_mysql_says_of_accounts_is_not_shown() {
     assert_eq!(verb("# a\nselect 1"), "SELECT");
 }
 
+#[test]
+fn p_my9_literals_are_hidden() {
+    for (dialect, statement, shown) in [
+        (
+            Dialect::MySql,
+            "SELECT a1 FROM t WHERE id = 42 AND b = 'x''y'",
+            "SELECT a1 FROM t WHERE id = ? AND b = ?",
+        ),
+        (
+            Dialect::MySql,
+            "insert into t values (1.5, -2e-3, 0x41, x'41', _utf8\"a\", null)",
+            "insert into t values (?, -?, ?, ?, ?, null)",
+        ),
+        (
+            Dialect::MySql,
+            "select `a 1` /* user 7 */ from t -- 7\nwhere b = ?",
+            "select `a 1` /* ? */ from t /* ? */\nwhere b = ?",
+        ),
+        (Dialect::MySql, r"select 'it\'s', 'b'", "SELECT ?"),
+        (Dialect::MySql, "select 'open", "select ?"),
+        (
+            Dialect::Postgres,
+            "select \"a 1\", E'it\\'s', $x$7$x$, $1::int from t where n in (1, 2)",
+            "select \"a 1\", ?, ?, $1::int from t where n in (?, ?)",
+        ),
+        (Dialect::Postgres, "select /* /* 1 */ 2 */ 3", "select /* ? */ ?"),
+        (
+            Dialect::Postgres,
+            "ALTER USER bob PASSWORD 'hunter2'",
+            "ALTER USER bob PASSWORD ?",
+        ),
+    ] {
+        assert_eq!(without_literals(statement, dialect), shown, "{statement}");
+    }
+}
+
+#[test]
+fn p_pg1_strings_are_split_where_statements_end() {
+    for (string, expected) in [
+        ("select 1", Some(&["select 1"][..])),
+        (
+            "begin; select ';' ;;\n commit;",
+            Some(&["begin", "select ';'", "commit"]),
+        ),
+        ("select $$;$$; -- ;\n", Some(&["select $$;$$"])),
+        (
+            "create rule r as on insert to t do also (select 1; select 2); select 3",
+            Some(&[
+                "create rule r as on insert to t do also (select 1; select 2)",
+                "select 3",
+            ]),
+        ),
+        ("", Some(&[])),
+        (
+            "create function f() returns int begin atomic; select 1; end",
+            None,
+        ),
+        ("select '; select 1", None),
+        (r"select 'a\'; select 'b'", None),
+    ] {
+        assert_eq!(statements(string).as_deref(), expected, "{string}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn p_my9_no_literal_is_shown(
+        before in "[a-z `\"(,=-]{0,20}",
+        value in "[0-9]{6,9}|'(''|hunter|[0-9]){0,4}'|\"hunter\"",
+        after in "[a-z ,)=-]{0,20}",
+    ) {
+        let statement = format!("{before} {value}{after}");
+        let shown = without_literals(&statement, Dialect::MySql);
+        prop_assert!(!shown.contains("hunter") && !shown.contains(char::is_numeric), "{statement}: {shown}");
+    }
+
     #[test]
     fn a_password_of_mysql_is_never_kept(
         prefix in "[a-z `\"]{0,20}['\"]?",
@@ -174,12 +252,10 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_secret_is_kept(statement in "[a-z'\"$ \\\\/*-]{0,40}") {
-        for reading in [Reading::Postgres, Reading::MySql { escapes: true }, Reading::MySql { escapes: false }] {
-        let tokens: String = tokens(&statement, reading).into_iter().map(|token| match token {
-            Token::Word(text) | Token::Literal(text) | Token::Open(text) | Token::Other(text) => text,
-        }).collect();
-        prop_assert_eq!(&tokens, &statement);
+    fn what_is_not_secret_is_kept(statement in "[a-z0-9.'\"$ \\\\/*#;-]{0,40}") {
+        for reading in [Dialect::Postgres, Dialect::MySql].into_iter().flat_map(readings) {
+            let tokens: String = tokens(&statement, reading).into_iter().map(Token::text).collect();
+            prop_assert_eq!(&tokens, &statement);
         }
     }
 
