@@ -207,6 +207,9 @@ struct event_secret_head {
 	u32 has_client_random;
 	/* Where this thread last moved a handshake record; 0 when not known. */
 	u64 connection;
+	/* Address of the function that was probed; 0 of those that are found by nothing but their
+	 * name. */
+	u64 origin;
 	u8 client_random[32];
 };
 
@@ -235,6 +238,7 @@ enum trace_module {
 	TRACE_OPENSSL = 2,
 	TRACE_GNUTLS = 4,
 	TRACE_PROCESS = 8,
+	TRACE_GOTLS = 16,
 	/* Not a module: all processes, not just those in traced_processes. */
 	TRACE_EVERYONE = 1U << 31,
 };
@@ -261,6 +265,8 @@ enum trace_message {
 	MESSAGE_CALL_FAILED,
 	MESSAGE_CALL_NO_CONNECTION,
 	MESSAGE_SECRET,
+	MESSAGE_GO_READ,
+	MESSAGE_GO_WRITE,
 	MESSAGE_EXEC = 64,
 	MESSAGE_EXIT,
 };
@@ -316,6 +322,8 @@ enum counter {
 	COUNT_URING_BYTES,
 	COUNT_UNUSED,
 	COUNT_DATAGRAMS_LOST,
+	/* Of TLS calls whose connection cannot be told. */
+	COUNT_CALLS_UNATTRIBUTED,
 	COUNTERS,
 };
 

@@ -7,7 +7,7 @@ use crate::bindings::counter;
 use crate::programs::LoadedPrograms;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
-const NAMES: [(counter, &str); 35] = [
+const NAMES: [(counter, &str); 36] = [
     (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
     (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
     (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
@@ -52,6 +52,10 @@ const NAMES: [(counter, &str); 35] = [
     (counter::COUNT_URING_BYTES, "data_bytes_lost_io_uring"),
     (counter::COUNT_UNUSED, "connections_lost_unseen"),
     (counter::COUNT_DATAGRAMS_LOST, "datagrams_lost_ring_full"),
+    (
+        counter::COUNT_CALLS_UNATTRIBUTED,
+        "tls_call_bytes_lost_unattributed",
+    ),
 ];
 
 /// A reading of all counters.

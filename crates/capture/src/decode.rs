@@ -262,6 +262,7 @@ fn secret(record: &[u8]) -> Option<Event> {
         label,
         secret,
         client_random: (head.has_client_random != 0).then_some(head.client_random),
+        origin: (head.origin != 0).then_some(head.origin),
     }))
 }
 

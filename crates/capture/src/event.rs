@@ -258,6 +258,8 @@ pub struct TlsSecret {
     pub secret: Zeroizing<Vec<u8>>,
     /// Client random, where the hook saw it.
     pub client_random: Option<[u8; 32]>,
+    /// Address of the function that was probed, where it is one that is found by inference.
+    pub origin: Option<u64>,
 }
 
 impl std::fmt::Debug for TlsSecret {

@@ -47,6 +47,9 @@ pub struct HostState {
     pub verdicts: Vec<(ConnectionId, Verdict)>,
     pub ignored: Vec<Pid>,
     pub calls: i32,
+    /// Where secrets came from that opened a record, and those that did not, with whether they were certainly of their connection.
+    pub proved: Vec<u64>,
+    pub failed: Vec<(u64, bool)>,
 }
 
 #[derive(Clone, Default)]
@@ -81,6 +84,12 @@ impl Host for TestHost {
     }
     fn calls_done(&self, _: Pid) {
         self.0.lock().unwrap().calls -= 1;
+    }
+    fn origin_proved(&self, _: Pid, origin: u64) {
+        self.0.lock().unwrap().proved.push(origin);
+    }
+    fn origin_failed(&self, _: Pid, origin: u64, is_certain: bool) {
+        self.0.lock().unwrap().failed.push((origin, is_certain));
     }
 }
 
