@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Capture, Certificates, Config, Program, PythonServer, Transport, assert_healthy,
-    http_get, one, programs, run_ok, scratch, until, venv,
+    programs, run_ok, scratch, until, venv,
 };
 use serde_json::Value;
 
-const LINE: Duration = Duration::from_secs(20);
-/// What a new program is given to be found and probed.
-const PROBED: Duration = Duration::from_secs(1);
+const LINE: Duration = Duration::from_secs(60);
 
 fn build_decoy(folder: &Path, name: &str) -> PathBuf {
     let library = folder.join(name);
@@ -32,7 +30,8 @@ struct Client {
 }
 
 impl Client {
-    fn start(library: &Path, port: u16) -> Self {
+    /// One whose library the agent has looked at.
+    fn start(agent: &Agent, library: &Path, port: u16) -> Self {
         let mut command = Command::new(venv().join("bin/python"));
         command.arg(programs().join("decoy_client.py")).arg(library);
         command
@@ -40,7 +39,10 @@ impl Client {
             .stdin(Stdio::piped());
         let mut program = Program::start(&mut command);
         assert_eq!(program.line(LINE), r#"{"ready": true}"#);
-        std::thread::sleep(PROBED);
+        let pid = program.pid();
+        until(LINE, "the library in the status", || {
+            library_status(agent, pid, library).is_some()
+        });
         Self { program, asked: 0 }
     }
 
@@ -71,17 +73,11 @@ fn refuted(agent: &Agent) -> f64 {
 }
 
 /// What `/status` says of the library in a process.
-fn library_status(agent: &Agent, pid: u32, name: &str) -> Value {
-    let (status, text) = http_get(agent.status_server(), "/status").expect("an answer of the status server");
-    assert_eq!(status, 200);
-    let document: Value = serde_json::from_str(&text).expect("JSON");
-    let processes = document["processes"].as_array().into_iter().flatten();
-    let libraries: Vec<Value> = processes
-        .filter(|process| process["pid"] == pid)
-        .flat_map(|process| process["tls"].as_array().cloned().unwrap_or_default())
-        .filter(|library| library["path"].as_str().is_some_and(|path| path.ends_with(name)))
-        .collect();
-    one(&libraries).clone()
+fn library_status(agent: &Agent, pid: u32, library: &Path) -> Option<Value> {
+    let found = agent.libraries_of(pid).into_iter();
+    found
+        .filter(|found| found["path"] == *library.to_string_lossy())
+        .last()
 }
 
 #[test]
@@ -91,8 +87,8 @@ fn a_function_whose_secrets_open_nothing_is_let_go_of_and_reported() {
     let server = PythonServer::https(folder.path(), &certificates, &[]);
     let library = build_decoy(folder.path(), "libwrong.so");
     let agent = Agent::start(&Config::default());
-    let mut client = Client::start(&library, server.port);
-    let before = library_status(&agent, client.pid(), "libwrong.so");
+    let mut client = Client::start(&agent, &library, server.port);
+    let before = library_status(&agent, client.pid(), &library).expect("it is mapped");
     assert_eq!(before["secrets"], true, "it is found by inference: {before:#}");
 
     assert_blind(&client.connect(&agent, "wrong"));
@@ -101,13 +97,13 @@ fn a_function_whose_secrets_open_nothing_is_let_go_of_and_reported() {
     until(LINE, "end of the probes", || refuted(&agent) == 1.0);
     let line = agent.wait_for_log(&["inferred is another one", "libwrong.so"], Duration::from_secs(5));
     assert!(line.contains("ssl_log_secret"), "{line}");
-    let after = library_status(&agent, client.pid(), "libwrong.so");
+    let after = library_status(&agent, client.pid(), &library).expect("it is mapped");
     assert_eq!(after["secrets"], false, "{after:#}");
     let reason = after["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("open no record"), "{after:#}");
     // Nothing is seen of it any more, in this process and in others.
     assert_blind(&client.connect(&agent, "right"));
-    let mut other = Client::start(&library, server.port);
+    let mut other = Client::start(&agent, &library, server.port);
     assert_blind(&other.connect(&agent, "right"));
     assert_eq!(refuted(&agent), 1.0);
     let _ = agent.stop();
@@ -120,7 +116,7 @@ fn a_function_whose_secret_opened_a_record_once_is_never_let_go_of() {
     let server = PythonServer::https(folder.path(), &certificates, &[]);
     let library = build_decoy(folder.path(), "libright.so");
     let agent = Agent::start(&Config::default());
-    let mut client = Client::start(&library, server.port);
+    let mut client = Client::start(&agent, &library, server.port);
 
     // One failure may be a mistake.
     assert_blind(&client.connect(&agent, "wrong"));
@@ -134,7 +130,7 @@ fn a_function_whose_secret_opened_a_record_once_is_never_let_go_of() {
     assert_healthy(&read, Transport::Tls);
     assert_eq!(read.connection["meta"]["tlsSource"], "secrets");
     assert_eq!(refuted(&agent), 0.0);
-    let status = library_status(&agent, client.pid(), "libright.so");
+    let status = library_status(&agent, client.pid(), &library).expect("it is mapped");
     assert_eq!(
         (&status["secrets"], &status["reason"]),
         (&Value::Bool(true), &Value::Null),
