@@ -267,11 +267,9 @@ impl Worker {
             return;
         };
         let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
-        let claimed = self
-            .secrets
-            .offer(pid, id, choice, |secret, is_meant| {
-                connection.offer(secret, is_meant, &mut cx)
-            });
+        let claimed = self.secrets.offer(pid, id, choice, |secret, is_meant| {
+            connection.offer(secret, is_meant, &mut cx)
+        });
         self.shared.stats.secrets_bound.add(claimed);
     }
 
@@ -295,7 +293,8 @@ impl Worker {
                 let Some(connection) = connections.get_mut(id) else {
                     return false;
                 };
-                claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, false, &mut cx));
+                claimed =
+                    claimed || (connection.wants_secrets() && connection.offer(&secret, false, &mut cx));
                 connection.wants_secrets() || connection.wants_calls()
             });
         }

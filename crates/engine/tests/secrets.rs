@@ -136,7 +136,10 @@ fn a_function_is_judged_by_the_first_record() {
     bench.close();
     bench.wait_ms(3000);
     let host = bench.host.0.lock().unwrap();
-    assert_eq!((host.failed.as_slice(), host.proved.len()), (&[(ORIGIN, false)][..], 0));
+    assert_eq!(
+        (host.failed.as_slice(), host.proved.len()),
+        (&[(ORIGIN, false)][..], 0)
+    );
 }
 
 #[test]

@@ -335,7 +335,13 @@ fn two_returns() -> Vec<u8> {
 #[test]
 fn calls_are_probed_at_entry_and_at_each_return_in_every_layout() {
     let code = two_returns();
-    for made in [Made::Go117, Made::Go118, Made::Go120, Made::Go126, Made::Go126Relocated] {
+    for made in [
+        Made::Go117,
+        Made::Go118,
+        Made::Go120,
+        Made::Go126,
+        Made::Go126Relocated,
+    ] {
         let found = classified(&with_calls(made, &[(0x100, &code), (0x140, &code)]));
         let expected = [
             (Hook::GoRead, offset(0x100)),
@@ -359,8 +365,14 @@ fn a_read_that_keeps_its_arguments_is_known() {
     }
     read.extend([0x48, 0x83, 0xc4, 0x10, 0xc3]);
     read.resize(0x40, 0xcc);
-    let found = classified(&with_calls(Made::Go120, &[(0x100, &read), (0x140, &two_returns())]));
-    assert!(calls(&found).contains(&(Hook::GoReadEnd, offset(0x117))), "{found:?}");
+    let found = classified(&with_calls(
+        Made::Go120,
+        &[(0x100, &read), (0x140, &two_returns())],
+    ));
+    assert!(
+        calls(&found).contains(&(Hook::GoReadEnd, offset(0x117))),
+        "{found:?}"
+    );
 }
 
 /// What is read without what is written is of no use, and secrets do without both.
@@ -372,7 +384,11 @@ fn calls_are_all_or_none() {
         let found = classified(&with_calls(Made::Go120, &[(present, &code)]));
         assert_eq!(calls(&found), []);
         assert_eq!(points(&found).len(), 2);
-        let missing = found.missing.iter().find(|missing| missing.symbol == READ).unwrap();
+        let missing = found
+            .missing
+            .iter()
+            .find(|missing| missing.symbol == READ)
+            .unwrap();
         assert!(missing.reason.contains("does not return"), "{missing:?}");
     }
 }

@@ -699,7 +699,10 @@ fn an_inferred_function_whose_secret_opens_no_record_is_let_go_and_reported() {
     let found = implementations.of(suspect.process.pid()).unwrap();
     let is_it = |library: &&qtap_probe::LibraryTls| library.path.contains("failed");
     let library = found.libraries.iter().find(is_it).unwrap();
-    assert!(library.reason.as_ref().unwrap().contains("open no record"), "{library:?}");
+    assert!(
+        library.reason.as_ref().unwrap().contains("open no record"),
+        "{library:?}"
+    );
     tracker.tick(Instant::now() + Duration::from_secs(3600));
     tracker.handle(Input::Exec(suspect.process.pid()));
     assert!(!suspect.is_probed(&recorder), "for good");

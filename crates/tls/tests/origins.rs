@@ -60,7 +60,11 @@ fn a_wrong_secret_fails_with_what_is_known_of_whose_it_is() {
             let mut session = session(&recording, &told(&recording, false, is_certain), None);
             let failures = session.failures();
             let labels: Vec<Label> = failures.iter().map(|failure| failure.label).collect();
-            let expected: &[Label] = if recording.secrets.iter().any(|secret| secret.label == Label::Master) {
+            let expected: &[Label] = if recording
+                .secrets
+                .iter()
+                .any(|secret| secret.label == Label::Master)
+            {
                 &[Label::Master, Label::Master]
             } else {
                 &[Label::ClientHandshake, Label::ServerHandshake]
@@ -89,12 +93,7 @@ fn nothing_fails_where_anything_was_lost() {
 fn the_secret_that_is_missing_fails_nobody() {
     let recording = Pair::new(SUITES[0]).run(&talk());
     let mut secrets = told(&recording, false, true);
-    secrets.retain(|secret| {
-        matches!(
-            secret.label,
-            Label::ClientApplication | Label::ServerApplication
-        )
-    });
+    secrets.retain(|secret| matches!(secret.label, Label::ClientApplication | Label::ServerApplication));
     assert_eq!(session(&recording, &secrets, None).failures(), []);
 }
 

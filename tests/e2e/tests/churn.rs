@@ -102,7 +102,9 @@ fn lost_at_all(agent: &Agent) -> f64 {
 
 /// The numbers are all that is printed: 200,000 connections would be 200,000 lines and more.
 fn quiet(source: &str) -> String {
-    format!("version: 2\ntap:\n  direction: all\n  ignore_loopback: false\n  limits: {{cpu_percent: 100000}}\n  tls: {{source: {source}}}\n")
+    format!(
+        "version: 2\ntap:\n  direction: all\n  ignore_loopback: false\n  limits: {{cpu_percent: 100000}}\n  tls: {{source: {source}}}\n"
+    )
 }
 
 fn connections() -> u64 {
@@ -145,7 +147,10 @@ fn churn(source: &str, count: u64, by: &str) {
         connections_lost(&agent),
         lost_at_all(&agent)
     );
-    assert!(agent.memory().saturating_sub(after_first) < GROWTH, "{memory:?} MiB");
+    assert!(
+        agent.memory().saturating_sub(after_first) < GROWTH,
+        "{memory:?} MiB"
+    );
     assert!(most.saturating_sub(at_start) < MOST, "{memory:?} MiB");
     if lost_at_all(&agent) == 0.0 {
         assert_eq!(account["ended"], 2 * made, "{account:?}");
@@ -198,7 +203,12 @@ fn objects_that_are_used_again_are_not_mistaken_for_those_before() {
             let body = transaction["response"]["body"].as_str().unwrap_or_default();
             let body = STANDARD.decode(body).expect("a body in base64");
             let number = path.trim_start_matches('/');
-            assert_eq!(body, format!("[{number}]").into_bytes(), "{source}: {}", outline(transaction));
+            assert_eq!(
+                body,
+                format!("[{number}]").into_bytes(),
+                "{source}: {}",
+                outline(transaction)
+            );
             *seen.entry(number.to_owned()).or_default() += 1;
         }
         assert_eq!(seen.len() as u64, COUNT, "{source}");

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Program, PythonServer, Transport, assert_healthy,
-    programs, run_ok, scratch, until, venv,
+    Agent, Capture, Certificates, Config, Program, PythonServer, Transport, assert_healthy, programs, run_ok,
+    scratch, until, venv,
 };
 use serde_json::Value;
 
@@ -18,7 +18,9 @@ const LINE: Duration = Duration::from_secs(60);
 fn build_decoy(folder: &Path, name: &str) -> PathBuf {
     let library = folder.join(name);
     let mut compiler = Command::new("cc");
-    compiler.args(["-O2", "-shared", "-fPIC", "-s", "-o"]).arg(&library);
+    compiler
+        .args(["-O2", "-shared", "-fPIC", "-s", "-o"])
+        .arg(&library);
     run_ok(compiler.arg(programs().join("decoy.c")));
     library
 }
@@ -95,7 +97,10 @@ fn a_function_whose_secrets_open_nothing_is_let_go_of_and_reported() {
     assert_blind(&client.connect(&agent, "wrong"));
 
     until(LINE, "end of the probes", || refuted(&agent) == 1.0);
-    let line = agent.wait_for_log(&["inferred is another one", "libwrong.so"], Duration::from_secs(5));
+    let line = agent.wait_for_log(
+        &["inferred is another one", "libwrong.so"],
+        Duration::from_secs(5),
+    );
     assert!(line.contains("ssl_log_secret"), "{line}");
     let after = library_status(&agent, client.pid(), &library).expect("it is mapped");
     assert_eq!(after["secrets"], false, "{after:#}");

@@ -14,8 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qtap_e2e::{
     Agent, Capture, Certificates, Column, Config, Found, Program, PythonServer, Runtime, Side, Transport,
-    Truth, Zoo, assert_complete, assert_healthy, assert_truth, hex_sha256, is_flagged, one, outline, run_ok, scratch,
-    wait_for_both_ends,
+    Truth, Zoo, assert_complete, assert_healthy, assert_truth, hex_sha256, is_flagged, one, outline, run_ok,
+    scratch, wait_for_both_ends,
 };
 use serde_json::{Value, json};
 
@@ -389,7 +389,8 @@ fn chain_of_packages(project: &Path, names: &[&str]) {
     for name in names {
         let package = project.join("packages").join(name);
         std::fs::create_dir_all(&package).expect("create a folder");
-        let script = format!("while [ ! -e ../../go-{name} ]; do sleep 0.05; done; mkdir -p dist && date >dist/out");
+        let script =
+            format!("while [ ! -e ../../go-{name} ]; do sleep 0.05; done; mkdir -p dist && date >dist/out");
         let package_json = format!(
             r#"{{"name":"{name}","version":"1.0.0","dependencies":{{{former}}},"scripts":{{"build":"{script}"}}}}"#
         );
@@ -408,13 +409,20 @@ fn a_connection_of_go_117_that_is_older_than_the_agent_is_read_by_calls() {
     let server = PythonServer::https(folder.path(), &certificates, &["--empty"]);
     let names = ["one", "two", "three", "four"];
     let stripped = folder.path().join("turbo");
-    run_ok(Command::new("strip").arg("-o").arg(&stripped).arg(built("1.17.8", "turbo")));
+    run_ok(
+        Command::new("strip")
+            .arg("-o")
+            .arg(&stripped)
+            .arg(built("1.17.8", "turbo")),
+    );
     let mut zoo = Zoo::open("go-117-late");
     for (build, program) in [
         ("npm binary", built("1.17.8", "turbo")),
         ("npm binary, `strip`", stripped),
     ] {
-        let project = folder.path().join(build.replace(|letter: char| !letter.is_alphanumeric(), "-"));
+        let project = folder
+            .path()
+            .join(build.replace(|letter: char| !letter.is_alphanumeric(), "-"));
         chain_of_packages(&project, &names);
         let before = server.truths("transaction", 0).len();
         let mut command = Command::new(program);
@@ -453,14 +461,24 @@ fn assert_late_turbo(captures: &[Capture], truths: &[Truth]) -> Found {
     let [late] = late[..] else {
         panic!("one late connection expected: {captures:#?}");
     };
-    assert_eq!(late.connection["meta"]["tlsSource"], "calls", "{:#}", late.connection);
+    assert_eq!(
+        late.connection["meta"]["tlsSource"], "calls",
+        "{:#}",
+        late.connection
+    );
     let mut put = 0;
     for transaction in late.transactions.iter().filter(|one| !is_flagged(one)) {
         let (path, method) = (&transaction["request"]["path"], &transaction["request"]["method"]);
-        let truth = truths
-            .iter()
-            .find(|truth| truth.0["target"] == *path && truth.0["method"] == *method)
-            .unwrap_or_else(|| panic!("the server saw no {method} {path}"));
+        let digest = body_digest(&transaction["request"]);
+        // Its own statistics go to one path.
+        let is_it = |truth: &&Truth| {
+            let body = truth.text("request_body_sha256");
+            truth.0["target"] == *path
+                && truth.0["method"] == *method
+                && body.is_none_or(|body| body == digest)
+        };
+        let truth = truths.iter().find(is_it);
+        let truth = truth.unwrap_or_else(|| panic!("the server saw no {}", outline(transaction)));
         assert_truth(transaction, truth, Side::Client);
         put += usize::from(method == "PUT");
     }
@@ -534,7 +552,15 @@ fn connections_older_than_the_agent_are_read_by_calls_at_both_ends() {
         let pid = client.program.pid();
         let finished = client.program.finish(LINE);
         assert!(finished.status.success(), "{}", finished.errors());
-        ends.push((pid, client.said, client.tls, client.path, client.server, client.port, client.build));
+        ends.push((
+            pid,
+            client.said,
+            client.tls,
+            client.path,
+            client.server,
+            client.port,
+            client.build,
+        ));
     }
     for server in &servers {
         wait_for_both_ends(&agent, server.port, 2);
@@ -558,7 +584,11 @@ fn connections_older_than_the_agent_are_read_by_calls_at_both_ends() {
         });
         zoo.check(&row(version, kind, Side::Server), column, || {
             let capture = one(&at_server);
-            assert_eq!(capture.connection["destination"]["pid"], server, "{:#}", capture.connection);
+            assert_eq!(
+                capture.connection["destination"]["pid"], server,
+                "{:#}",
+                capture.connection
+            );
             assert_late(capture, &path, &said)
         });
     }
@@ -598,7 +628,11 @@ fn assert_late(capture: &Capture, path: &str, said: &[Value]) -> Found {
         read.push(number);
     }
     let wanted: Vec<usize> = (LATE_REQUESTS - 2..LATE_REQUESTS).collect();
-    let last: Vec<usize> = read.iter().copied().filter(|number| wanted.contains(number)).collect();
+    let last: Vec<usize> = read
+        .iter()
+        .copied()
+        .filter(|number| wanted.contains(number))
+        .collect();
     assert_eq!(last, wanted, "of {read:?}: {connection:#}");
     Found::Read("calls".to_owned())
 }

@@ -105,7 +105,8 @@ impl Prologue {
             *stored = true;
         }
         if instruction.op0_register() == Register::RSP && instruction.op_count() > 1 {
-            let immediate = is_immediate(instruction.op1_kind()).then(|| instruction.immediate(1).cast_signed());
+            let immediate =
+                is_immediate(instruction.op1_kind()).then(|| instruction.immediate(1).cast_signed());
             match (instruction.mnemonic(), immediate) {
                 (Mnemonic::Sub, Some(bytes)) => self.stack -= bytes,
                 (Mnemonic::Add, Some(bytes)) => self.stack += bytes,
@@ -176,13 +177,14 @@ mod tests {
     const READ_121: &str = "493b6610 0f869a030000 55 4889e5 4883ec60 66440fd67c2458 48898c2480000000 4889442470 48895c2478 c644241f00
         48c744242000000000 440f117c2438 90 488d1d69ae1d00 488d0d92b83c00 e88d070000 c3";
     /// As Go 1.27.3 did.
-    const READ_127: &str = "493b6610 0f8651030000 55 4889e5 4883ec58 66440fd67c2450 4889442468 48894c2478 48895c2470 c644241f00
+    const READ_127: &str =
+        "493b6610 0f8651030000 55 4889e5 4883ec58 66440fd67c2450 4889442468 48894c2478 48895c2470 c644241f00
         48c744242000000000 440f117c2430 90 488d1d8c195500 488d0db5715c00 e810070000 c3";
     /// The start of `(*Conn).Write` as Go 1.27.3 compiled it: the receiver stays in a register.
     const WRITE_127: &str = "4c8d6424b8 4d3b6610 0f86b3070000 55 4889e5 4881ecc0000000 48899c24d8000000 440f11bc24b0000000 c644242f00
         48c744243000000000 440f117c2460 90 eb03 4c89c0 c3";
     /// The order of older versions: `sub rsp, 0x68; mov [rsp+0x60], rbp; lea rbp, [rsp+0x60]`.
-    const READ_117: &str = "493b6610 0f868a030000 4883ec68 48896c2460 488d6c2460 4889442470 48894c2480000000 48895c2478 e800000000 c3";
+    const READ_117: &str = "493b6610 0f868a030000 4883ec68 48896c2460 488d6c2460 4889442470 48898c2480000000 48895c2478 e800000000 c3";
 
     #[test]
     fn arguments_are_known_to_be_kept_where_they_are_stored_before_the_first_call() {
@@ -199,12 +201,30 @@ mod tests {
         assert!(examine_x86(&hex(all), ADDRESS).unwrap().keeps_arguments);
         for (what, code) in [
             ("a missing one", "4883ec60 4889442468 48895c2470 e800000000 c3"),
-            ("another place", "4883ec60 4889442468 48895c2470 48894c2470 e800000000 c3"),
-            ("another register", "4883ec60 4889442468 48895c2470 4889542478 e800000000 c3"),
-            ("behind a call", "4883ec60 4889442468 48895c2470 e800000000 48894c2478 c3"),
-            ("on one way only", "4883ec60 4889442468 48895c2470 7405 48894c2478 e800000000 c3"),
-            ("behind a jump", "4883ec60 4889442468 48895c2470 eb00 48894c2478 e800000000 c3"),
-            ("a stack that moved by what is not known", "4829c4 4889442468 48895c2470 48894c2478 e800000000 c3"),
+            (
+                "another place",
+                "4883ec60 4889442468 48895c2470 48894c2470 e800000000 c3",
+            ),
+            (
+                "another register",
+                "4883ec60 4889442468 48895c2470 4889542478 e800000000 c3",
+            ),
+            (
+                "behind a call",
+                "4883ec60 4889442468 48895c2470 e800000000 48894c2478 c3",
+            ),
+            (
+                "on one way only",
+                "4883ec60 4889442468 48895c2470 7405 48894c2478 e800000000 c3",
+            ),
+            (
+                "behind a jump",
+                "4883ec60 4889442468 48895c2470 eb00 48894c2478 e800000000 c3",
+            ),
+            (
+                "a stack that moved by what is not known",
+                "4829c4 4889442468 48895c2470 48894c2478 e800000000 c3",
+            ),
         ] {
             let found = examine_x86(&hex(code), ADDRESS).unwrap();
             assert!(!found.keeps_arguments, "{what}");

@@ -204,7 +204,11 @@ impl Table {
                 let (start, end) = (self.entry(reader, number)?, self.entry(reader, number + 1)?);
                 if found.len() < 4 * MAX_COPIES {
                     let size = end.saturating_sub(start);
-                    found.push(Function { entry: start, size, kind });
+                    found.push(Function {
+                        entry: start,
+                        size,
+                        kind,
+                    });
                 }
             }
             at += length;

@@ -95,7 +95,10 @@ impl<A: Attacher> Tracker<A> {
         let is_enough = entry.proofs.fail(point.offset, is_certain);
         tracing::debug!(path = %entry.path, symbol = %point.symbol, is_certain, is_enough, "a secret of an inferred function opens no record");
         if is_enough {
-            let why = format!("the secrets of what was taken for {} open no record", point.symbol);
+            let why = format!(
+                "the secrets of what was taken for {} open no record",
+                point.symbol
+            );
             self.refute(file, &point, &why);
         }
     }

@@ -219,10 +219,7 @@ impl Host for AgentHost {
         }
         of_process.push(origin);
         drop(proved);
-        self.ask(Input::Proved {
-            pid,
-            address: origin,
-        });
+        self.ask(Input::Proved { pid, address: origin });
     }
 
     fn origin_failed(&self, pid: Pid, origin: u64, is_certain: bool) {
