@@ -1,6 +1,7 @@
 //! Secrets that wait for the connection they belong to.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use qtap_capture::{ConnectionId, KernelTime, Pid, TlsSecret};
@@ -176,7 +177,7 @@ pub(crate) fn from_event(event: &TlsSecret) -> Option<Secret> {
         bytes: event.secret.clone(),
         client_random: event.client_random,
         time: Time(event.time.0),
-        origin: event.origin,
+        origin: event.origin.map(NonZeroU64::get),
     })
 }
 

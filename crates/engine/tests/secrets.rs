@@ -10,6 +10,8 @@
 mod handshakes;
 mod support;
 
+use std::num::NonZeroU64;
+
 use handshakes::{Pair, Recording, Step};
 use qtap_capture::{ConnectionId, Direction, Event, KernelTime, Role, TlsSecret};
 use qtap_engine::{HealthStatus, Interest};
@@ -58,7 +60,7 @@ fn play_hinted(bench: &mut Bench, recording: &Recording, hint: Option<Connection
                     label: secret.label.name(),
                     secret: secret.bytes.clone(),
                     client_random: None,
-                    origin: Some(ORIGIN),
+                    origin: NonZeroU64::new(ORIGIN),
                     connection: hint,
                 }));
             }
