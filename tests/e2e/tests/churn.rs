@@ -81,7 +81,7 @@ impl Account {
         assert_eq!(status, 200);
         let document: Value = serde_json::from_str(&text).expect("JSON");
         let processes = document["processes"].as_array().into_iter().flatten();
-        let Some(found) = processes.filter(|process| process["pid"] == pid).last() else {
+        let Some(found) = processes.filter(|process| process["pid"] == pid).next_back() else {
             return Self::default();
         };
         let numbers = found["connections"].as_object().into_iter().flatten();

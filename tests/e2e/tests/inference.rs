@@ -79,7 +79,7 @@ fn library_status(agent: &Agent, pid: u32, library: &Path) -> Option<Value> {
     let found = agent.libraries_of(pid).into_iter();
     found
         .filter(|found| found["path"] == *library.to_string_lossy())
-        .last()
+        .next_back()
 }
 
 #[test]
