@@ -80,8 +80,8 @@ impl Account {
             http_get(agent.status_server(), "/status").expect("an answer of the status server");
         assert_eq!(status, 200);
         let document: Value = serde_json::from_str(&text).expect("JSON");
-        let processes = document["processes"].as_array().into_iter().flatten();
-        let Some(found) = processes.filter(|process| process["pid"] == pid).next_back() else {
+        let mut processes = document["processes"].as_array().into_iter().flatten();
+        let Some(found) = processes.rfind(|process| process["pid"] == pid) else {
             return Self::default();
         };
         let numbers = found["connections"].as_object().into_iter().flatten();

@@ -76,10 +76,8 @@ fn refuted(agent: &Agent) -> f64 {
 
 /// What `/status` says of the library in a process.
 fn library_status(agent: &Agent, pid: u32, library: &Path) -> Option<Value> {
-    let found = agent.libraries_of(pid).into_iter();
-    found
-        .filter(|found| found["path"] == *library.to_string_lossy())
-        .next_back()
+    let mut found = agent.libraries_of(pid).into_iter();
+    found.rfind(|found| found["path"] == *library.to_string_lossy())
 }
 
 #[test]
