@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 QTAP := target/release/qtap
 
-.PHONY: run build test lint unit e2e kernel test-kernels fuzz miri bench install clean setup setup-tests setup-bench
+.PHONY: run build test lint unit e2e churn kernel test-kernels fuzz miri bench install clean setup setup-tests setup-bench
 
 # Only the agent writes to standard output, so that it can be piped.
 run: build
@@ -25,6 +25,10 @@ unit: setup-tests
 
 e2e: setup-tests build
 	scripts/e2e
+
+# 100,000 TLS connections of one process, read by secrets, and 20,000 by calls: some minutes.
+churn: setup-tests build
+	QTAP_BIN=$(abspath $(QTAP)) QTAP_E2E_TLS_CONNECTIONS=100000 cargo test -p qtap-e2e --locked --test churn -- --test-threads=1 --nocapture
 
 # The oldest kernel, which has the build of its own.
 kernel: setup-tests build

@@ -14,6 +14,8 @@ enum call_hook {
 	HOOK_SSL_WRITE_EX,
 	HOOK_GNUTLS_RECV,
 	HOOK_GNUTLS_SEND,
+	HOOK_GO_READ = MESSAGE_GO_READ,
+	HOOK_GO_WRITE,
 };
 
 /* Records of one call, which makes 4 MiB. */
@@ -140,13 +142,14 @@ static __always_inline void emit_call(void)
 }
 
 /* The connection of a session: what it is known to be while that lives, else what this call
- * touched. */
+ * touched. Of Go it is found anew at each call: nobody tells when an object is freed, and its
+ * address may be another's before the connection is gone. */
 static __always_inline struct connection *connection_of(struct session *session,
 							struct frame *frame, u64 pid)
 {
 	struct connection *conn;
 
-	if (session->connection) {
+	if (session->connection && frame->hook < HOOK_GO_READ) {
 		conn = bpf_map_lookup_elem(&connections, &session->sock);
 		if (conn && conn->id == session->connection)
 			return conn;
@@ -165,6 +168,8 @@ static __always_inline struct connection *connection_of(struct session *session,
 
 static __always_inline u32 module_of(u32 hook)
 {
+	if (hook >= HOOK_GO_READ)
+		return TRACE_GOTLS;
 	return hook >= HOOK_GNUTLS_RECV ? TRACE_GNUTLS : TRACE_OPENSSL;
 }
 

@@ -227,6 +227,9 @@ struct event_secret_head {
 	u32 has_client_random;
 	/* Where this thread last moved a handshake record; 0 when not known. */
 	u64 connection;
+	/* Address of the function that was probed; 0 of those that are found by nothing but their
+	 * name. */
+	u64 origin;
 	u8 client_random[32];
 };
 
@@ -255,6 +258,7 @@ enum trace_module {
 	TRACE_OPENSSL = 2,
 	TRACE_GNUTLS = 4,
 	TRACE_PROCESS = 8,
+	TRACE_GOTLS = 16,
 	/* Not a module: all processes, not just those in traced_processes. */
 	TRACE_EVERYONE = 1U << 31,
 };
@@ -281,6 +285,8 @@ enum trace_message {
 	MESSAGE_CALL_FAILED,
 	MESSAGE_CALL_NO_CONNECTION,
 	MESSAGE_SECRET,
+	MESSAGE_GO_READ,
+	MESSAGE_GO_WRITE,
 	MESSAGE_EXEC = 64,
 	MESSAGE_EXIT,
 };
@@ -339,6 +345,8 @@ enum counter {
 	COUNT_QUIC_LOST,
 	COUNT_QUIC_SHED,
 	COUNT_QUIC_FILTERED,
+	/* Of TLS calls whose connection cannot be told. */
+	COUNT_CALLS_UNATTRIBUTED,
 	COUNTERS,
 };
 

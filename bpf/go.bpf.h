@@ -61,7 +61,7 @@ int secret_go_key_log(struct pt_regs *ctx)
 	}
 	label = go_label(text);
 	if (label)
-		emit_secret_of(0, label, GO_ARG6(ctx), GO_ARG7(ctx), GO_ARG3(ctx));
+		emit_secret_of(0, PT_REGS_IP(ctx), label, GO_ARG6(ctx), GO_ARG7(ctx), GO_ARG3(ctx));
 	return 0;
 }
 
@@ -74,7 +74,7 @@ int secret_go_master_keys(struct pt_regs *ctx)
 		count(COUNT_SECRETS_UNREADABLE, 1);
 		return 0;
 	}
-	emit_secret_of(0, SECRET_MASTER, GO_ARG2(ctx), MASTER_BYTES, GO_ARG5(ctx));
+	emit_secret_of(0, PT_REGS_IP(ctx), SECRET_MASTER, GO_ARG2(ctx), MASTER_BYTES, GO_ARG5(ctx));
 	return 0;
 }
 

@@ -29,6 +29,7 @@
 #include "nss.bpf.h"
 #include "go.bpf.h"
 #include "calls.bpf.h"
+#include "gocalls.bpf.h"
 #include "process.bpf.h"
 #include "uring.bpf.h"
 

@@ -29,7 +29,7 @@ int secret_rustls_derive(struct pt_regs *ctx)
 {
 	u64 result = RESULT_POINTER(ctx);
 
-	begin_derivation(SECRET_UNNAMED, result, 0, result + OKM_USED_AT);
+	begin_inferred(PT_REGS_IP(ctx), SECRET_UNNAMED, result, 0, result + OKM_USED_AT);
 	return 0;
 }
 
@@ -38,11 +38,12 @@ int secret_rustls_derive_return(struct pt_regs *ctx)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), length = 0, rest = 1;
 	struct derivation *derivation = bpf_map_lookup_elem(&derivations, &pid_tgid);
-	u64 result;
+	u64 result, origin;
 
 	if (!derivation)
 		return 0;
 	result = derivation->output;
+	origin = derivation->origin;
 	bpf_map_delete_elem(&derivations, &pid_tgid);
 	if (bpf_probe_read_user(&length, sizeof(length), (void *)(result + OKM_USED_AT))) {
 		count(COUNT_SECRETS_UNREADABLE, 1);
@@ -54,7 +55,7 @@ int secret_rustls_derive_return(struct pt_regs *ctx)
 		misfit(MISFIT_RUSTLS_DERIVE);
 		return 0;
 	}
-	emit_secret(SECRET_UNNAMED, result, length, 0);
+	emit_inferred(origin, SECRET_UNNAMED, result, length, 0);
 	return 0;
 }
 
@@ -64,8 +65,8 @@ int secret_rustls_key_block(struct pt_regs *ctx)
 {
 	u64 self = SELF_BEHIND_RESULT(ctx);
 
-	emit_secret(SECRET_MASTER, self + SECRETS_MASTER_AT, MASTER_BYTES,
-		    self + SECRETS_CLIENT_RANDOM_AT);
+	emit_inferred(PT_REGS_IP(ctx), SECRET_MASTER, self + SECRETS_MASTER_AT, MASTER_BYTES,
+		      self + SECRETS_CLIENT_RANDOM_AT);
 	return 0;
 }
 

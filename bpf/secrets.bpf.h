@@ -38,6 +38,8 @@ struct derivation {
 	u64 length;
 	/* Where the length is written, if it is not known at entry. */
 	u64 length_at;
+	/* The function's address, if it may be another one. */
+	u64 origin;
 	u32 label;
 	u32 reserved;
 };
@@ -61,9 +63,10 @@ enum {
 	PARAMETERS = 16,
 };
 
-/* `connection`: whose it most likely is, 0 when not known. */
-static __always_inline void emit_secret_of(u64 connection, u32 label, u64 secret, u64 length,
-					   u64 client_random)
+/* `connection`: whose it most likely is, 0 when not known; `origin`: the function's address, if it
+ * was or may have been inferred, so that it can be judged by what becomes of its secrets. */
+static __always_inline void emit_secret_of(u64 connection, u64 origin, u32 label, u64 secret,
+					   u64 length, u64 client_random)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct event_secret event = {};
@@ -79,6 +82,7 @@ static __always_inline void emit_secret_of(u64 connection, u32 label, u64 secret
 	event.head.tid = pid_tgid;
 	event.head.length = length;
 	event.head.connection = connection;
+	event.head.origin = origin;
 	if (bpf_probe_read_user(event.secret, length & 0x7f, (void *)secret)) {
 		count(COUNT_SECRETS_UNREADABLE, 1);
 		return;
@@ -86,7 +90,7 @@ static __always_inline void emit_secret_of(u64 connection, u32 label, u64 secret
 	if (client_random &&
 	    !bpf_probe_read_user(event.head.client_random, RANDOM_BYTES, (void *)client_random))
 		event.head.has_client_random = 1;
-	TRACE(TRACE_OPENSSL | TRACE_GNUTLS, MESSAGE_SECRET, -1, length, 0, label, 0);
+	TRACE(TRACE_OPENSSL | TRACE_GNUTLS | TRACE_GOTLS, MESSAGE_SECRET, -1, length, 0, label, 0);
 	if (emit_control(&event, sizeof(event)))
 		count(COUNT_SECRETS_LOST, 1);
 }
@@ -123,12 +127,18 @@ static __always_inline void misfit(u32 function)
 		count(COUNT_SECRETS_LOST, 1);
 }
 
-static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 client_random)
+static __always_inline void emit_inferred(u64 origin, u32 label, u64 secret, u64 length,
+					  u64 client_random)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 *connection = bpf_map_lookup_elem(&handshakes, &pid_tgid);
 
-	emit_secret_of(connection ? *connection : 0, label, secret, length, client_random);
+	emit_secret_of(connection ? *connection : 0, origin, label, secret, length, client_random);
+}
+
+static __always_inline void emit_secret(u32 label, u64 secret, u64 length, u64 client_random)
+{
+	emit_inferred(0, label, secret, length, client_random);
 }
 
 /* RFC 8446 7.1 names, without "tls13 ": "c hs traffic", "s ap traffic", "c e traffic" ...; 0 for
@@ -172,10 +182,12 @@ static __always_inline bool is_key_expansion(u64 text)
 	       start[5] == 'x' && start[6] == 'p' && start[12] == 'n';
 }
 
-static __always_inline void begin_derivation(u32 label, u64 output, u64 length, u64 length_at)
+static __always_inline void begin_inferred(u64 origin, u32 label, u64 output, u64 length,
+					   u64 length_at)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct derivation derivation = {
+		.origin = origin,
 		.label = label,
 		.output = output,
 		.length = length,
@@ -184,6 +196,11 @@ static __always_inline void begin_derivation(u32 label, u64 output, u64 length, 
 
 	if (bpf_map_update_elem(&derivations, &pid_tgid, &derivation, BPF_ANY))
 		count(COUNT_SECRETS_LOST, 1);
+}
+
+static __always_inline void begin_derivation(u32 label, u64 output, u64 length, u64 length_at)
+{
+	begin_inferred(0, label, output, length, length_at);
 }
 
 static __always_inline int end_derivation(void)
@@ -246,7 +263,7 @@ int secret_log(struct pt_regs *ctx)
 	else if (IS(text, "CLIENT_EARLY_TRAFFIC_SECRET"))
 		label = SECRET_CLIENT_EARLY;
 	if (label)
-		emit_secret(label, PT_REGS_PARM3(ctx), PT_REGS_PARM4(ctx), 0);
+		emit_inferred(PT_REGS_IP(ctx), label, PT_REGS_PARM3(ctx), PT_REGS_PARM4(ctx), 0);
 	return 0;
 }
 

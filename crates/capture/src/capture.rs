@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libbpf_rs::{Iter, Link, MapCore, MapHandle, Object, ProgramMut};
 
 use crate::control::SettingsMemory;
+use crate::go_calls::GoCalls;
 use crate::group::{Group, GroupReport};
 use crate::host::shows_transfers;
 use crate::mappings::{MappingEvents, Mappings};
@@ -157,7 +158,16 @@ impl Capture {
         if hooks.iter().any(|(hook, _)| hook.reads_calls()) {
             self.settings.calls_probed();
         }
-        uprobe::attach(&self.object, self.multi, path.as_ref(), pid, hooks)
+        let mut links = uprobe::attach(&self.object, self.multi, path.as_ref(), pid, hooks)?;
+        if let Some(pid) = pid.filter(|_| hooks.iter().any(|(hook, _)| hook.is_of_goroutines())) {
+            links.forget_at_end(GoCalls::new(handle(&self.object, GoCalls::MAP)?), pid);
+        }
+        Ok(links)
+    }
+
+    /// A process in which Go's calls were probed for everybody is no more.
+    pub fn forget_go_calls(&self, pid: Pid) -> Result<(), Error> {
+        GoCalls::new(handle(&self.object, GoCalls::MAP)?).forget(pid)
     }
 
     /// The consumer of the rings. There must be only one.

@@ -7,7 +7,7 @@ use crate::bindings::counter;
 use crate::programs::LoadedPrograms;
 
 /// Names of the counters, for metrics: what was counted, and why it was left out.
-const NAMES: [(counter, &str); 38] = [
+const NAMES: [(counter, &str); 39] = [
     (counter::COUNT_CONNECTIONS_FULL, "connections_table_full"),
     (counter::COUNT_FILTERED_SELF, "connections_filtered_self"),
     (counter::COUNT_FILTERED_PROCESS, "connections_filtered_process"),
@@ -55,6 +55,10 @@ const NAMES: [(counter, &str); 38] = [
     (counter::COUNT_QUIC_LOST, "quic_datagrams_lost_ring_full"),
     (counter::COUNT_QUIC_SHED, "quic_datagrams_lost_rate"),
     (counter::COUNT_QUIC_FILTERED, "quic_datagrams_filtered"),
+    (
+        counter::COUNT_CALLS_UNATTRIBUTED,
+        "tls_call_bytes_lost_unattributed",
+    ),
 ];
 
 /// A reading of all counters.

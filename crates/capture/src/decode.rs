@@ -1,6 +1,7 @@
 //! From records to [`Event`]s.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
@@ -277,6 +278,7 @@ fn secret(record: &[u8]) -> Option<Event> {
         label,
         secret,
         client_random: (head.has_client_random != 0).then_some(head.client_random),
+        origin: NonZeroU64::new(head.origin),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! What the kernel tells.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -282,6 +283,8 @@ pub struct TlsSecret {
     pub secret: Zeroizing<Vec<u8>>,
     /// Client random, where the hook saw it.
     pub client_random: Option<[u8; 32]>,
+    /// Address of the function that was probed, where it is one that is found by inference.
+    pub origin: Option<NonZeroU64>,
 }
 
 impl std::fmt::Debug for TlsSecret {

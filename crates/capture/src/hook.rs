@@ -53,10 +53,26 @@ pub enum Hook {
     GnutlsSend,
     /// `gnutls_deinit`; entry.
     GnutlsDeinit,
+    /// An instruction at which Go's `crypto/tls.(*Conn).Read` returns. Of a function that keeps its arguments where its caller left
+    /// room for them: a call whose entry was not seen is read too. Ends come before entries, as they are attached first.
+    GoReadEnd,
+    /// The same where that is not known of the function.
+    GoReadEndPaired,
+    /// An instruction at which Go's `crypto/tls.(*Conn).Write` returns.
+    GoWriteEnd,
+    /// Go's `crypto/tls.(*Conn).Read`; entry.
+    GoRead,
+    /// Go's `crypto/tls.(*Conn).Write`; entry.
+    GoWrite,
 }
 
 impl Hook {
-    /// It is a read or write call, not a derivation.
+    /// What is noted at it is kept by goroutine.
+    pub(crate) fn is_of_goroutines(self) -> bool {
+        matches!(self, Self::GoRead | Self::GoWrite)
+    }
+
+    /// It is a read or write call, not a derivation, and its connection is told by the socket that its thread touches in it.
     pub(crate) fn reads_calls(self) -> bool {
         matches!(
             self,

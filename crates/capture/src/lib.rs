@@ -44,6 +44,7 @@ mod counters;
 mod decode;
 mod error;
 mod event;
+mod go_calls;
 mod group;
 mod hook;
 mod host;

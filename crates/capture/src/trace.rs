@@ -12,6 +12,8 @@ pub enum TraceModule {
     OpenSsl,
     /// The same of GnuTLS.
     GnuTls,
+    /// The same of Go.
+    GoTls,
     /// Exec and exit.
     Process,
 }
@@ -22,6 +24,7 @@ impl TraceModule {
             Self::Socket => kernel::trace_module::TRACE_SOCKET.0,
             Self::OpenSsl => kernel::trace_module::TRACE_OPENSSL.0,
             Self::GnuTls => kernel::trace_module::TRACE_GNUTLS.0,
+            Self::GoTls => kernel::trace_module::TRACE_GOTLS.0,
             Self::Process => kernel::trace_module::TRACE_PROCESS.0,
         }
     }
@@ -72,6 +75,8 @@ fn text(number: u32) -> Option<&'static str> {
             message::MESSAGE_CALL_FAILED => "tls call (funcRet < 1)",
             message::MESSAGE_CALL_NO_CONNECTION => "tls call (no connection found)",
             message::MESSAGE_SECRET => "tls secret",
+            message::MESSAGE_GO_READ => "gotls/read",
+            message::MESSAGE_GO_WRITE => "gotls/write",
             message::MESSAGE_EXEC => "process/exec",
             message::MESSAGE_EXIT => "process/exit",
             _ => return None,
@@ -127,9 +132,9 @@ mod tests {
     fn every_message_has_a_text_of_its_own() {
         let last = message::MESSAGE_EXIT.0;
         let mut texts: Vec<_> = (0..=last).filter_map(text).collect();
-        assert_eq!(texts.len(), 15 + 20);
+        assert_eq!(texts.len(), 15 + 22);
         texts.sort_unstable();
         texts.dedup();
-        assert_eq!(texts.len(), 15 + 20);
+        assert_eq!(texts.len(), 15 + 22);
     }
 }

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
+use crate::go_calls::GoCalls;
 use crate::{Error, Hook, Pid};
 
 /// Probes in one file; dropping it removes them.
 #[derive(Debug)]
 pub struct ProbeLinks {
     links: Vec<Link>,
+    /// Whose calls are forgotten when the probes are off.
+    go: Option<(GoCalls, Pid)>,
 }
 
 impl ProbeLinks {
@@ -17,6 +20,22 @@ impl ProbeLinks {
     #[must_use]
     pub fn count(&self) -> usize {
         self.links.len()
+    }
+
+    pub(crate) fn forget_at_end(&mut self, calls: GoCalls, pid: Pid) {
+        self.go = Some((calls, pid));
+    }
+}
+
+impl Drop for ProbeLinks {
+    fn drop(&mut self) {
+        self.links.clear();
+        // Not before: a probe would leave another one.
+        if let Some((calls, pid)) = &self.go
+            && let Err(error) = calls.forget(*pid)
+        {
+            tracing::debug!(pid = pid.0, %error, "calls of goroutines stay until their places are needed");
+        }
     }
 }
 
@@ -47,6 +66,11 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::GnutlsRecv => ("call_gnutls_recv", Some("call_gnutls_recv_return")),
         Hook::GnutlsSend => ("call_gnutls_send", Some("call_gnutls_send_return")),
         Hook::GnutlsDeinit => ("call_gnutls_deinit", None),
+        Hook::GoReadEnd => ("call_go_read_end", None),
+        Hook::GoReadEndPaired => ("call_go_read_end_paired", None),
+        Hook::GoWriteEnd => ("call_go_write_end", None),
+        Hook::GoRead => ("call_go_read", None),
+        Hook::GoWrite => ("call_go_write", None),
     }
 }
 
@@ -75,7 +99,7 @@ pub(crate) fn attach(
         }
         attach_program(object, multi, path, pid, (entry, false), &offsets, &mut links)?;
     }
-    Ok(ProbeLinks { links })
+    Ok(ProbeLinks { links, go: None })
 }
 
 fn attach_program(

@@ -113,6 +113,14 @@ pub trait Host: Send + Sync {
     /// A secret proved to be a connection's own; only with [`crate::Settings::export_secrets`].
     fn own_secret(&self, _own: &OwnSecret) {}
 
+    /// A record of a connection of `pid` authenticated under a secret that the function at the address `origin` told.
+    fn origin_proved(&self, _pid: Pid, _origin: u64) {}
+
+    /// The first record of a connection of `pid` did not authenticate under the secret that the function at the address `origin` told for
+    /// it, though both were seen whole. `is_certain`: the secret named the connection by its client random; else its thread did, which
+    /// may err.
+    fn origin_failed(&self, _pid: Pid, _origin: u64, _is_certain: bool) {}
+
     /// What became of the secrets of a TLS connection that is over; only with [`crate::Settings::export_secrets`].
     fn keys_of_connection(&self, _outcome: KeyOutcome) {}
 }

@@ -1,6 +1,7 @@
 //! Secrets that wait for the connection they belong to.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use qtap_capture::{ConnectionId, KernelTime, Pid, TlsSecret};
@@ -73,23 +74,23 @@ impl SecretPool {
         excess
     }
 
-    /// Offers the secrets of `pid` to the connection `id`, oldest first, and drops those that are claimed. Returns
-    /// how many were.
+    /// Offers the secrets of `pid` to the connection `id`, oldest first, and drops those that are claimed. `claim` is told whether a secret is
+    /// meant for it. Returns how many were claimed.
     pub(crate) fn offer(
         &mut self,
         pid: Pid,
         id: ConnectionId,
         choice: Choice,
-        mut claim: impl FnMut(&Secret) -> bool,
+        mut claim: impl FnMut(&Secret, bool) -> bool,
     ) -> u64 {
         let Some(process) = self.unclaimed.get_mut(&pid) else {
             return 0;
         };
         let mut claimed = 0;
         let mut offer = |waiting: &mut Waiting| {
-            let given = waiting.given;
-            waiting.given |= waiting.hint == Some(id);
-            let keep = choice == Choice::Likely && given || !claim(&waiting.secret);
+            let (given, is_meant) = (waiting.given, waiting.hint == Some(id));
+            waiting.given |= is_meant;
+            let keep = choice == Choice::Likely && given || !claim(&waiting.secret, is_meant);
             claimed += u64::from(!keep);
             keep
         };
@@ -176,6 +177,7 @@ pub(crate) fn from_event(event: &TlsSecret) -> Option<Secret> {
         bytes: event.secret.clone(),
         client_random: event.client_random,
         time: Time(event.time.0),
+        origin: event.origin.map(NonZeroU64::get),
     })
 }
 
@@ -190,6 +192,7 @@ mod tests {
             bytes: Zeroizing::new(vec![7; 32]),
             client_random: None,
             time: Time(time),
+            origin: None,
         }
     }
 
@@ -203,12 +206,12 @@ mod tests {
         pool.insert(Pid(1), None, false, secret(2));
         pool.insert(Pid(2), None, false, secret(3));
         assert_eq!(
-            pool.offer(Pid(1), A, Choice::Likely, |secret| secret.time == Time(2)),
+            pool.offer(Pid(1), A, Choice::Likely, |secret, _| secret.time == Time(2)),
             1
         );
-        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_| true), 1);
-        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_| true), 0);
-        assert_eq!(pool.offer(Pid(2), A, Choice::Likely, |_| true), 1);
+        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_, _| true), 1);
+        assert_eq!(pool.offer(Pid(1), A, Choice::Likely, |_, _| true), 0);
+        assert_eq!(pool.offer(Pid(2), A, Choice::Likely, |_, _| true), 1);
     }
 
     #[test]
@@ -217,7 +220,7 @@ mod tests {
         pool.insert(Pid(1), Some(A), false, secret(1));
         let offered = |pool: &mut SecretPool, id, choice| {
             let mut count = 0;
-            pool.offer(Pid(1), id, choice, |_| {
+            pool.offer(Pid(1), id, choice, |_, _| {
                 count += 1;
                 false
             });
@@ -236,7 +239,7 @@ mod tests {
             .map(|_| pool.insert(Pid(1), None, false, secret(1)))
             .sum();
         assert_eq!(dropped, PER_PROCESS as u64);
-        assert_eq!(pool.offer(Pid(1), A, Choice::All, |_| true), 1);
+        assert_eq!(pool.offer(Pid(1), A, Choice::All, |_, _| true), 1);
     }
 
     #[test]

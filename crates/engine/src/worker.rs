@@ -316,9 +316,9 @@ impl Worker {
             return;
         };
         let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
-        let claimed = self
-            .secrets
-            .offer(pid, id, choice, |secret| connection.offer(secret, &mut cx));
+        let claimed = self.secrets.offer(pid, id, choice, |secret, is_meant| {
+            connection.offer(secret, is_meant, &mut cx)
+        });
         self.shared.stats.secrets_bound.add(claimed);
     }
 
@@ -334,7 +334,7 @@ impl Worker {
                 && connection.wants_secrets()
             {
                 given = true;
-                claimed = connection.offer(&secret, &mut cx);
+                claimed = connection.offer(&secret, true, &mut cx);
             }
         } else if let Some(ids) = self.seeking.get_mut(&event.pid) {
             let connections = &mut self.connections;
@@ -342,7 +342,8 @@ impl Worker {
                 let Some(connection) = connections.get_mut(id) else {
                     return false;
                 };
-                claimed = claimed || (connection.wants_secrets() && connection.offer(&secret, &mut cx));
+                claimed =
+                    claimed || (connection.wants_secrets() && connection.offer(&secret, false, &mut cx));
                 connection.wants_secrets() || connection.wants_calls()
             });
         }

@@ -53,6 +53,7 @@ fn play(bench: &mut Bench, recording: &Recording, with_secrets: bool) {
             label: secret.label.name(),
             secret: secret.bytes.clone(),
             client_random: None,
+            origin: None,
             connection: None,
         }));
     }

@@ -10,8 +10,10 @@
 mod handshakes;
 mod support;
 
+use std::num::NonZeroU64;
+
 use handshakes::{Pair, Recording, Step};
-use qtap_capture::{Direction, Event, KernelTime, Role, TlsSecret};
+use qtap_capture::{ConnectionId, Direction, Event, KernelTime, Role, TlsSecret};
 use qtap_engine::{HealthStatus, Interest};
 use qtap_protocol::Side;
 use rustls::crypto::ring::cipher_suite;
@@ -34,8 +36,16 @@ fn download(length: usize) -> Recording {
     Pair::new(cipher_suite::TLS13_AES_128_GCM_SHA256).run(&script)
 }
 
+/// The function that tells the secrets.
+const ORIGIN: u64 = 0x40_1000;
+
 /// Its secrets as the kernel side tells them, right before the first bytes of the server.
 fn play(bench: &mut Bench, recording: &Recording) {
+    let hint = Some(bench.id);
+    play_hinted(bench, recording, hint);
+}
+
+fn play_hinted(bench: &mut Bench, recording: &Recording, hint: Option<ConnectionId>) {
     bench.open(Role::Client, false);
     let mut untold = Some(&recording.secrets);
     for (side, bytes) in &recording.wire {
@@ -50,7 +60,8 @@ fn play(bench: &mut Bench, recording: &Recording) {
                     label: secret.label.name(),
                     secret: secret.bytes.clone(),
                     client_random: None,
-                    connection: Some(bench.id),
+                    origin: NonZeroU64::new(ORIGIN),
+                    connection: hint,
                 }));
             }
         }
@@ -92,4 +103,55 @@ fn a_download_larger_than_what_may_wait_for_a_secret_is_read_whole_when_its_proc
         "{:?}",
         report.health.reasons
     );
+}
+
+/// The same, with other secrets than its own.
+fn wrong(mut recording: Recording) -> Recording {
+    for secret in &mut recording.secrets {
+        secret.bytes.fill(7);
+    }
+    recording
+}
+
+fn ready() -> Bench {
+    let bench = Bench::with(true, Interest::Body(4 << 20));
+    let mut host = bench.host.0.lock().unwrap();
+    host.process = Some(process());
+    host.tls = Some(qtap_engine::ProcessTls::default());
+    drop(host);
+    bench
+}
+
+/// "The first record must authenticate": the one who probes is told of both outcomes.
+#[test]
+fn a_function_is_judged_by_the_first_record() {
+    let mut bench = ready();
+    play(&mut bench, &download(1000));
+    bench.wait_ms(3000);
+    let proved = bench.host.0.lock().unwrap().proved.clone();
+    assert!(!proved.is_empty() && proved.iter().all(|origin| *origin == ORIGIN));
+    assert_eq!(bench.host.0.lock().unwrap().failed, []);
+
+    let mut bench = ready();
+    play(&mut bench, &wrong(download(1000)));
+    bench.wait_ms(3000);
+    bench.close();
+    bench.wait_ms(3000);
+    let host = bench.host.0.lock().unwrap();
+    assert_eq!(
+        (host.failed.as_slice(), host.proved.len()),
+        (&[(ORIGIN, false)][..], 0)
+    );
+}
+
+#[test]
+fn a_secret_that_was_meant_for_another_connection_says_nothing_of_its_function() {
+    for hint in [None, Some(ConnectionId(77))] {
+        let mut bench = ready();
+        play_hinted(&mut bench, &wrong(download(1000)), hint);
+        bench.wait_ms(3000);
+        bench.close();
+        bench.wait_ms(3000);
+        assert_eq!(bench.host.0.lock().unwrap().failed, []);
+    }
 }

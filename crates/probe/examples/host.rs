@@ -19,6 +19,8 @@ impl Attacher for Nobody {
     fn mark_known(&self, _device: u64, _inode: u64) {}
 
     fn forget(&self, _device: u64, _inode: u64) {}
+
+    fn forget_go_calls(&self, _pid: Pid) {}
 }
 
 fn main() -> std::io::Result<()> {

@@ -30,6 +30,8 @@ pub struct Mapping {
     pub start: u64,
     /// Address behind the last.
     pub end: u64,
+    /// Offset in the file of the first address.
+    pub offset: u64,
     /// Device of the superblock and inode, as `maps` prints them.
     pub inode: Inode,
     /// The path in the process' mount namespace, without ` (deleted)`.
@@ -48,7 +50,7 @@ pub fn parse_maps(text: &[u8]) -> Vec<Mapping> {
 /// `7f…-7f… r-xp 0001c000 fe:00 123456    /usr/lib/libssl.so.3`.
 fn parse_line(line: &[u8]) -> Option<Mapping> {
     let (fields, path) = split_fields(line)?;
-    let [range, permissions, _offset, device, inode] = fields;
+    let [range, permissions, offset, device, inode] = fields;
     if permissions.as_bytes().get(2) != Some(&b'x') {
         return None;
     }
@@ -62,6 +64,7 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
     Some(Mapping {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
+        offset: u64::from_str_radix(offset, 16).ok()?,
         inode: Inode {
             device: libc::makedev(
                 u32::from_str_radix(major, 16).ok()?,
@@ -169,6 +172,7 @@ mod tests {
             }
         );
         assert_eq!((maps[0].start, maps[0].end), (0x7f1b_c8a2_6000, 0x7f1b_c8b7_b000));
+        assert_eq!(maps[0].offset, 0x26000);
         assert_eq!(maps[1].path, Path::new("/opt/my app/lib x.so"));
     }
 

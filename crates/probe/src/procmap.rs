@@ -76,6 +76,7 @@ pub(crate) fn executable(maps: &File) -> io::Result<Vec<Mapping>> {
         found.push(Mapping {
             start: query.start,
             end: query.end,
+            offset: query.offset,
             inode: Inode {
                 device: libc::makedev(query.major, query.minor),
                 inode: query.inode,

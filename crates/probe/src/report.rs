@@ -105,6 +105,8 @@ pub struct Counters {
     pub scan_failures: u64,
     /// Attachments that were refused; each is tried again.
     pub attach_failures: u64,
+    /// Inferred functions whose probes were taken off, as they are others than they were taken for.
+    pub refuted: u64,
     /// Files that came again with another content under a known inode.
     pub replaced: u64,
     /// Processes or files not followed because a table was full.

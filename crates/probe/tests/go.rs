@@ -29,6 +29,7 @@ const TEXT: u64 = BASE + CODE + 0x40;
 const KEY_LOG: &str = "crypto/tls.(*Config).writeKeyLog";
 const MASTER_KEYS: &str = "crypto/tls.keysFromMasterSecret";
 const CONNECTION: &str = "crypto/tls.(*Conn).Write";
+const READ: &str = "crypto/tls.(*Conn).Read";
 
 /// Who made the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +304,95 @@ fn an_entry_outside_of_the_code_is_no_place_to_probe() {
     assert!(found.unsupported().is_some());
 }
 
+/// With functions that read and write, whose code is at `code` from the start of Go's own.
+fn with_calls(made: Made, code: &[(u64, &[u8])]) -> Vec<u8> {
+    let functions = [
+        (READ, 0x100),
+        (CONNECTION, 0x140),
+        (KEY_LOG, 0x180),
+        (MASTER_KEYS, 0x1c0),
+    ];
+    let mut elf = Program::new(made, &functions).build();
+    for (at, bytes) in code {
+        let at = usize::try_from(offset(*at)).unwrap();
+        elf[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    elf
+}
+
+fn calls(found: &Classification) -> Vec<(Hook, u64)> {
+    let calls = found.calls.iter();
+    calls.map(|point| (point.hook, point.offset)).collect()
+}
+
+/// `test eax, eax; je +1; ret; nop; ret`, and `int3` up to the next function.
+fn two_returns() -> Vec<u8> {
+    let mut code = vec![0x85, 0xc0, 0x74, 0x01, 0xc3, 0x90, 0xc3];
+    code.resize(0x40, 0xcc);
+    code
+}
+
+#[test]
+fn calls_are_probed_at_entry_and_at_each_return_in_every_layout() {
+    let code = two_returns();
+    for made in [
+        Made::Go117,
+        Made::Go118,
+        Made::Go120,
+        Made::Go126,
+        Made::Go126Relocated,
+    ] {
+        let found = classified(&with_calls(made, &[(0x100, &code), (0x140, &code)]));
+        let expected = [
+            (Hook::GoRead, offset(0x100)),
+            (Hook::GoWrite, offset(0x140)),
+            (Hook::GoReadEndPaired, offset(0x104)),
+            (Hook::GoReadEndPaired, offset(0x106)),
+            (Hook::GoWriteEnd, offset(0x144)),
+            (Hook::GoWriteEnd, offset(0x146)),
+        ];
+        assert_eq!(calls(&found), expected, "{made:?}");
+        assert_eq!(points(&found).len(), 2, "{made:?}");
+    }
+}
+
+/// `sub rsp, 0x10; mov [rsp+0x18], rax; mov [rsp+0x20], rbx; mov [rsp+0x28], rcx; add rsp, 0x10; ret`.
+#[test]
+fn a_read_that_keeps_its_arguments_is_known() {
+    let mut read = vec![0x48, 0x83, 0xec, 0x10];
+    for store in [[0x44, 0x18], [0x5c, 0x20], [0x4c, 0x28]] {
+        read.extend([0x48, 0x89, store[0], 0x24, store[1]]);
+    }
+    read.extend([0x48, 0x83, 0xc4, 0x10, 0xc3]);
+    read.resize(0x40, 0xcc);
+    let found = classified(&with_calls(
+        Made::Go120,
+        &[(0x100, &read), (0x140, &two_returns())],
+    ));
+    assert!(
+        calls(&found).contains(&(Hook::GoReadEnd, offset(0x117))),
+        "{found:?}"
+    );
+}
+
+/// What is read without what is written is of no use, and secrets do without both.
+#[test]
+fn calls_are_all_or_none() {
+    let code = two_returns();
+    // The bytes of the other function are zeros, which is code that does not return.
+    for present in [0x100, 0x140] {
+        let found = classified(&with_calls(Made::Go120, &[(present, &code)]));
+        assert_eq!(calls(&found), []);
+        assert_eq!(points(&found).len(), 2);
+        let missing = found
+            .missing
+            .iter()
+            .find(|missing| missing.symbol == READ)
+            .unwrap();
+        assert!(missing.reason.contains("does not return"), "{missing:?}");
+    }
+}
+
 fn made() -> impl Strategy<Value = Made> {
     proptest::sample::select(vec![
         Made::Go112,
@@ -348,7 +438,8 @@ proptest! {
             let at = at.index(table.len());
             table[at] = byte;
         }
-        for point in classified(&program.build_around(&table)).secrets {
+        let found = classified(&program.build_around(&table));
+        for point in found.secrets.iter().chain(&found.calls) {
             prop_assert!((CODE..TABLE).contains(&point.offset), "{:?}", point);
         }
     }

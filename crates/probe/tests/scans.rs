@@ -47,6 +47,8 @@ impl Attacher for Recorder {
     fn mark_known(&self, _: u64, _: u64) {}
 
     fn forget(&self, _: u64, _: u64) {}
+
+    fn forget_go_calls(&self, _: Pid) {}
 }
 
 /// A running tracker.

@@ -8,6 +8,7 @@
 )]
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use qtap_capture::{ExecutableMapped, Hook, KernelTime, Misfit, Pid};
-use qtap_probe::{Attacher, Input, Source, Tracker, read_maps, tls_libraries};
+use qtap_probe::{Attacher, Input, Source, Tracker, classify, read_maps, tls_libraries};
 
 /// One attachment: the inode it went to, for whom, which hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ impl Attacher for Recorder {
     fn forget(&self, device: u64, inode: u64) {
         self.known.lock().unwrap().remove(&(device, inode));
     }
+
+    fn forget_go_calls(&self, _: Pid) {}
 }
 
 impl Recorder {
@@ -629,4 +632,100 @@ fn an_inferred_function_that_is_another_one_is_let_go_and_reported() {
         library.reason.as_ref().unwrap().contains("ssl_log_secret"),
         "{library:?}"
     );
+}
+
+/// A process with a copy of libssl of which nobody knows that it is one, and where its inferred function is.
+struct Suspect {
+    copied: Copied,
+    process: Running,
+    address: u64,
+}
+
+impl Suspect {
+    fn start(place: &str) -> Self {
+        let copied = Copied::of("libssl.so", place);
+        let process = python(&[&copied.0]);
+        let found = classify(&File::open(&copied.0).unwrap()).unwrap();
+        let point = found.secrets.iter().find(|point| point.hook == Hook::LogSecret);
+        let offset = point.unwrap().offset;
+        let wanted = inode(&copied.0);
+        let holds = |mapping: &qtap_probe::Mapping| {
+            mapping.inode.inode == wanted
+                && (mapping.offset..mapping.offset + (mapping.end - mapping.start)).contains(&offset)
+        };
+        let mappings = read_maps(process.pid()).unwrap();
+        let mapping = mappings.into_iter().find(holds).unwrap();
+        let address = mapping.start + (offset - mapping.offset);
+        Self {
+            copied,
+            process,
+            address,
+        }
+    }
+
+    fn failed(&self, address: u64, is_certain: bool) -> Input {
+        Input::Failed {
+            pid: self.process.pid(),
+            address,
+            is_certain,
+        }
+    }
+
+    fn tracker(&self) -> (Tracker<Arc<Recorder>>, Arc<Recorder>) {
+        let (mut tracker, recorder) = tracker(Source::Auto);
+        tracker.handle(Input::Mapped(mapped(&self.process, &self.copied.0)));
+        assert!(self.is_probed(&recorder));
+        (tracker, recorder)
+    }
+
+    fn is_probed(&self, recorder: &Recorder) -> bool {
+        !recorder.on(inode(&self.copied.0)).is_empty()
+    }
+}
+
+/// "The first record must authenticate; otherwise it is detached and reported."
+#[test]
+fn an_inferred_function_whose_secret_opens_no_record_is_let_go_and_reported() {
+    let suspect = Suspect::start("failed");
+    let (mut tracker, recorder) = suspect.tracker();
+
+    tracker.handle(suspect.failed(suspect.address + 4096, true));
+    assert!(suspect.is_probed(&recorder), "another function is not concerned");
+    tracker.handle(suspect.failed(suspect.address, true));
+
+    assert!(!suspect.is_probed(&recorder));
+    let implementations = tracker.implementations();
+    assert_eq!(implementations.counters().refuted, 1);
+    let found = implementations.of(suspect.process.pid()).unwrap();
+    let is_it = |library: &&qtap_probe::LibraryTls| library.path.contains("failed");
+    let library = found.libraries.iter().find(is_it).unwrap();
+    assert!(
+        library.reason.as_ref().unwrap().contains("open no record"),
+        "{library:?}"
+    );
+    tracker.tick(Instant::now() + Duration::from_secs(3600));
+    tracker.handle(Input::Exec(suspect.process.pid()));
+    assert!(!suspect.is_probed(&recorder), "for good");
+}
+
+#[test]
+fn an_inferred_function_is_let_go_of_for_two_likely_failures_and_never_once_it_is_proved() {
+    let suspect = Suspect::start("likely");
+    let (mut tracker, recorder) = suspect.tracker();
+    tracker.handle(suspect.failed(suspect.address, false));
+    assert!(suspect.is_probed(&recorder), "one may be a mistake");
+    tracker.handle(Input::Proved {
+        pid: suspect.process.pid(),
+        address: suspect.address,
+    });
+    for is_certain in [false, false, true] {
+        tracker.handle(suspect.failed(suspect.address, is_certain));
+    }
+    assert!(suspect.is_probed(&recorder), "it is proved");
+
+    let (mut tracker, recorder) = suspect.tracker();
+    for _ in 0..2 {
+        tracker.handle(suspect.failed(suspect.address, false));
+    }
+    assert!(!suspect.is_probed(&recorder));
 }

@@ -45,6 +45,7 @@ fn secret(line: &str) -> Option<Secret> {
         bytes: Zeroizing::new(hex(words.next()?)),
         client_random,
         time: Time(0),
+        origin: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::hello::{ClientHello, ServerHello};
-use crate::{Secret, Side, Time};
+use crate::{Label, Secret, Side, Time};
 
 /// A secret that is known to be a session's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,17 @@ pub struct OwnSecret {
     pub secret: Secret,
     /// Client random of its handshake, by which a key log names it.
     pub client_random: [u8; 32],
+}
+
+/// A secret that should have opened a record, and did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// [`Secret::origin`].
+    pub origin: u64,
+    /// What it was said to be.
+    pub label: Label,
+    /// It carries the client random of the session; else it may be another connection's.
+    pub is_certain: bool,
 }
 
 /// Why plaintext is missing.

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) last_resort: bool,
     /// Set once; nothing is done afterwards.
     pub(crate) unreadable: Option<(Unreadable, Time)>,
+    /// Where the secret came from that opened a record last.
+    pub(crate) proven: Option<u64>,
 }
 
 /// Which secret of TLS 1.3 protects records; TLS 1.2 knows only `Application`.

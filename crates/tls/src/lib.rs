@@ -40,7 +40,7 @@ mod suite;
 pub mod hello;
 pub mod quic;
 
-pub use event::{Event, GapReason, OwnSecret, Unreadable};
+pub use event::{Event, Failure, GapReason, OwnSecret, Unreadable};
 pub use qtap_protocol::{Side, Time};
 pub use secret::{Label, Secret};
 pub use session::{Limits, Session};

@@ -11,7 +11,7 @@ use crate::keys::{Params, RecordKey};
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, Record, content};
 use crate::suite::{Protocol, Suite};
-use crate::{Event, GapReason, Label, Side, Time, Unreadable};
+use crate::{Event, Failure, GapReason, Label, Side, Time, Unreadable};
 
 /// Sequence numbers tried on one record when earlier ones could not be opened: a handshake flight is seldom longer.
 const WINDOW: u64 = 32;
@@ -122,6 +122,7 @@ impl Flow {
             };
             if let Some(hit) = try_open(&key, record, sequences.clone()) {
                 candidate.own = true;
+                shared.proven = candidate.secret.origin.or(shared.proven);
                 found = Some((key, hit));
                 break;
             }
@@ -216,6 +217,7 @@ impl Flow {
             };
             if let Some(opened) = try_open(&key, record, sequences.clone()) {
                 candidate.own = true;
+                shared.proven = candidate.secret.origin.or(shared.proven);
                 return Some((Current::tls13(key, epoch, suite, candidate), opened));
             }
         }
@@ -282,6 +284,40 @@ impl Flow {
         self.front_tried = None;
         self.ahead_tried = (0, 0);
         self.reader.reset();
+    }
+
+    /// Adds the secrets that should open the first protected record of this direction, and do not. None where anything else may be the
+    /// reason: a record that is not whole, or that may be early data, which may be under another secret.
+    pub(crate) fn failures(&mut self, shared: &mut Shared, found: &mut Vec<Failure>) {
+        let Some(Item::Record(record)) = self.queue.get(0) else {
+            return;
+        };
+        let header = record.header;
+        if self.current.is_some() || self.unsure > 0 || self.lost.is_some() {
+            return;
+        }
+        let early = self.side == Side::Client && shared.handshake.early_data != EarlyData::NotOffered;
+        let protection = self.protection(header, shared);
+        let label = match protection {
+            Protection::Tls12(_) => Some(Label::Master),
+            Protection::Tls13(_) if !early => label(self.side, Epoch::Handshake),
+            _ => None,
+        };
+        let Some(label) = label else { return };
+        for candidate in shared.candidates.of(label) {
+            let fits = match &protection {
+                Protection::Tls12(params) => candidate.ensure_tls12(params).is_some(),
+                Protection::Tls13(suite) => candidate.ensure_tls13(*suite).is_some(),
+                _ => false,
+            };
+            if let Some(origin) = candidate.secret.origin.filter(|_| fits) {
+                found.push(Failure {
+                    origin,
+                    label: candidate.secret.label,
+                    is_certain: candidate.own,
+                });
+            }
+        }
     }
 
     /// Gives up the oldest waiting item; returns `false` if there is none to give up.

@@ -72,6 +72,8 @@ pub struct Secret {
     pub client_random: Option<[u8; 32]>,
     /// When it was derived.
     pub time: Time,
+    /// Which function of its process told it, by its address, where that may be the wrong one: what becomes of the secret then judges it.
+    pub origin: Option<u64>,
 }
 
 impl std::fmt::Debug for Secret {

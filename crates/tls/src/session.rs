@@ -9,7 +9,7 @@ use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
 use crate::suite::Protocol;
-use crate::{Event, Label, OwnSecret, Secret, Side, Time, Unreadable};
+use crate::{Event, Failure, Label, OwnSecret, Secret, Side, Time, Unreadable};
 
 /// Bounds of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Session {
     told: u8,
     /// Of flows that were given up, see [`Session::read_bytes`].
     read_before: u64,
+    /// Ciphertext was lost.
+    has_gap: bool,
     shared: Shared,
     client: Flow,
     server: Flow,
@@ -75,12 +77,14 @@ impl Session {
             export: false,
             told: 0,
             read_before: 0,
+            has_gap: false,
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
                 generation: 0,
                 last_resort: false,
                 unreadable: None,
+                proven: None,
             },
             client: Flow::new(Side::Client, &limits),
             server: Flow::new(Side::Server, &limits),
@@ -144,6 +148,7 @@ impl Session {
         if self.shared.unreadable.is_some() || unborn {
             return;
         }
+        self.has_gap = true;
         let flow = self.flow(side);
         flow.framer.gap(length, time, &mut flow.queue);
         self.advance(time, out);
@@ -255,6 +260,24 @@ impl Session {
             self.client.close(time, &self.shared, out);
             self.server.close(time, &self.shared, out);
         }
+    }
+
+    /// Where the secret came from under which a record was authenticated last, told once.
+    pub fn take_proven(&mut self) -> Option<u64> {
+        self.shared.proven.take()
+    }
+
+    /// The secrets with an origin that should have opened a first record and did not: to be asked before [`Session::give_up`]. Nothing
+    /// where anything was lost, or the session was not seen from its beginning: then a record may fail under the right secret.
+    pub fn failures(&mut self) -> Vec<Failure> {
+        let mut found = Vec::new();
+        if self.midstream || self.has_gap || self.given_up || self.shared.unreadable.is_some() {
+            return found;
+        }
+        for flow in [&mut self.client, &mut self.server] {
+            flow.failures(&mut self.shared, &mut found);
+        }
+        found
     }
 
     /// Whether ciphertext waits for a secret.

@@ -43,6 +43,7 @@ fn load(name: &str) -> Recording {
                     bytes: Zeroizing::new(hex(secret)),
                     client_random: Some(hex(random).try_into().unwrap()),
                     time: Time(0),
+                    origin: None,
                 });
             }
             _ => {}

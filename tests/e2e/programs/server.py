@@ -200,7 +200,8 @@ class Exchange:
         return True
 
     def answer_missing(self):
-        return self.plain(404, b"no such path\n", ["Content-Type", "text/plain"])
+        said = b"" if self.connection.options.empty else b"no such path\n"
+        return self.plain(404, said, ["Content-Type", "text/plain"])
 
     def answer_bytes(self):
         size = int(self.parts[1])
@@ -359,6 +360,8 @@ def main():
     parser.add_argument("--ciphers")
     parser.add_argument("--read-size", type=int, default=65536)
     parser.add_argument("--tunnel-to")
+    # What is not there is said without a body, so that clients which do not read it keep their connection.
+    parser.add_argument("--empty", action="store_true")
     options = parser.parse_args()
     context = tls_context(options) if options.cert else None
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET

@@ -358,6 +358,28 @@ impl Agent {
         self.events()
     }
 
+    /// What `/status` says of the TLS libraries in a process that has connections.
+    #[must_use]
+    pub fn libraries_of(&self, pid: u32) -> Vec<Value> {
+        let (status, text) = http_get(self.status_server, "/status").expect("an answer of the status server");
+        assert_eq!(status, 200);
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        let processes = document["processes"].as_array().into_iter().flatten();
+        processes
+            .filter(|process| process["pid"] == pid)
+            .flat_map(|process| process["tls"].as_array().cloned().unwrap_or_default())
+            .collect()
+    }
+
+    /// Waits until it has looked into the program of a process that has a connection: on a busy machine that takes seconds.
+    pub fn wait_until_found(&self, pid: u32, implementation: &str) {
+        until(Duration::from_secs(60), implementation, || {
+            self.libraries_of(pid)
+                .iter()
+                .any(|library| library["implementations"] == serde_json::json!([implementation]))
+        });
+    }
+
     /// Metric `name` (the sum over its labels that contain all of `labels`) on `/system/metrics`.
     #[must_use]
     pub fn system_metric(&self, name: &str, labels: &[&str]) -> f64 {

@@ -68,6 +68,12 @@ impl Connection {
         if output.hello {
             log::hello(facts);
         }
+        if output.newly_bound
+            && let Some(origin) = tls.session.take_proven()
+            && let Some(pid) = self.last_pid
+        {
+            cx.host.origin_proved(pid, origin);
+        }
         if output.newly_bound && self.verdict == Verdict::STREAM {
             self.set_verdict(
                 Verdict {
@@ -172,6 +178,11 @@ impl Connection {
             return;
         }
         tls.tally.secret_missing = true;
+        if let Some(pid) = self.last_pid {
+            for (origin, is_certain) in tls.failed_origins() {
+                cx.host.origin_failed(pid, origin, is_certain);
+            }
+        }
         cx.stats.tls_unreadable.add(1);
         let now = Time(cx.now.0);
         self.with_session(cx, |session, events| session.give_up(now, events));
@@ -181,13 +192,17 @@ impl Connection {
         }
     }
 
-    /// A secret of its process. Tells whether it is this connection's own.
-    pub(crate) fn offer(&mut self, secret: &Secret, cx: &mut Context<'_>) -> bool {
+    /// A secret of its process; `is_meant`: by the thread that derived it, it is most likely this connection's. Tells whether it is
+    /// its own.
+    pub(crate) fn offer(&mut self, secret: &Secret, is_meant: bool, cx: &mut Context<'_>) -> bool {
         let Wire::Tls(tls) = &mut self.wire else {
             return false;
         };
         if tls.reading != Reading::Secrets && !tls.session.seeks_export() {
             return false;
+        }
+        if is_meant {
+            tls.note_meant(secret);
         }
         let own = self.with_session(cx, |session, events| session.offer(secret, events));
         own.unwrap_or_default()

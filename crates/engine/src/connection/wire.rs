@@ -3,13 +3,16 @@
 use bytes::{Bytes, BytesMut};
 use qtap_capture::KernelTime;
 use qtap_protocol::{Side, Time};
-use qtap_tls::{Event, GapReason, OwnSecret, Session, Unreadable};
+use qtap_tls::{Event, GapReason, Label, OwnSecret, Secret, Session, Unreadable};
 
 use crate::application::Plain;
 use crate::{ConnectionFacts, TlsFacts, TlsSource};
 
 /// Plaintext of one side that may wait until the other side can be read too.
 const HELD_BYTES: usize = 1 << 20;
+
+/// Kinds of secrets noted, from whatever functions: a handshake has four that protect records.
+const MEANT: usize = 16;
 
 /// Layer above the socket.
 pub(super) enum Wire {
@@ -102,6 +105,8 @@ pub(super) struct TlsWire {
     held: Vec<(Side, Plain, Time)>,
     held_bytes: usize,
     pub(super) tally: TlsTally,
+    /// Origin and label of secrets that were derived for this very connection, as far as that is known.
+    pub(super) meant: Vec<(u64, Label)>,
 }
 
 /// What went wrong in the TLS of a connection, for its health.
@@ -136,7 +141,31 @@ impl TlsWire {
             held: Vec::new(),
             held_bytes: 0,
             tally: TlsTally::default(),
+            meant: Vec::new(),
         }
+    }
+
+    /// A secret comes that was derived for this connection, by all that is known.
+    pub(super) fn note_meant(&mut self, secret: &Secret) {
+        if let Some(origin) = secret.origin
+            && self.meant.len() < MEANT
+            && !self.meant.contains(&(origin, secret.label))
+        {
+            self.meant.push((origin, secret.label));
+        }
+    }
+
+    /// The functions that told secrets for this connection which should have opened a record and did not, each with whether the secret was
+    /// certainly this connection's.
+    pub(super) fn failed_origins(&mut self) -> Vec<(u64, bool)> {
+        let mut failed = self.session.failures();
+        failed.retain(|failure| failure.is_certain || self.meant.contains(&(failure.origin, failure.label)));
+        // Certain ones first.
+        failed.sort_by_key(|failure| (failure.origin, !failure.is_certain));
+        failed.dedup_by_key(|failure| failure.origin);
+        (failed.iter())
+            .map(|failure| (failure.origin, failure.is_certain))
+            .collect()
     }
 
     /// Bytes held.

@@ -52,6 +52,9 @@ pub struct HostState {
     pub datagrams_lost: u64,
     /// What sockets of QUIC have moved, and sent to single peers.
     pub quic: HashMap<(u64, Option<SocketAddr>), QuicBytes>,
+    /// Where secrets came from that opened a record, and those that did not, with whether they were certainly of their connection.
+    pub proved: Vec<u64>,
+    pub failed: Vec<(u64, bool)>,
 }
 
 #[derive(Clone, Default)]
@@ -92,6 +95,12 @@ impl Host for TestHost {
     }
     fn datagrams_lost(&self) -> u64 {
         self.0.lock().unwrap().datagrams_lost
+    }
+    fn origin_proved(&self, _: Pid, origin: u64) {
+        self.0.lock().unwrap().proved.push(origin);
+    }
+    fn origin_failed(&self, _: Pid, origin: u64, is_certain: bool) {
+        self.0.lock().unwrap().failed.push((origin, is_certain));
     }
 }
 

@@ -56,9 +56,12 @@ pub(super) fn find(
                     .extend(finder.named(Hook::GnutlsPrfRaw, "_gnutls_prf_raw"));
                 classification.calls.extend(finder.calls(&GNUTLS_CALLS));
             }
-            Implementation::GoTls => classification
-                .secrets
-                .extend(go.map(|go| finder.go(go)).unwrap_or_default()),
+            Implementation::GoTls => {
+                if let Some(go) = go {
+                    classification.secrets.extend(finder.go(go));
+                    classification.calls.extend(finder.go_calls(go));
+                }
+            }
             other => classification
                 .secrets
                 .extend(finder.backend(backend::of(other), texts)),
@@ -172,6 +175,24 @@ impl Finder<'_, '_> {
         logs.chain(keys)
             .filter_map(|(hook, symbol, address)| self.point(hook, symbol, address, Found::FunctionTable))
             .collect()
+    }
+
+    fn go_calls(&mut self, go: &GoTls) -> Vec<Point> {
+        if let Some(reason) = &go.calls_reason {
+            self.missing.push(Missing {
+                symbol: go::READ.into(),
+                reason: reason.clone(),
+            });
+        }
+        let mut points = Vec::new();
+        for (hook, address) in &go.calls {
+            let symbol = match hook {
+                Hook::GoWrite | Hook::GoWriteEnd => go::WRITE,
+                _ => go::READ,
+            };
+            points.extend(self.point(*hook, symbol, *address, Found::FunctionTable));
+        }
+        points
     }
 
     fn point(&mut self, hook: Hook, symbol: &'static str, address: u64, found: Found) -> Option<Point> {

@@ -10,16 +10,22 @@
 //! *Measured*: both are there, not inlined, in programs of Go 1.17.8, 1.18, 1.21.13, 1.24.11, 1.25.5 and 1.27.3, and their secrets
 //! open the records of 1.17.8, 1.21.13, 1.24.11 and 1.27.3.
 //!
+//! Connections that are older than the probes are read at `(*Conn).Read` and `(*Conn).Write`: at entry and at every instruction
+//! that returns, which [`code`] finds. A return probe would leave an address of its own on a stack that Go copies and walks.
+//!
 //! Sources: `debug/gosym/pclntab.go`, `runtime/symtab.go` and `internal/abi/symtab.go` of those versions.
 
 mod build_info;
 mod bytes;
+mod code;
 mod table;
 mod text;
 
+use qtap_capture::Hook;
+
 use crate::elf::{Elf, ElfError, Machine};
 use bytes::Reader;
-use table::{Header, Names, Table};
+use table::{Header, Kind, Names, Table};
 
 /// `crypto/tls`, or a copy of it under another name, in a Go program.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,12 +36,21 @@ pub(crate) struct GoTls {
     pub(crate) master_keys: Vec<u64>,
     /// Why there are none.
     pub(crate) reason: Option<String>,
+    /// Where calls that read and write are seen, all or none.
+    pub(crate) calls: Vec<(Hook, u64)>,
+    /// Why there are none.
+    pub(crate) calls_reason: Option<String>,
 }
 
 /// The name under which a function is reported, of whichever copy of the package it is.
 pub(crate) const KEY_LOG: &str = "crypto/tls.(*Config).writeKeyLog";
 /// See [`KEY_LOG`].
 pub(crate) const MASTER_KEYS: &str = "crypto/tls.keysFromMasterSecret";
+
+/// See [`KEY_LOG`].
+pub(crate) const READ: &str = "crypto/tls.(*Conn).Read";
+/// See [`KEY_LOG`].
+pub(crate) const WRITE: &str = "crypto/tls.(*Conn).Write";
 
 /// Finds the TLS code of a Go program; `None` when it is no Go program or has no TLS. Reads the parts of the file that are not
 /// code once, and of the function table what it needs; memory under 1 MiB.
@@ -79,20 +94,25 @@ fn find_in(reader: &Reader<'_, '_>, header: &Header) -> Result<Option<GoTls>, El
     }
     let functions = table.functions(reader, &names)?;
     let (mut key_logs, mut master_keys) = (Vec::new(), Vec::new());
+    let (mut read, mut write) = (None, None);
     if !functions.is_empty() {
         let start = text::start(reader, &table)?;
         for function in functions {
             let Some(address) = start.address(function.entry) else {
                 continue;
             };
-            let list = if function.is_key_log {
-                &mut key_logs
-            } else {
-                &mut master_keys
-            };
-            list.push(address);
+            match function.kind {
+                Kind::KeyLog => key_logs.push(address),
+                Kind::MasterKeys => master_keys.push(address),
+                Kind::Read => read = Some((address, function.size)),
+                Kind::Write => write = Some((address, function.size)),
+            }
         }
     }
+    let (calls, calls_reason) = match calls(reader.elf, read, write) {
+        Ok(calls) => (calls, None),
+        Err(reason) => (Vec::new(), Some(reason)),
+    };
     let reason = key_logs
         .is_empty()
         .then(|| "the function that is handed the secrets is not in the program's function table".to_owned());
@@ -100,7 +120,32 @@ fn find_in(reader: &Reader<'_, '_>, header: &Header) -> Result<Option<GoTls>, El
         key_logs,
         master_keys,
         reason,
+        calls,
+        calls_reason,
     }))
+}
+
+/// Address and size of a function.
+type Extent = (u64, u64);
+
+/// The places of both functions, or why there are none: what is read without what is written is of no use. An error concerns
+/// these alone.
+fn calls(elf: &Elf<'_>, read: Option<Extent>, write: Option<Extent>) -> Result<Vec<(Hook, u64)>, String> {
+    let (Some(read), Some(write)) = (read, write) else {
+        return Err("the functions that read and write are not in the program's function table".to_owned());
+    };
+    let of_read = code::examine(elf, read.0, read.1)?;
+    let of_write = code::examine(elf, write.0, write.1)?;
+    let read_end = if of_read.keeps_arguments {
+        Hook::GoReadEnd
+    } else {
+        Hook::GoReadEndPaired
+    };
+    let mut places = vec![(Hook::GoRead, read.0), (Hook::GoWrite, write.0)];
+    for (hook, ends) in [(read_end, of_read.returns), (Hook::GoWriteEnd, of_write.returns)] {
+        places.extend(ends.into_iter().map(|address| (hook, address)));
+    }
+    Ok(places)
 }
 
 const STACK_ARGUMENTS: &str =

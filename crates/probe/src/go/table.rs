@@ -151,6 +151,18 @@ impl Table {
         }
     }
 
+    /// Where a function begins, as the list has it.
+    fn entry(&self, reader: &Reader<'_, '_>, number: u64) -> Result<u64, ElfError> {
+        let at = number * self.entry_size();
+        match self.layout {
+            Layout::Go118 => reader.u32_at(self.list.saturating_add(at)).map(u64::from),
+            Layout::Go12 | Layout::Go116 => {
+                let slot = self.list_address.saturating_add(at);
+                Ok(reader.pointer_at(slot)?.unwrap_or(0))
+            }
+        }
+    }
+
     /// The functions that have one of these names. Reads the whole table, once if it is as linkers lay it out.
     pub(super) fn functions(
         &self,
@@ -184,16 +196,19 @@ impl Table {
                     return Err(ElfError::Malformed("list of Go functions"));
                 }
                 let name = reader.u32_at(self.list.saturating_add(info + name_field))?;
-                let Some(is_key_log) = names.meaning(name) else {
+                let Some(kind) = names.meaning(name) else {
                     continue;
                 };
-                let slot = self.list_address.saturating_add(at + (index * size) as u64);
-                let entry = match self.layout {
-                    Layout::Go118 => u64::from(u32_at(entry, 0)),
-                    Layout::Go12 | Layout::Go116 => reader.pointer_at(slot)?.unwrap_or(0),
-                };
+                let number = at / self.entry_size() + index as u64;
+                // Behind the last function stands where it ends.
+                let (start, end) = (self.entry(reader, number)?, self.entry(reader, number + 1)?);
                 if found.len() < 4 * MAX_COPIES {
-                    found.push(Function { entry, is_key_log });
+                    let size = end.saturating_sub(start);
+                    found.push(Function {
+                        entry: start,
+                        size,
+                        kind,
+                    });
                 }
             }
             at += length;
@@ -207,15 +222,29 @@ impl Table {
 pub(super) struct Function {
     /// Where it begins: an address, or the distance from the start of the code.
     pub(super) entry: u64,
-    /// The function that is handed the secrets, not that which derives the keys of TLS 1.2.
-    pub(super) is_key_log: bool,
+    /// Bytes up to the next function.
+    pub(super) size: u64,
+    /// Which.
+    pub(super) kind: Kind,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The function that is handed the secrets.
+    KeyLog,
+    /// That which derives the keys of TLS 1.2.
+    MasterKeys,
+    /// `(*Conn).Read` of `crypto/tls` itself.
+    Read,
+    /// `(*Conn).Write` of the same.
+    Write,
 }
 
 /// The names that are looked for, as offsets in the names of the table.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    key_logs: Vec<u32>,
-    master_keys: Vec<u32>,
+    wanted: Vec<(u32, Kind)>,
     /// The program has `crypto/tls` connections.
     pub(super) has_tls: bool,
 }
@@ -223,18 +252,30 @@ pub(super) struct Names {
 const KEY_LOG: &[u8] = b".(*Config).writeKeyLog\0";
 const MASTER_KEYS: &[u8] = b".keysFromMasterSecret\0";
 const CONNECTION: &[u8] = b"crypto/tls.(*Conn).Write\0";
+/// Of `crypto/tls` alone: a copy of it may hand out objects that are built around these.
+const CALLS: [(&[u8], Kind); 2] = [
+    (b"\0crypto/tls.(*Conn).Read\0", Kind::Read),
+    (b"\0crypto/tls.(*Conn).Write\0", Kind::Write),
+];
 
 impl Names {
     /// Searches the names, of `crypto/tls` and of copies of it, which have the same functions in another package.
     pub(super) fn find(reader: &Reader<'_, '_>, table: &Table) -> Result<Self, ElfError> {
         let (key_log, master_keys) = (Finder::new(KEY_LOG), Finder::new(MASTER_KEYS));
         let connection = Finder::new(CONNECTION);
+        let calls = CALLS.map(|(name, kind)| (Finder::new(name), kind));
         let mut names = Self::default();
         // Package and offset: a copy has both functions.
         let (mut logs, mut keys) = (Vec::new(), Vec::new());
         let (offset, size) = table.names;
         reader.pieces(offset, size, |position, bytes, fresh| {
             names.has_tls |= connection.find(bytes).is_some();
+            for (finder, kind) in &calls {
+                let hits = finder.find_iter(bytes).filter(|at| fresh.contains(at));
+                let offsets = hits.filter_map(|at| u32::try_from(position + at as u64 + 1).ok());
+                let offsets: Vec<_> = offsets.map(|offset| (offset, *kind)).take(MAX_COPIES).collect();
+                names.wanted.extend(offsets);
+            }
             for (finder, list) in [(&key_log, &mut logs), (&master_keys, &mut keys)] {
                 for at in finder.find_iter(bytes).filter(|at| fresh.contains(at)) {
                     let before = bytes.get(..at).unwrap_or_default();
@@ -256,17 +297,18 @@ impl Names {
         })?;
         keys.retain(|(package, _)| logs.iter().any(|(of_log, _)| of_log == package));
         names.has_tls |= !logs.is_empty();
-        names.key_logs = logs.into_iter().map(|(_, offset)| offset).collect();
-        names.master_keys = keys.into_iter().map(|(_, offset)| offset).collect();
+        for (list, kind) in [(logs, Kind::KeyLog), (keys, Kind::MasterKeys)] {
+            names
+                .wanted
+                .extend(list.into_iter().map(|(_, offset)| (offset, kind)));
+        }
         Ok(names)
     }
 
-    /// Whether the name at `offset` is the key log's; `None` if it is none that is looked for.
-    fn meaning(&self, offset: u32) -> Option<bool> {
-        if self.key_logs.contains(&offset) {
-            return Some(true);
-        }
-        self.master_keys.contains(&offset).then_some(false)
+    /// Whose name is at `offset`; `None` if it is none that is looked for.
+    fn meaning(&self, offset: u32) -> Option<Kind> {
+        let mut wanted = self.wanted.iter();
+        wanted.find_map(|(name, kind)| (*name == offset).then_some(*kind))
     }
 }
 

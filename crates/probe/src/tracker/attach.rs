@@ -1,14 +1,13 @@
 //! Attaching what a process needs, and saying what it got.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-use qtap_capture::{Hook, Misfit, Pid};
+use qtap_capture::{Hook, Pid};
 
 use super::files::{Attachment, Content, Entry, RETRY};
 use super::{Attacher, Source, Tracker};
-use crate::classify::{Found, Point};
+use crate::classify::Point;
 use crate::identity::Inode;
 use crate::implementation::{Crypto, Implementation};
 use crate::report::{Implementations, LibraryTls, ProcessTls};
@@ -129,34 +128,6 @@ impl<A: Attacher> Tracker<A> {
         }
     }
 
-    /// Takes the probes off the files of a process in which a function was inferred wrongly.
-    pub(super) fn refute(&mut self, misfit: &Misfit) {
-        let Some(process) = self.processes.get(&misfit.pid) else {
-            return;
-        };
-        let files: Vec<Inode> = process.files.iter().copied().collect();
-        let mut users = BTreeSet::new();
-        for file in files {
-            let Some(entry) = self.files.get_mut(file) else {
-                continue;
-            };
-            let is_wrong = |point: &&Point| point.hook == misfit.hook && point.found == Found::CrossReference;
-            let wrong = (entry.classification()).and_then(|found| found.secrets.iter().find(is_wrong));
-            let Some(symbol) = wrong.map(|point| point.symbol.clone()) else {
-                continue;
-            };
-            let path = &entry.path;
-            tracing::warn!(%path, %symbol, "a function that was inferred is another one: its probes are removed");
-            let reason = format!("what was taken for {symbol} in {path} is another function");
-            entry.secrets = Attachment::Refuted { reason };
-            users.extend(entry.users.iter().copied());
-            self.report.count(|counters| counters.attach_failures += 1);
-        }
-        for user in users {
-            self.publish(user);
-        }
-    }
-
     /// Tells what `pid` has and what of it is seen.
     pub(super) fn publish(&self, pid: Pid) {
         let Some(process) = self.processes.get(&pid) else {
@@ -193,7 +164,9 @@ impl<A: Attacher> Tracker<A> {
                 path: entry.path.clone(),
                 secrets_since: fallback.map_or(entry.secrets.since(), |(_, slot)| slot.since()),
                 calls_since: own_calls.and_then(Attachment::since).or(entry.calls.since()),
-                reason: unsupported.or_else(|| refusal.map(str::to_owned)),
+                reason: (entry.proofs.refuted.clone())
+                    .or(unsupported)
+                    .or_else(|| refusal.map(str::to_owned)),
             });
         }
         let is_empty = found.libraries.is_empty();

@@ -21,6 +21,9 @@ pub trait Attacher {
 
     /// Report mappings of this file again.
     fn forget(&self, device: u64, inode: u64);
+
+    /// A process in which goroutines may have been in calls that are probed for everybody is no more.
+    fn forget_go_calls(&self, pid: Pid);
 }
 
 impl<A: Attacher + ?Sized> Attacher for std::sync::Arc<A> {
@@ -36,5 +39,9 @@ impl<A: Attacher + ?Sized> Attacher for std::sync::Arc<A> {
 
     fn forget(&self, device: u64, inode: u64) {
         (**self).forget(device, inode);
+    }
+
+    fn forget_go_calls(&self, pid: Pid) {
+        (**self).forget_go_calls(pid);
     }
 }

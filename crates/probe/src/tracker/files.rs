@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use qtap_capture::{KernelTime, Pid};
 
+use super::proof::Proofs;
 use super::scanner::{Scanned, Scanner};
 use crate::cache::ScanCache;
 use crate::classify::{Classification, ClassifyError, classify};
@@ -40,8 +41,6 @@ pub(super) enum Attachment<L> {
     None,
     /// They are on.
     Attached { links: L, since: KernelTime },
-    /// They were on, and proved to be at the wrong place: not tried again for this content.
-    Refuted { reason: String },
     /// They were refused.
     Refused { reason: String, retry_at: Instant },
 }
@@ -56,7 +55,7 @@ impl<L> Attachment<L> {
 
     pub(super) fn refusal(&self) -> Option<&str> {
         match self {
-            Self::Refused { reason, .. } | Self::Refuted { reason } => Some(reason),
+            Self::Refused { reason, .. } => Some(reason),
             _ => None,
         }
     }
@@ -85,6 +84,8 @@ pub(super) struct Entry<L> {
     pub(super) fallback: Attachment<L>,
     /// For everybody; those for single processes are with the process.
     pub(super) calls: Attachment<L>,
+    /// What is known of its inferred functions.
+    pub(super) proofs: Proofs,
     pub(super) users: HashSet<Pid>,
     /// The dynamic loader would find it: stays attached without users.
     pub(super) pinned: bool,
@@ -325,6 +326,7 @@ impl<L> Files<L> {
             secrets: Attachment::None,
             fallback: Attachment::None,
             calls: Attachment::None,
+            proofs: Proofs::default(),
             pinned: former.as_ref().is_some_and(|former| former.pinned),
             users: former.map(|former| former.users).unwrap_or_default(),
             last_used: now,

@@ -16,6 +16,7 @@ mod attacher;
 mod detach;
 mod expected;
 mod files;
+mod proof;
 mod remover;
 mod scanner;
 mod upkeep;
@@ -25,7 +26,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select_biased};
-use qtap_capture::{ExecutableMapped, Misfit, Pid};
+use qtap_capture::{ExecutableMapped, Hook, Misfit, Pid};
 
 pub use attacher::Attacher;
 pub use expected::{Admitted, Expected};
@@ -67,6 +68,22 @@ pub enum Input {
     Mapped(ExecutableMapped),
     /// A function that was found by inference is not what it was taken for.
     Misfit(Misfit),
+    /// The secrets of a function are what they should be: a record opened under one.
+    Proved {
+        /// In which process.
+        pid: Pid,
+        /// Where the function is in it.
+        address: u64,
+    },
+    /// A record that should have opened under a secret of a function did not.
+    Failed {
+        /// In which process.
+        pid: Pid,
+        /// Where the function is in it.
+        address: u64,
+        /// The secret was certainly meant for that record.
+        is_certain: bool,
+    },
     /// A process is gone.
     Exited(Pid),
     /// A connection of the process cannot be served by secrets.
@@ -215,7 +232,13 @@ impl<A: Attacher> Tracker<A> {
             Input::Forked { parent, child } => self.forked(parent, child),
             Input::Exec(pid) => self.exec(pid),
             Input::Mapped(event) => self.mapped(&event),
-            Input::Misfit(misfit) => self.refute(&misfit),
+            Input::Misfit(misfit) => self.misfit(&misfit),
+            Input::Proved { pid, address } => self.proved(pid, address),
+            Input::Failed {
+                pid,
+                address,
+                is_certain,
+            } => self.failed_proof(pid, address, is_certain),
             Input::Exited(pid) => self.exited(pid),
             Input::NeedCalls(pid) => self.need_calls(pid),
             Input::CallsDone(pid) => self.calls_done(pid),
@@ -286,6 +309,9 @@ impl<A: Attacher> Tracker<A> {
     pub fn exited(&mut self, pid: Pid) {
         if let Some(process) = self.processes.remove(&pid) {
             self.leave_files(pid, &process.files);
+            if self.source == Source::Calls && self.has_go_calls(&process.files) {
+                self.attacher.forget_go_calls(pid);
+            }
             self.bury(pid);
             for attachment in process.calls.into_values() {
                 if let Attachment::Attached { links, .. } = attachment {
@@ -293,6 +319,13 @@ impl<A: Attacher> Tracker<A> {
                 }
             }
         }
+    }
+
+    fn has_go_calls(&self, files: &BTreeSet<Inode>) -> bool {
+        let mut calls = (files.iter())
+            .filter_map(|file| self.files.get(*file)?.classification())
+            .flat_map(|found| &found.calls);
+        calls.any(|point| point.hook == Hook::GoRead)
     }
 
     /// Attaches the calls of `pid`'s libraries, for it alone.

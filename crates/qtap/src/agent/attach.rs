@@ -30,7 +30,13 @@ impl KernelAttacher {
             Hook::WolfsslExpandLabel | Hook::WolfsslPrf => TlsProbe::WolfSsl,
             Hook::MbedtlsHmacStarts | Hook::MbedtlsHmacUpdate => TlsProbe::MbedTls,
             Hook::NssDerive | Hook::NssHmacFinish | Hook::NssTlsPrf => TlsProbe::Nss,
-            Hook::GoKeyLog | Hook::GoMasterKeys => TlsProbe::Go,
+            Hook::GoKeyLog
+            | Hook::GoMasterKeys
+            | Hook::GoRead
+            | Hook::GoReadEnd
+            | Hook::GoReadEndPaired
+            | Hook::GoWrite
+            | Hook::GoWriteEnd => TlsProbe::Go,
             _ => TlsProbe::OpenSsl,
         };
         // The key-log function looks the same in both families.
@@ -65,6 +71,12 @@ impl Attacher for KernelAttacher {
     fn forget(&self, device: u64, inode: u64) {
         if let Err(error) = self.capture.control().forget_known(device, inode) {
             tracing::debug!(device, inode, %error, "file stays marked as known");
+        }
+    }
+
+    fn forget_go_calls(&self, pid: Pid) {
+        if let Err(error) = self.capture.forget_go_calls(pid) {
+            tracing::debug!(pid = pid.0, %error, "calls of goroutines stay until their places are needed");
         }
     }
 }

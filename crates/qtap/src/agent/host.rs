@@ -78,7 +78,13 @@ pub(crate) struct AgentHost {
     /// Requests to the kernel or the tracker that could not be handed on.
     pub(crate) refused: Counter,
     pub(crate) key_log: Option<KeyLogSink>,
+    /// Functions of processes whose secrets have opened records, as far as the tracker was told.
+    pub(crate) proved: Mutex<HashMap<Pid, Vec<u64>>>,
 }
+
+/// Processes of which that is remembered, and functions of each; when there are more they are told anew.
+const MAX_PROVED: usize = 4096;
+const MAX_PROVED_OF_ONE: usize = 16;
 
 impl AgentHost {
     fn decision(&self, process: &Process) -> Decision {
@@ -97,6 +103,12 @@ impl AgentHost {
         };
         self.tell(process, verdict);
         self.tracer.consider(process);
+    }
+
+    /// The process has ended, or has another image: its addresses mean something else.
+    pub(crate) fn forget_proofs(&self, pid: Pid) {
+        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        proved.remove(&pid);
     }
 
     fn tell(&self, process: &Process, verdict: ProcessVerdict) {
@@ -200,6 +212,31 @@ impl Host for AgentHost {
             tracing::debug!(%error, "cannot read the kernel side's counters");
             0
         })
+    }
+
+    fn origin_proved(&self, pid: Pid, origin: u64) {
+        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        if proved.len() >= MAX_PROVED && !proved.contains_key(&pid) {
+            proved.clear();
+        }
+        let of_process = proved.entry(pid).or_default();
+        if of_process.contains(&origin) {
+            return;
+        }
+        if of_process.len() >= MAX_PROVED_OF_ONE {
+            of_process.clear();
+        }
+        of_process.push(origin);
+        drop(proved);
+        self.ask(Input::Proved { pid, address: origin });
+    }
+
+    fn origin_failed(&self, pid: Pid, origin: u64, is_certain: bool) {
+        self.ask(Input::Failed {
+            pid,
+            address: origin,
+            is_certain,
+        });
     }
 
     fn own_secret(&self, own: &OwnSecret) {

@@ -213,6 +213,7 @@ impl Agent {
             tracer: Tracer::new(trace, control.clone(), table.clone()),
             refused: Counter::default(),
             key_log,
+            proved: Mutex::new(HashMap::new()),
         });
         for process in table.running() {
             host.judge(&process);

@@ -230,6 +230,12 @@ impl AgentState {
             &[],
             u64::try_from(counters.scan_time.as_micros()).unwrap_or(u64::MAX),
         );
+        out.counter(
+            "qtap_probe_refuted_total",
+            "Functions found by inference whose probes were removed, as they are others than they were taken for.",
+            &[],
+            counters.refuted,
+        );
         for (reason, count) in [
             ("scan", counters.scan_failures),
             ("attach", counters.attach_failures),

@@ -224,8 +224,10 @@ pub(crate) fn keep_processes(mut writer: Writer, events: &Receiver<ProcessEvent>
         let _ = either.ready_timeout(TABLE_TICK);
         match events.try_recv() {
             Ok(event) => {
-                if let ProcessEvent::Forked { pid, parent, .. } = &event {
-                    host.scope.forked(*parent, *pid);
+                match &event {
+                    ProcessEvent::Forked { pid, parent, .. } => host.scope.forked(*parent, *pid),
+                    ProcessEvent::Exec(exec) => host.forget_proofs(exec.pid),
+                    ProcessEvent::Exited { pid, .. } => host.forget_proofs(*pid),
                 }
                 if let Some(process) = writer.handle(event) {
                     host.judge(&process);

@@ -24,6 +24,7 @@ impl Tracer {
             (cli::TraceModule::Socket, TraceModule::Socket),
             (cli::TraceModule::OpenSsl, TraceModule::OpenSsl),
             (cli::TraceModule::GnuTls, TraceModule::GnuTls),
+            (cli::TraceModule::GoTls, TraceModule::GoTls),
             (cli::TraceModule::Process, TraceModule::Process),
         ];
         if !query.is_empty() {
@@ -34,7 +35,7 @@ impl Tracer {
                 .collect();
             if wanted.is_empty() {
                 tracing::warn!(
-                    "none of the modules of --bpf-trace is there yet; socket, openssl, gnutls and process are"
+                    "none of the modules of --bpf-trace is there yet; socket, openssl, gnutls, gotls and process are"
                 );
             }
             control.trace(&wanted, query.selects(0, None, None));

@@ -131,6 +131,7 @@ mod tests {
                 bytes: Zeroizing::new(vec![byte; 48]),
                 client_random: None,
                 time: Time(1),
+                origin: None,
             },
             client_random: [0x0f; 32],
         }

@@ -32,6 +32,7 @@ impl rustls::KeyLog for KeyLog {
             bytes: Zeroizing::new(secret.to_vec()),
             client_random: Some(client_random.try_into().unwrap()),
             time: Time(0),
+            origin: None,
         });
     }
 }
