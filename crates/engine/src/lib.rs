@@ -33,6 +33,7 @@ mod settings;
 mod stats;
 mod streaming;
 mod transaction;
+mod tunnel;
 mod worker;
 
 pub use account::survey::{Positions, Survey, Surveyor};
@@ -48,7 +49,7 @@ pub use id::IdSource;
 pub use load::{Breaker, Load, LoadLevel, Mean, Step, Usage};
 pub use names::Names;
 pub use settings::{Budget, Settings, TlsMode};
-pub use stats::{Counter, Level, Stats};
+pub use stats::{AllProtocols, Counter, Level, ProtocolStats, Stats};
 pub use streaming::{EventStream, Messages, WebSocket};
 pub use transaction::{Body, ConnectionReport, Half, Transaction};
 pub use worker::{Shared, Worker};

@@ -43,7 +43,9 @@ impl ReasonCode {
             Self::TlsUnauthenticated => {
                 "report it with the library's version: records were seen that the secrets of this connection do not open"
             }
-            Self::ProtocolUnknown => "qtap parses HTTP/1 and HTTP/2; other protocols are counted, not parsed",
+            Self::ProtocolUnknown => {
+                "see docs/protocols.md for what is parsed; other protocols are counted, not parsed"
+            }
             Self::ParserGaveUp => "report it with a capture if the peer speaks the protocol correctly",
             Self::Resynchronised => {
                 "look at the bytes check: lost bytes are the usual cause; otherwise a peer sent malformed messages"
@@ -53,6 +55,9 @@ impl ReasonCode {
             }
             Self::RingFull => {
                 "raise tap.limits.data_ring, or capture less (tap.direction, filters, a lower level)"
+            }
+            Self::TunnelUnread => {
+                "nothing to do at a proxy, which passes on what it cannot read either; at the program that uses one see docs/protocols.md"
             }
             Self::QueueFull => "raise tap.limits.memory, give the agent more CPU, or capture less",
             Self::CallCap => "raise tap.limits.call",
@@ -80,7 +85,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -97,6 +102,7 @@ impl ReasonCode {
         Self::TlsUnauthenticated,
         Self::ProtocolUnknown,
         Self::ParserGaveUp,
+        Self::TunnelUnread,
         Self::Resynchronised,
         Self::NoData,
         Self::RingFull,

@@ -90,6 +90,8 @@ pub struct Received {
     pub transactions: Vec<Transaction>,
     pub progress: Vec<Transaction>,
     pub commands: Vec<CommandTransaction>,
+    /// What was known of the connection of each transaction.
+    pub facts: Vec<ConnectionFacts>,
     pub reports: Vec<ConnectionReport>,
 }
 
@@ -107,12 +109,10 @@ impl Consumer for Recorder {
     fn interest(&mut self, _: &ConnectionFacts, _: StreamKey, _: &RequestHead) -> Interest {
         self.interest
     }
-    fn transaction(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
-        self.received
-            .lock()
-            .unwrap()
-            .transactions
-            .push(transaction.clone());
+    fn transaction(&mut self, facts: &ConnectionFacts, transaction: &Transaction) {
+        let mut received = self.received.lock().unwrap();
+        received.transactions.push(transaction.clone());
+        received.facts.push(facts.clone());
     }
     fn progress(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
         self.received.lock().unwrap().progress.push(transaction.clone());

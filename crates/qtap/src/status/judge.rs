@@ -201,6 +201,7 @@ pub(super) const fn is_problem(code: ReasonCode) -> bool {
         | ReasonCode::NoStack
         | ReasonCode::ProtocolUnknown
         | ReasonCode::ParserGaveUp
+        | ReasonCode::TunnelUnread
         | ReasonCode::Resynchronised
         | ReasonCode::BodyTruncated => false,
     }
