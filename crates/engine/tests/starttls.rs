@@ -19,9 +19,12 @@ use support::{Bench, PID};
 
 use Side::{Client, Server};
 
+/// A name, and the pieces of each side in turn.
+type Beginning = (&'static str, &'static [(Side, &'static [u8])]);
+
 /// What passes before TLS, as the documents of each protocol have it.
 #[rustfmt::skip] // one exchange a line
-const BEGINNINGS: &[(&str, &[(Side, &[u8])])] = &[
+const BEGINNINGS: &[Beginning] = &[
     // RFC 3207
     ("smtp", &[(Server, b"220 mail.example ESMTP\r\n"), (Client, b"EHLO client.example\r\n"),
         (Server, b"250-mail.example\r\n250-SIZE 52428800\r\n250 STARTTLS\r\n"), (Client, b"STARTTLS\r\n"), (Server, b"220 2.0.0 Ready\r\n")]),
