@@ -183,9 +183,10 @@ fn p_c1_tls_inside_of_tls_is_read_with_its_own_secrets() {
                 let secrets = [(1, &outside.secrets[..]), (at, &inside.secrets[..])];
                 play(&mut bench, &outside.wire, &secrets, hinted);
                 bench.wait_ms(20);
+                // At once, not after a wait in vain.
+                let transactions = bench.transactions();
                 bench.close();
                 bench.wait_ms(400);
-                let transactions = bench.transactions();
                 let case = format!("{outer:?} {innermost:?} hinted {hinted} at {at}");
                 assert_eq!(transactions.len(), 2, "{case}: {:?}", told(&transactions));
                 assert_tunnel(&transactions[0]);
