@@ -39,11 +39,14 @@ def plan(settings):
         cases, figures, remarks = [], [], [f"Empty probes: {kind}, on SSL_read and SSL_write."]
         for version, saturate in (("http1", partial(wrk, nginx.url("hello"), settings.seconds, CONNECTIONS)),
                                   ("http2", partial(h2load, nginx.url("hello"), settings.seconds, CONNECTIONS, STREAMS))):
-            half = round(saturate().rate / 2)
-            steady = partial(h2load, nginx.url("hello"), settings.seconds, CONNECTIONS, 1, version == "http1", half)
+            # Half of what this very load makes untraced: wrk, and more streams, make more on the same CPUs.
+            load = partial(h2load, nginx.url("hello"), settings.seconds, CONNECTIONS, 1, version == "http1")
+            half = round(load().rate / 2)
+            steady = partial(load, half)
             remarks.append(f"Half load of {version}: {half:,} requests/s.")
             cases += [case(f"{version} {name}", how, nginx, saturate, sides, REQUEST_BYTES[version])
                       for name, (how, sides) in tracers.items()]
+            cases.append(case(f"{version} server alone", served["headers"][0], nginx, saturate, 1, REQUEST_BYTES[version]))
             cases += [case(f"{version} half {name}", how, nginx, steady, sides, REQUEST_BYTES[version])
                       for name, (how, sides) in served.items()]
             figures += wanted(version)
@@ -59,6 +62,7 @@ def wanted(version):
     return [
         Figure("requests/s", headers, empty, least=LEAST, ceiling=none),
         Figure("requests/s", headers, none, least=SHARE),
+        Figure("requests/s", f"{version} server alone", none),
         Figure("requests/s", empty, none),
         Figure("p99 us", f"{version} half headers", f"{version} half none", most=P99),
     ]

@@ -105,6 +105,10 @@ impl Reader {
             if left.is_zero() {
                 return Ok(0);
             }
+            if self.data.produced() != self.data.consumed() {
+                // Payload that gathers: it is no time to sleep, and none to look again at once.
+                self.naps = 0;
+            }
             if self.naps < NAPS {
                 self.naps += 1;
                 wait(&self.epoll, left.min(NAP))?;

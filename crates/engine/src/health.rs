@@ -140,6 +140,8 @@ pub enum ReasonCode {
     TlsCipherUnsupported,
     /// The hello was not seen whole.
     TlsHelloMissing,
+    /// The connection ended before anything was encrypted.
+    TlsHandshakeUnfinished,
     /// Records did not authenticate.
     TlsUnauthenticated,
     /// None of the known protocols.
@@ -198,6 +200,7 @@ impl ReasonCode {
             Self::TlsSecretMissing => "tls_secret_missing",
             Self::TlsCipherUnsupported => "tls_cipher_unsupported",
             Self::TlsHelloMissing => "tls_hello_missing",
+            Self::TlsHandshakeUnfinished => "tls_handshake_unfinished",
             Self::TlsUnauthenticated => "tls_unauthenticated",
             Self::ProtocolUnknown => "protocol_unknown",
             Self::ParserGaveUp => "parser_gave_up",

@@ -40,12 +40,13 @@ impl ReasonCode {
             Self::TlsHelloMissing => {
                 "raise tap.limits.data_ring if records were lost; otherwise the peers did not complete a handshake"
             }
+            Self::TlsHandshakeUnfinished => {
+                "nothing was lost: a peer gave up or refused in the handshake; its alert, certificates and versions say why"
+            }
             Self::TlsUnauthenticated => {
                 "report it with the library's version: records were seen that the secrets of this connection do not open"
             }
-            Self::ProtocolUnknown => {
-                "see docs/protocols.md for what is parsed; other protocols are counted, not parsed"
-            }
+            Self::ProtocolUnknown => "see docs/protocols.md for what is parsed; other protocols are counted",
             Self::ParserGaveUp => "report it with a capture if the peer speaks the protocol correctly",
             Self::Resynchronised => {
                 "look at the bytes check: lost bytes are the usual cause; otherwise a peer sent malformed messages"
@@ -85,7 +86,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -99,6 +100,7 @@ impl ReasonCode {
         Self::TlsSecretMissing,
         Self::TlsCipherUnsupported,
         Self::TlsHelloMissing,
+        Self::TlsHandshakeUnfinished,
         Self::TlsUnauthenticated,
         Self::ProtocolUnknown,
         Self::ParserGaveUp,

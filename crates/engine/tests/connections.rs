@@ -317,6 +317,55 @@ fn tls_without_a_known_library_is_blind_with_its_reason() {
     );
 }
 
+/// A ClientHello of TLS 1.2 with one suite and no extensions, in a record.
+fn client_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
+    hello.extend_from_slice(&[7; 32]);
+    hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x2f, 1, 0, 0, 0]);
+    hello
+}
+
+#[test]
+fn a_handshake_that_ends_in_the_clear_is_captured_whole() {
+    const HANDSHAKE_FAILURE: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
+    for answer in [b"".as_slice(), HANDSHAKE_FAILURE] {
+        let mut bench = Bench::new();
+        bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls {
+            implementations: vec!["openssl"],
+            ..Default::default()
+        });
+        bench.open(Role::Client, false);
+        bench.writes(&client_hello());
+        if !answer.is_empty() {
+            bench.reads(answer);
+        }
+        bench.close();
+        let health = bench.final_report().health;
+        assert_eq!(health.status, HealthStatus::Healthy, "{answer:?} {health:?}");
+        assert_eq!(bench.codes(), [ReasonCode::TlsHandshakeUnfinished]);
+    }
+}
+
+#[test]
+fn a_handshake_that_lacks_bytes_is_not_called_unfinished() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls {
+        implementations: vec!["openssl"],
+        ..Default::default()
+    });
+    bench.open(Role::Client, false);
+    bench.writes(&client_hello());
+    bench.loses(Direction::Ingress, 1000);
+    bench.close();
+    bench.wait_ms(2500);
+    let health = bench.final_report().health;
+    assert_eq!(health.status, HealthStatus::Blind, "{health:?}");
+    assert!(
+        !bench.codes().contains(&ReasonCode::TlsHandshakeUnfinished),
+        "{health:?}"
+    );
+}
+
 #[test]
 fn a_long_connection_reports_early_and_at_intervals() {
     let mut bench = Bench::new();

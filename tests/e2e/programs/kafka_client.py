@@ -109,7 +109,7 @@ def in_a_group():
     producer.produce("events", b"one", key=b"k")
     assert producer.flush(20) == 0
     settings = {"group.id": "members", "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    settings |= {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
+    settings |= {"session.timeout.ms": 30_000, "heartbeat.interval.ms": 300}
     consumer = Consumer(common | settings)
     consumer.subscribe(["events"])
     value, deadline = None, time.monotonic() + 30

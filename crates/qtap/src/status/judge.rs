@@ -199,6 +199,7 @@ pub(super) const fn is_problem(code: ReasonCode) -> bool {
         | ReasonCode::FilteredDirection
         | ReasonCode::FilteredStrategy
         | ReasonCode::NoStack
+        | ReasonCode::TlsHandshakeUnfinished
         | ReasonCode::ProtocolUnknown
         | ReasonCode::ParserGaveUp
         | ReasonCode::TunnelUnread

@@ -31,6 +31,7 @@ impl Evidence<'_> {
         match (tls.client_hello, tls.server_hello) {
             (true, true) => CheckState::Ok,
             (false, false) if self.facts.joined_midstream => CheckState::Missing,
+            (true, false) if self.ended_in_the_clear() => CheckState::Ok,
             (client, _) => {
                 let which = if client { "server" } else { "client" };
                 reasons.add(
@@ -86,8 +87,21 @@ impl Evidence<'_> {
         state
     }
 
+    /// It is over, and each byte of it was of a record in the clear: a peer gave up, or refused, before there were keys.
+    fn ended_in_the_clear(&self) -> bool {
+        let (Some(closed), Some(tls)) = (self.closed, self.tls_wire()) else {
+            return false;
+        };
+        !self.facts.joined_midstream && tls.session.read_bytes() == closed.written + closed.read
+    }
+
     /// TLS without a byte of plaintext: why?
     fn tls_unread(&self, wire: &TlsWire, reasons: &mut Reasons) -> CheckState {
+        if self.ended_in_the_clear() {
+            let detail = "the connection ended before anything was encrypted";
+            reasons.add(ReasonCode::TlsHandshakeUnfinished, detail);
+            return CheckState::NotApplicable;
+        }
         let payload_passed = wire.tally.secret_missing
             || wire.tally.no_secret_bytes > 0
             || wire.tally.unreadable.is_some()
