@@ -114,6 +114,7 @@ fn decode(name: &str, raw: &Bytes, limit: usize, gap_bytes: u64) -> Result<(Byte
 mod tests {
     use super::*;
 
+    /// P-B2.
     #[test]
     fn keeps_the_head_and_counts_the_rest() {
         let (budget, stats) = (Budget::new(1 << 20), Stats::default());

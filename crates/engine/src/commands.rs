@@ -11,6 +11,7 @@ use crate::ConnectionFacts;
 use crate::assembler::TransactionTally;
 use crate::context::Context;
 use crate::hash::HashMap;
+use crate::tunnel::Place;
 
 /// Text kept of a command when memory is short.
 const SHORT_BYTES: usize = 256;
@@ -22,7 +23,7 @@ pub struct CommandTransaction {
     pub id: Arc<str>,
     /// Protocol it was spoken in.
     pub protocol: Protocol,
-    /// Ordinal on its connection.
+    /// Ordinal on its connection; in a tunnel with the number of that above.
     pub stream: u64,
     /// Wall time of its first byte.
     pub started: SystemTime,
@@ -73,12 +74,20 @@ struct Open {
 }
 
 /// The commands of one connection that have not ended.
-#[derive(Default)]
 pub(crate) struct Commands {
+    place: Place,
     open: HashMap<StreamKey, Box<Open>>,
 }
 
 impl Commands {
+    /// Of what is spoken in `place`.
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            open: HashMap::default(),
+        }
+    }
+
     /// How many there are.
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
@@ -93,7 +102,7 @@ impl Commands {
         facts: &ConnectionFacts,
         cx: &mut Context<'_>,
     ) {
-        let is_wanted = cx.consumer.wants_command(facts, key, &command);
+        let is_wanted = cx.consumer.wants_command(facts, self.place.key(key), &command);
         let mut held = command.held();
         if !cx.budget.take(held) {
             cx.stats.lost_memory.add(held.saturating_sub(SHORT_BYTES) as u64);
@@ -142,7 +151,7 @@ impl Commands {
         let transaction = CommandTransaction {
             id: open.id,
             protocol: ended.protocol,
-            stream: key.0,
+            stream: self.place.key(key).0,
             started: finished - Duration::from_nanos(time.0.saturating_sub(first_byte.0)),
             finished,
             first_byte,
@@ -153,6 +162,7 @@ impl Commands {
             outcome,
         };
         tally.finished += 1;
+        cx.stats.protocols.of(ended.protocol).transactions.add(1);
         tally.gap_bytes += transaction.gap_bytes();
         match outcome {
             Outcome::Incomplete | Outcome::Timeout => tally.incomplete += 1,

@@ -152,6 +152,8 @@ pub enum ReasonCode {
     ProtocolUnknown,
     /// The protocol's parser gave up.
     ParserGaveUp,
+    /// What passed through a tunnel in it could not be read.
+    TunnelUnread,
     /// Messages that could not be understood were passed over.
     Resynchronised,
     /// No byte was seen.
@@ -208,6 +210,7 @@ impl ReasonCode {
             Self::TlsUnauthenticated => "tls_unauthenticated",
             Self::ProtocolUnknown => "protocol_unknown",
             Self::ParserGaveUp => "parser_gave_up",
+            Self::TunnelUnread => "tunnel_unread",
             Self::Resynchronised => "resynchronised",
             Self::NoData => "no_data",
             Self::RingFull => "ring_full",

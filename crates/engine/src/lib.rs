@@ -35,6 +35,7 @@ mod settings;
 mod stats;
 mod streaming;
 mod transaction;
+mod tunnel;
 mod worker;
 
 pub use account::survey::{Positions, Survey, Surveyor};
@@ -51,7 +52,7 @@ pub use id::IdSource;
 pub use load::{Breaker, Load, LoadLevel, Mean, Step, Usage};
 pub use names::Names;
 pub use settings::{Budget, Settings, TlsMode};
-pub use stats::{Counter, Level, Stats};
+pub use stats::{AllProtocols, Counter, Level, ProtocolStats, Stats};
 pub use streaming::{EventStream, Messages, WebSocket};
 pub use transaction::{Body, ConnectionReport, Half, Transaction};
 pub use worker::{Shared, Worker};

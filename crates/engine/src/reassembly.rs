@@ -243,6 +243,7 @@ mod tests {
         pieces.iter().map(piece).collect()
     }
 
+    /// P-L1.
     #[test]
     fn records_out_of_order_come_out_in_order() {
         let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
@@ -253,6 +254,7 @@ mod tests {
         assert_eq!((reassembler.position(), reassembler.held()), (6, 0));
     }
 
+    /// P-L1.
     #[test]
     fn bytes_seen_before_are_dropped() {
         let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
@@ -263,6 +265,7 @@ mod tests {
         assert_eq!(reassembler.duplicate_bytes, 5);
     }
 
+    /// P-L1.
     #[test]
     fn a_record_tells_what_is_missing_after_it() {
         let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
@@ -278,6 +281,7 @@ mod tests {
         assert_eq!(render(&out), "ab___f");
     }
 
+    /// P-L1.
     #[test]
     fn what_never_came_is_a_gap_once_given_up() {
         let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());

@@ -63,6 +63,9 @@ impl ReasonCode {
             Self::RingFull => {
                 "raise tap.limits.data_ring, or capture less (tap.direction, filters, a lower level)"
             }
+            Self::TunnelUnread => {
+                "nothing to do at a proxy, which passes on what it cannot read either; at the program that uses one see docs/protocols.md"
+            }
             Self::QueueFull => "raise tap.limits.memory, give the agent more CPU, or capture less",
             Self::CallCap => "raise tap.limits.call",
             Self::MemoryFault => "nothing to do: the program's memory was not resident when it was read",
@@ -89,7 +92,7 @@ impl ReasonCode {
     }
 
     /// All codes, in the order of `docs/health.md`.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::JoinedMidstream,
         Self::ProcessUnknown,
         Self::FilteredProcess,
@@ -109,6 +112,7 @@ impl ReasonCode {
         Self::TlsUnauthenticated,
         Self::ProtocolUnknown,
         Self::ParserGaveUp,
+        Self::TunnelUnread,
         Self::Resynchronised,
         Self::NoData,
         Self::RingFull,

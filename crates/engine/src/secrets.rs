@@ -34,6 +34,8 @@ struct Waiting {
 pub(crate) enum Choice {
     /// Those meant for it and not given yet, and those meant for none.
     Likely,
+    /// The same, and those once more that it was given: something in it seeks that did not then.
+    Again,
     /// All of its process: it has waited in vain for the likely ones.
     All,
 }
@@ -95,7 +97,7 @@ impl SecretPool {
             keep
         };
         match choice {
-            Choice::Likely => {
+            Choice::Likely | Choice::Again => {
                 for hint in [None, Some(id)] {
                     if let Some(secrets) = process.secrets.get_mut(&hint) {
                         secrets.retain_mut(&mut offer);

@@ -1,8 +1,12 @@
 //! Counters of the engine, for every stage: received, emitted, lost by reason.
 
+mod protocols;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use qtap_capture::Loss;
+
+pub use protocols::{AllProtocols, ProtocolStats};
 
 /// A counter that many threads add to.
 #[derive(Debug, Default)]
@@ -44,12 +48,15 @@ macro_rules! stats {
         #[derive(Debug, Default)]
         pub struct Stats {
             $(#[doc = $help] pub $name: $kind,)*
+            /// By protocol.
+            pub protocols: AllProtocols,
         }
 
         impl Stats {
             /// Every counter and level as (metric name, help, labels, value, is a counter).
             pub fn each(&self, mut visit: impl FnMut(&'static str, &'static str, &[(&'static str, &'static str)], u64, bool)) {
                 $(visit($metric, $help, &$labels, self.$name.get(), stringify!($kind) == "Counter");)*
+                self.protocols.each(&mut visit);
             }
         }
     };

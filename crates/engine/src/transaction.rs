@@ -56,7 +56,7 @@ pub struct Transaction {
     pub id: Arc<str>,
     /// Protocol it was spoken in.
     pub protocol: Protocol,
-    /// Ordinal (HTTP/1) or stream id (HTTP/2).
+    /// Ordinal (HTTP/1) or stream id (HTTP/2); in a tunnel with the number of that above.
     pub stream: u64,
     /// Wall time of its first byte.
     pub started: SystemTime,

@@ -307,7 +307,12 @@ impl Worker {
             self.seeking.entry(pid).or_default().insert(id);
         }
         if seeking.secrets {
-            self.offer_secrets(id, pid, Choice::Likely, now);
+            let choice = if seeking.inside {
+                Choice::Again
+            } else {
+                Choice::Likely
+            };
+            self.offer_secrets(id, pid, choice, now);
         }
     }
 
@@ -504,6 +509,8 @@ impl Worker {
 /// What a connection that just got bytes looks for.
 struct Seeking {
     secrets: bool,
+    /// For TLS inside of a tunnel.
+    inside: bool,
     calls: bool,
 }
 
@@ -511,6 +518,7 @@ impl Seeking {
     fn of(connection: &mut Connection) -> Self {
         Self {
             secrets: connection.seeks_secrets(),
+            inside: connection.seeks_inside(),
             calls: connection.wants_calls(),
         }
     }

@@ -63,6 +63,7 @@ impl Quality {
 mod tests {
     use super::*;
 
+    /// P-D4, P-L5.
     #[test]
     fn gives_up_when_nothing_or_too_little_is_good() {
         let mut none = Quality::new("test");

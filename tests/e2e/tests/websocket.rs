@@ -1,17 +1,13 @@
-//! WebSockets, event streams and tunnels: real clients and servers, plain and inside of TLS, compressed and not.
-//!
-//! `protocols.md` P-W1, P-W2, P-S1, P-C1.
+//! WebSockets: real clients and servers, plain and inside of TLS, compressed and not (P-W1, P-W2).
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qtap_e2e::{
-    Agent, Capture, Certificates, Config, Curl, Events, Finished, Program, PythonServer, Side, Transport,
-    WebServer, assert_healthy, free_port, one, run_ok, scratch, single, single_on_port, wait_for_both_ends,
-    wait_for_listener, web,
+    Agent, Capture, Certificates, Config, Finished, Program, Side, Transport, WebServer, assert_healthy, one,
+    programs, run_ok, scratch, single, wait_for_both_ends, web,
 };
 use serde_json::{Value, json};
 
@@ -238,6 +234,76 @@ fn python_and_node_talk_to_each_other() {
     }
 }
 
+/// aiohttp, on Debian's interpreter.
+fn aiohttp(url: &str) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(programs().join("web/ws_aiohttp.py")).arg(url);
+    command
+}
+
+/// The client that Node.js has of its own.
+fn builtin(url: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg("--experimental-websocket");
+    command.arg(programs().join("web/ws_builtin.js")).arg(url);
+    command
+}
+
+/// A second client library of each language, in cleartext, against servers of both.
+#[test]
+fn other_libraries_talk_too() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let servers = [Language::Python, Language::Node].map(|server| {
+        let pair = Pair {
+            client: server,
+            server,
+            transport: Transport::Plain,
+            is_compressed: true,
+        };
+        (server, pair.server(&certificates))
+    });
+    let agent = Agent::start(&Config::default());
+    for (language, server) in &servers {
+        let url = format!("ws://127.0.0.1:{}/echo", server.port);
+        for (name, mut client) in [
+            ("aiohttp", aiohttp(&url)),
+            ("aiohttp, not compressed", {
+                let mut client = aiohttp(&url);
+                client.env("PLAIN_MESSAGES", "1");
+                client
+            }),
+            ("Node.js itself", builtin(&url)),
+        ] {
+            let finished = run_ok(&mut client);
+            agent.wait_for_connections(&[finished.pid], 1);
+            let capture = single(&agent.events(), finished.pid);
+            assert_healthy(&capture, Transport::Plain);
+            let what = format!("{name} and {language:?}: {capture:#?}");
+            let websocket = &capture.requests[0]["websocket"];
+            assert_eq!(
+                (
+                    &websocket["closed_by"],
+                    &websocket["close_code"],
+                    &websocket["clean"]
+                ),
+                (&json!("client"), &json!(1000), &json!(true)),
+                "{what}"
+            );
+            let expected = vec![
+                ("text".to_owned(), b"hello".to_vec()),
+                ("binary".to_owned(), binary()),
+            ];
+            for direction in ["sent", "received"] {
+                assert!(
+                    messages(&capture.transactions[0], direction) == expected,
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_server_that_fails_closes_with_1011() {
     for (client, server) in [
@@ -456,287 +522,4 @@ fn a_websocket_over_http2() {
             assert!(messages(transaction, direction) == expected, "{direction}");
         }
     }
-}
-
-fn sse_server(transport: Transport, certificates: &Certificates) -> WebServer {
-    let mut command = web("sse_server.py");
-    if transport == Transport::Tls {
-        command.arg("--cert").arg(&certificates.certificate);
-        command.arg("--key").arg(&certificates.key);
-    }
-    WebServer::start(&mut command)
-}
-
-/// The five events of the server, as captured.
-fn assert_events(capture: &Capture) {
-    let (request, transaction) = (&capture.requests[0], &capture.transactions[0]);
-    assert_eq!(request["outcome"], "complete");
-    assert_eq!(request["category"], "event_stream");
-    let events = &request["events"];
-    assert_eq!(
-        (
-            &events["count"],
-            &events["comments"],
-            &events["last_id"],
-            &events["retry_ms"]
-        ),
-        (&json!(5), &json!(1), &json!("4"), &json!(2500)),
-        "{request:#}"
-    );
-    let at = |key: &str| events[key].as_f64().unwrap();
-    assert!(
-        at("first_ms") + 50.0 < at("last_ms"),
-        "they came one after the other: {events}"
-    );
-    assert!(at("last_ms") <= request["total_ms"].as_f64().unwrap());
-    let captured = transaction["captured_events"].as_array().expect("events");
-    let shown: Vec<_> = captured
-        .iter()
-        .map(|event| {
-            (
-                event["event"].as_str().unwrap(),
-                event["data"].as_str().unwrap().to_owned(),
-            )
-        })
-        .collect();
-    let expected: Vec<_> = (0..5)
-        .map(|number| ("delta", format!("{{\"number\":{number}}}")))
-        .collect();
-    assert_eq!(shown, expected);
-    let body = STANDARD
-        .decode(transaction["response"]["body"].as_str().unwrap())
-        .unwrap();
-    let body = String::from_utf8(body).unwrap();
-    assert!(
-        body.starts_with("retry: 2500\n\n") && body.ends_with(": end\n\n"),
-        "{body}"
-    );
-}
-
-#[test]
-fn event_streams_of_curl_and_node_plain_tls_and_compressed() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    for transport in [Transport::Plain, Transport::Tls] {
-        for path in ["/events", "/gzip"] {
-            let server = sse_server(transport, &certificates);
-            let _running = bystander();
-            let agent = Agent::start(&Config::default());
-            let scheme = if transport == Transport::Tls {
-                "https"
-            } else {
-                "http"
-            };
-            let url = format!("{scheme}://localhost:{}{path}", server.port);
-            let curl = Curl::new(folder.path(), &url)
-                .authority(&certificates.authority)
-                .args(&["-N", "-4"]);
-            let (by_curl, _) = curl.run();
-            let mut node = web("sse_client.js");
-            node.arg(url.replace(
-                "localhost",
-                if transport == Transport::Tls {
-                    "localhost"
-                } else {
-                    "127.0.0.1"
-                },
-            ));
-            node.env("NODE_EXTRA_CA_CERTS", &certificates.authority);
-            let by_node = run_ok(&mut node);
-            assert_eq!(by_node.json()["events"], 5);
-            wait_for_both_ends(&agent, server.port, 2);
-            let events = agent.stop();
-            for capture in [single(&events, by_curl.pid), single(&events, by_node.pid)] {
-                assert_healthy(&capture, transport);
-                assert_events(&capture);
-            }
-            for capture in events.of_port(server.port, Side::Server) {
-                assert_events(&capture);
-            }
-        }
-    }
-}
-
-#[test]
-fn an_endless_event_stream_is_seen_before_it_ends() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = sse_server(Transport::Tls, &certificates);
-    let agent = Agent::start(&Config::default());
-    let url = format!("https://localhost:{}/endless", server.port);
-    let curl = Curl::new(folder.path(), &url).authority(&certificates.authority);
-    let mut command = curl.args(&["-N", "-4"]).command();
-    let client = Program::start(command.stdin(Stdio::null()));
-    let pid = client.pid();
-    agent.wait_for("a report of what lasts", Duration::from_secs(30), |events| {
-        events
-            .of_type("request")
-            .any(|request| request["partial"] == true)
-    });
-    drop(client);
-    wait_for_both_ends(&agent, server.port, 1);
-    let events = agent.stop();
-    let capture = one(&events.of_pid(pid)).clone();
-    let [partial, last] = &capture.requests[..] else {
-        panic!("{capture:#?}")
-    };
-    assert_eq!(
-        (&partial["outcome"], &last["outcome"]),
-        (&json!("open"), &json!("canceled"))
-    );
-    assert_eq!(partial["requestId"], last["requestId"]);
-    let count = |record: &Value| record["events"]["count"].as_u64().unwrap();
-    assert!(
-        count(partial) >= 50 && count(last) >= count(partial),
-        "{capture:#?}"
-    );
-    assert!(partial["bytesReceived"].as_u64() > Some(500));
-    let captured: Vec<_> = capture
-        .transactions
-        .iter()
-        .filter_map(|transaction| transaction["captured_events"].as_array())
-        .flatten()
-        .map(|event| event["data"].as_str().unwrap().to_owned())
-        .collect();
-    let expected: Vec<_> = (0..count(last)).map(|number| number.to_string()).collect();
-    assert_eq!(captured, expected, "each event once, over both records");
-}
-
-/// A forward proxy that tunnels.
-fn proxy(folder: &Path) -> (Program, u16) {
-    let port = free_port();
-    let file = folder.join("tinyproxy.conf");
-    let text = format!(
-        "Port {port}\nListen 127.0.0.1\nTimeout 30\nAllow 127.0.0.1\nLogLevel Error\nDisableViaHeader Yes\n"
-    );
-    std::fs::write(&file, text).expect("write a file");
-    let mut command = Command::new("tinyproxy");
-    let program = Program::start(command.arg("-d").arg("-c").arg(file).stdin(Stdio::null()));
-    wait_for_listener(port);
-    (program, port)
-}
-
-/// curl through the proxy.
-fn proxied(proxy: u16, url: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("curl");
-    command.args(["-sS", "--max-time", "20", "--noproxy", ""]);
-    command.args(["--proxy", &format!("http://127.0.0.1:{proxy}")]);
-    command.args(arguments).arg(url);
-    command
-}
-
-/// The request that made the tunnel, and those inside of it.
-fn inside<'a>(capture: &'a Capture, authority: &str) -> &'a [Value] {
-    let (connect, inner) = capture.requests.split_first().expect("requests");
-    assert_eq!(
-        (&connect["method"], &connect["status"]),
-        (&json!("CONNECT"), &json!(200)),
-        "{capture:#?}"
-    );
-    assert_eq!(
-        (&connect["outcome"], &connect["upgraded_to"]),
-        (&json!("upgraded"), &json!("tunnel"))
-    );
-    assert_eq!(connect["url"], authority);
-    inner
-}
-
-fn stop_when_over(agent: Agent, pid: u32) -> Events {
-    agent.wait_for_connections(&[pid], 1);
-    agent.stop()
-}
-
-/// P-C1: TLS inside of a plain CONNECT is read as TLS is, on the same connection.
-#[test]
-fn tls_inside_of_a_tunnel_has_its_own_transactions_and_sni() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &[]);
-    let (_program, proxy) = proxy(folder.path());
-    let agent = Agent::start(&Config::default());
-    let url = format!("https://localhost:{}/inner", server.port);
-    let authority = certificates.authority.to_string_lossy().into_owned();
-    let arguments = ["--cacert", &authority, "--http1.1", "--data", "name=qtap", &url];
-    let finished = run_ok(&mut proxied(proxy, &url, &arguments));
-    let events = stop_when_over(agent, finished.pid);
-    let capture = one(&events.of_pid(finished.pid)).clone();
-    assert_healthy(&capture, Transport::Tls);
-    let requests = inside(&capture, &format!("localhost:{}", server.port));
-    assert_eq!(requests.len(), 2, "two of them on one tunnel: {capture:#?}");
-    for request in requests {
-        assert_eq!(
-            (&request["url"], &request["outcome"]),
-            (&json!(url), &json!("complete"))
-        );
-        assert_eq!(request["tlsProbeIntrospected"], true);
-    }
-    assert_eq!(capture.connection["tls"]["sni"], "localhost");
-    assert_eq!(
-        capture.connection["destination"]["address"]["port"], proxy,
-        "attributed to what was dialled"
-    );
-    assert_eq!(capture.connection["l7Protocol"], "http1");
-    assert_eq!(capture.connection["upgraded_to"], "tunnel");
-    // The proxy's own connection to the origin is another one; the origin reads it with its own secrets.
-    let origin = request_count(&events.of_port(server.port, Side::Server));
-    assert_eq!(origin, 2);
-}
-
-/// Requests of the connections together.
-fn request_count(captures: &[Capture]) -> usize {
-    captures.iter().map(|capture| capture.requests.len()).sum()
-}
-
-#[test]
-fn http_inside_of_a_tunnel_is_read() {
-    let folder = scratch();
-    let server = PythonServer::http(folder.path());
-    let (_program, proxy) = proxy(folder.path());
-    let agent = Agent::start(&Config::default());
-    let url = format!("http://localhost:{}/inner", server.port);
-    let finished = run_ok(&mut proxied(proxy, &url, &["--proxytunnel"]));
-    let events = stop_when_over(agent, finished.pid);
-    let capture = one(&events.of_pid(finished.pid)).clone();
-    assert_healthy(&capture, Transport::Plain);
-    let requests = inside(&capture, &format!("localhost:{}", server.port));
-    assert_eq!(one(requests)["url"], url);
-    // Both ends of the tunnel, and the end that dialled the origin.
-    assert_eq!(request_count(&events.of_port(proxy, Side::Server)), 2);
-    let dialled = single_on_port(&events, server.port, Side::Client);
-    assert_eq!(dialled.requests[0]["url"], url);
-}
-
-#[test]
-fn a_websocket_inside_of_tls_inside_of_a_tunnel() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = WebServer::start(
-        web("ws_server.py")
-            .arg("--cert")
-            .arg(&certificates.certificate)
-            .arg("--key")
-            .arg(&certificates.key),
-    );
-    let (_program, proxy) = proxy(folder.path());
-    let agent = Agent::start(&Config::default());
-    let mut command = web("ws_client.py");
-    command
-        .arg("talk")
-        .arg(format!("wss://localhost:{}/echo", server.port));
-    command
-        .arg(&certificates.authority)
-        .env("PROXY", format!("http://127.0.0.1:{proxy}"));
-    let finished = run_ok(&mut command);
-    let events = stop_when_over(agent, finished.pid);
-    let capture = one(&events.of_pid(finished.pid)).clone();
-    assert_healthy(&capture, Transport::Tls);
-    let requests = inside(&capture, &format!("localhost:{}", server.port));
-    let websocket = one(requests);
-    assert_eq!(
-        capture.connection["upgraded_to"], "websocket",
-        "the last of the two"
-    );
-    assert_eq!(websocket["upgraded_to"], "websocket", "{capture:#?}");
-    assert_eq!(websocket["messages"]["response"]["count"], 3);
-    assert_eq!(websocket["websocket"]["close_code"], 1000);
 }

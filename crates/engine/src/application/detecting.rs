@@ -143,7 +143,7 @@ impl Application {
                 None => return After::Continue,
             },
         };
-        let mut assembler = Assembler::new(protocol);
+        let mut assembler = Assembler::new(protocol, self.place);
         assembler.tally = self.former;
         self.begin(parser, assembler, cx.now);
         self.replay(pieces, facts, cx)

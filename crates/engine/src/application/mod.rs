@@ -1,17 +1,19 @@
 //! The application layer of one connection: detection, parsing, and what to do when that fails.
 
 mod detecting;
+mod inside;
 mod parsing;
 
 use bytes::Bytes;
 use qtap_capture::KernelTime;
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Event, Parser, Side, Time, Upgrade};
+use qtap_protocol::{Event, Parser, RequestHead, Side, Time, Upgrade};
 
 use self::detecting::Detecting;
 use self::parsing::Parsing;
 use crate::assembler::TransactionTally;
 use crate::context::Context;
+use crate::tunnel::{Place, Tunnel};
 use crate::{ConnectionFacts, ReasonCode};
 
 /// A piece of plaintext.
@@ -47,12 +49,17 @@ pub(crate) enum After {
 enum State {
     Detecting(Detecting),
     Parsing(Box<Parsing>),
+    /// All that follows is inside of a tunnel.
+    Tunnel(Box<Tunnel>),
     Off,
 }
 
 /// Detection and parsing of one connection.
 pub(crate) struct Application {
     state: State,
+    place: Place,
+    /// The last request that may make a tunnel.
+    asked: Option<Box<RequestHead>>,
     attempts: u32,
     former: TransactionTally,
     pub(crate) protocol: Option<Protocol>,
@@ -63,9 +70,11 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    pub(crate) fn new(midstream: bool) -> Self {
+    pub(crate) fn new(midstream: bool, place: Place) -> Self {
         Self {
             state: State::Detecting(Detecting::new(midstream)),
+            place,
+            asked: None,
             attempts: 0,
             former: TransactionTally::default(),
             protocol: None,
@@ -79,16 +88,29 @@ impl Application {
     /// Transactions so far.
     pub(crate) fn tally(&self) -> TransactionTally {
         match &self.state {
-            State::Parsing(parsing) => parsing.assembler.tally,
+            State::Parsing(parsing) => parsing.assembler.tally(),
+            State::Tunnel(tunnel) => {
+                let mut tally = self.former;
+                tally.add(&tunnel.tally());
+                tally
+            }
             State::Detecting(_) | State::Off => self.former,
         }
+    }
+
+    /// Whether the protocol is known and read.
+    pub(crate) const fn is_parsing(&self) -> bool {
+        matches!(self.state, State::Parsing(_) | State::Tunnel(_))
     }
 
     /// Bytes held by detection or the parser.
     pub(crate) fn held(&self) -> usize {
         match &self.state {
             State::Detecting(detecting) => detecting.held(),
-            State::Parsing(parsing) => parsing.held() + parsing.assembler.streams_held(),
+            State::Parsing(parsing) => {
+                parsing.held() + parsing.assembler.streams_held() + parsing.assembler.tunnels_held()
+            }
+            State::Tunnel(tunnel) => tunnel.held(),
             State::Off => 0,
         }
     }
@@ -118,7 +140,7 @@ impl Application {
     pub(crate) fn streams_due(&self) -> KernelTime {
         match &self.state {
             State::Parsing(parsing) => parsing.assembler.streams_due(),
-            State::Detecting(_) | State::Off => KernelTime(u64::MAX),
+            State::Detecting(_) | State::Tunnel(_) | State::Off => KernelTime(u64::MAX),
         }
     }
 
@@ -176,6 +198,14 @@ impl Application {
                 self.detect(facts, cx)
             }
             State::Parsing(_) => self.parse(side, piece, time, facts, cx),
+            State::Tunnel(tunnel) => {
+                tunnel.piece(side, piece, time, cx);
+                if tunnel.is_off() {
+                    After::TurnedOff
+                } else {
+                    After::Continue
+                }
+            }
         }
     }
 
@@ -187,6 +217,9 @@ impl Application {
         facts: &mut ConnectionFacts,
         cx: &mut Context<'_>,
     ) -> After {
+        if let State::Tunnel(tunnel) = &mut self.state {
+            tunnel.eof(side, time, cx);
+        }
         self.with_parser(facts, cx, |parser, events| {
             parser.eof(side, time, events);
             Ok(())
@@ -195,8 +228,10 @@ impl Application {
 
     /// The connection is over, and what came last is not known.
     pub(crate) fn lose_end(&mut self) {
-        if let State::Parsing(parsing) = &mut self.state {
-            parsing.assembler.end_lost = true;
+        match &mut self.state {
+            State::Parsing(parsing) => parsing.assembler.end_lost = true,
+            State::Tunnel(tunnel) => tunnel.lose_end(),
+            State::Detecting(_) | State::Off => {}
         }
     }
 
@@ -209,6 +244,9 @@ impl Application {
                 ReasonCode::ProtocolUnknown,
                 "closed before its protocol could be told".to_owned(),
             );
+        }
+        if let State::Tunnel(tunnel) = &mut self.state {
+            tunnel.close(time, cx);
         }
         self.with_parser(facts, cx, |parser, events| {
             parser.close(time, events);
@@ -254,8 +292,13 @@ impl Application {
 
     /// Gives up what the parser holds.
     pub(crate) fn relieve(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
-        if let State::Parsing(parsing) = &mut self.state {
-            parsing.assembler.relieve_streams(cx);
+        match &mut self.state {
+            State::Parsing(parsing) => {
+                parsing.assembler.relieve_streams(cx);
+                parsing.assembler.relieve_tunnels(cx);
+            }
+            State::Tunnel(tunnel) => tunnel.relieve(cx),
+            State::Detecting(_) | State::Off => {}
         }
         let now = Time(cx.now.0);
         self.with_parser(facts, cx, |parser, events| {

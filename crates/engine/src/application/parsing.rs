@@ -58,6 +58,12 @@ impl Application {
     ) -> After {
         if let State::Parsing(parsing) = &mut self.state {
             parsing.assembler.skipping = matches!(piece, Plain::Skipped(_));
+            let stats = cx.stats.protocols.of(parsing.assembler.protocol());
+            match &piece {
+                Plain::Bytes(data) => stats.bytes.add(data.len() as u64),
+                Plain::Gap(length) => stats.gap_bytes.add(*length),
+                Plain::Skipped(_) => {}
+            }
         }
         self.with_parser(facts, cx, |parser, events| match piece {
             Plain::Bytes(data) => parser.bytes(side, data, time, events),
@@ -93,8 +99,17 @@ impl Application {
             {
                 parsing.h2c_head = Some((head.clone(), [*started, *time]));
             }
+            if let Event::RequestHead { head, .. } = &event
+                && head.method == "CONNECT"
+            {
+                self.asked = Some(head.clone());
+            }
             match parsing.assembler.event(event, facts, cx) {
                 Step::Continue => {}
+                Step::Tunnel { key, time } => {
+                    let counts = parsing.parser.counts(key);
+                    parsing.assembler.begin_tunnel(key, counts, time, facts, cx);
+                }
                 other => step = other,
             }
         }
@@ -104,6 +119,7 @@ impl Application {
             Ok(Err(error)) => return self.failed(&error, facts, cx),
             Err(_) => {
                 cx.stats.parser_panics.add(1);
+                cx.stats.protocols.of(parsing.assembler.protocol()).panics.add(1);
                 tracing::error!(conn_id = %facts.public_id, protocol = ?facts.protocol, "parser panicked; connection is not parsed further");
                 self.turn_off(
                     ReasonCode::ParserGaveUp,
@@ -113,7 +129,7 @@ impl Application {
             }
         }
         match step {
-            Step::Continue => After::Continue,
+            Step::Continue | Step::Tunnel { .. } => After::Continue,
             Step::StartTls { client, server, time } => After::StartTls { client, server, time },
             Step::Upgraded {
                 key,
@@ -138,7 +154,7 @@ impl Application {
         let State::Parsing(parsing) = &mut self.state else {
             return After::Continue;
         };
-        self.former = parsing.assembler.tally;
+        self.former = parsing.assembler.tally();
         let pieces = |client, server| {
             vec![
                 (Side::Client, Plain::Bytes(client), time),
@@ -179,8 +195,14 @@ impl Application {
 
     /// Ends the transactions of a parser that takes no more bytes.
     pub(super) fn end_parser(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) {
-        let State::Parsing(mut parsing) = std::mem::replace(&mut self.state, State::Off) else {
-            return;
+        let mut parsing = match std::mem::replace(&mut self.state, State::Off) {
+            State::Parsing(parsing) => parsing,
+            State::Tunnel(mut tunnel) => {
+                tunnel.close(Time(cx.now.0), cx);
+                self.former.add(&tunnel.tally());
+                return;
+            }
+            State::Detecting(_) | State::Off => return,
         };
         let mut events = Vec::new();
         let closed = catch_unwind(AssertUnwindSafe(|| {
@@ -192,13 +214,16 @@ impl Application {
         for event in events {
             parsing.assembler.event(event, facts, cx);
         }
-        self.former = parsing.assembler.tally;
+        self.former = parsing.assembler.tally();
         self.former.incomplete += parsing.assembler.open_count() as u64;
     }
 
     fn failed(&mut self, error: &ParseError, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
         tracing::debug!(conn_id = %facts.public_id, %error, "parser gave up");
         cx.stats.parser_errors.add(1);
+        if let Some(protocol) = self.protocol {
+            cx.stats.protocols.of(protocol).error(error);
+        }
         self.attempts += 1;
         self.end_parser(facts, cx);
         if let (ParseError::NotThisProtocol { .. }, true) = (error, self.attempts < DETECT_ATTEMPTS) {

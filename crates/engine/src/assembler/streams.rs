@@ -120,7 +120,7 @@ impl Assembler {
         facts: &ConnectionFacts,
         cx: &mut Context<'_>,
     ) {
-        let protocol = self.protocol;
+        let (protocol, place) = (self.protocol, self.place);
         self.streams.due = KernelTime(u64::MAX);
         for (key, open) in &mut self.open {
             let Some(live) = &mut open.live else { continue };
@@ -147,7 +147,7 @@ impl Assembler {
             let transaction = Transaction {
                 id: open.id.clone(),
                 protocol,
-                stream: key.0,
+                stream: place.key(*key).0,
                 started: finished - Duration::from_nanos(cx.now.0.saturating_sub(started)),
                 finished,
                 request: open.request.clone(),

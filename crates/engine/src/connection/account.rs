@@ -140,7 +140,7 @@ impl Connection {
             Wire::Off if is_off => (self.tally.gap_bytes() + unseen, not_copied),
             Wire::Off => (total.saturating_sub(self.tally.plaintext.iter().sum()), 0),
             Wire::Tls(tls) => {
-                let read = tls.session.read_bytes();
+                let read = tls.session.read_bytes() + self.tally.before_tls;
                 match self.tls_source() {
                     Some(TlsSource::Calls) => (self.tally.calls_base + self.tally.calls_gap, 0),
                     _ if is_off => {
@@ -169,7 +169,8 @@ impl Connection {
         let Wire::Tls(tls) = &self.wire else { return };
         let passed: u64 = self.socket.iter().map(Reassembler::position).sum();
         let its_record = length + RECORD_OVERHEAD;
-        self.tally.calls_base = passed.saturating_sub(tls.session.read_bytes() + its_record);
+        self.tally.calls_base =
+            passed.saturating_sub(tls.session.read_bytes() + self.tally.before_tls + its_record);
     }
 
     /// Tells the key log what became of its keys, when it is over.

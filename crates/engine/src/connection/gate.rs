@@ -149,6 +149,9 @@ impl Connection {
             // If it is TLS, only its calls can be read, and the next one may come at once.
             self.want_calls(pid, cx);
         }
+        if self.exclusion.tls {
+            self.app.leave_tls();
+        }
         if self.exclusion.data {
             self.wire = Wire::Off;
             self.set_verdict(Verdict::COUNT_ONLY, cx);

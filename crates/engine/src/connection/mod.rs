@@ -8,7 +8,8 @@ mod route;
 mod streams;
 mod tls;
 mod verdict;
-mod wire;
+mod watch;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use crate::application::Application;
 use crate::context::Context;
 use crate::host::Exclusion;
 use crate::reassembly::Reassembler;
+use crate::tunnel::Place;
 use crate::{ConnectionFacts, Health};
 
 use gate::Backlog;
+use watch::Watch;
 use wire::{Sniffer, Wire};
 
 /// Numbers for the health of a connection.
@@ -40,6 +43,8 @@ pub(crate) struct Tally {
     given_up: u64,
     /// Application bytes, by the side that sent them.
     plaintext: [u64; 2],
+    /// Bytes that passed in the clear before TLS began in mid-stream.
+    before_tls: u64,
     /// Wire bytes that had passed unread when calls began to be read.
     calls_base: u64,
     /// Plaintext of calls that is missing.
@@ -85,6 +90,8 @@ pub(crate) struct Connection {
     created: KernelTime,
     reorder_since: Option<KernelTime>,
     wire: Wire,
+    /// Looks for TLS in the middle of what is not known.
+    watch: Option<Box<Watch>>,
     app: Application,
     tally: Tally,
     verdict: Verdict,
@@ -128,7 +135,7 @@ const fn side_of(role: Role, direction: Direction) -> Side {
     }
 }
 
-fn after(time: KernelTime, wait: Duration) -> KernelTime {
+pub(crate) fn after(time: KernelTime, wait: Duration) -> KernelTime {
     KernelTime(
         time.0
             .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
@@ -149,7 +156,8 @@ impl Connection {
             created: now,
             reorder_since: None,
             wire: Wire::Sniffing(Sniffer::default()),
-            app: Application::new(false),
+            watch: None,
+            app: Application::new(false, Place::default()),
             tally: Tally::default(),
             verdict: Verdict::STREAM,
             settled: false,
@@ -181,13 +189,14 @@ impl Connection {
             Wire::Tls(tls) => tls.held(),
             _ => 0,
         };
-        self.backlog.bytes() + reordering + tls + self.app.held()
+        let watched = self.watch.as_ref().map_or(0, |watch| watch.held());
+        self.backlog.bytes() + reordering + tls + watched + self.app.held()
     }
 
     /// When it wants to be woken next.
     pub(crate) fn deadline(&self, cx: &Context<'_>) -> KernelTime {
         let settings = cx.settings;
-        let mut earliest = self.next_report.min(self.app.streams_due());
+        let mut earliest = (self.next_report.min(self.app.streams_due())).min(self.app.tunnels_due(cx));
         if let Some(check) = self.check_due(settings.stall) {
             earliest = earliest.min(check);
         }
@@ -198,14 +207,9 @@ impl Connection {
             earliest = earliest.min(after(since, settings.reorder_wait));
         }
         if let Wire::Tls(tls) = &self.wire
-            && let Some(since) = tls.waiting_since
+            && let Some(due) = tls.due(cx.now, settings)
         {
-            let half = after(since, settings.secret_wait / 2);
-            earliest = earliest.min(if half > cx.now {
-                half
-            } else {
-                after(since, settings.secret_wait)
-            });
+            earliest = earliest.min(due);
         }
         if let Some((_, since)) = self.closing {
             earliest = earliest.min(after(since, settings.close_wait));
@@ -239,7 +243,7 @@ impl Connection {
         self.last_pid.get_or_insert(opened.pid);
         if opened.midstream {
             self.wire = Wire::Sniffing(Sniffer::new(true));
-            self.app = Application::new(true);
+            self.app = Application::new(true, Place::default());
         }
         self.backlog.begin(cx.host.ticket(), cx.now);
         self.last_seen = [[opened.time; 2]; 2];
@@ -303,6 +307,9 @@ impl Connection {
             && let Some(facts) = &self.facts
         {
             self.app.report_streams(facts, cx);
+        }
+        if now >= self.app.tunnels_due(cx) {
+            self.app.check_tunnels(cx);
         }
         if now >= self.next_report && self.closing.is_none() {
             self.last_report = now;

@@ -6,11 +6,11 @@ use qtap_protocol::{Side, Time};
 
 use super::Connection;
 use super::wire::{Reading, Sniffed, Sniffer, Wire};
-use crate::TlsSource;
 use crate::application::{After, Plain};
 use crate::context::Context;
 use crate::reassembly::Piece;
 use crate::settings::TlsMode;
+use crate::{ReasonCode, TlsSource};
 
 impl Connection {
     /// Bytes at the socket.
@@ -18,8 +18,13 @@ impl Connection {
         match &mut self.wire {
             Wire::Off => {}
             Wire::Plain => {
+                if let Some(hello) = self.watched(side, &piece) {
+                    self.begin_late_tls(hello, cx);
+                    return;
+                }
                 let (piece, time) = plain(piece);
                 self.app_piece(side, piece, time, cx);
+                self.end_watch(cx);
             }
             Wire::Tls(_) => {
                 self.with_session(cx, |session, events| match piece {
@@ -53,6 +58,7 @@ impl Connection {
             Sniffed::Plain => {
                 let pieces = std::mem::take(sniffer).into_pieces();
                 self.wire = Wire::Plain;
+                self.watch = Some(Box::default());
                 for (side, data, time) in pieces {
                     self.again(side, data, time, cx);
                 }
@@ -125,6 +131,8 @@ impl Connection {
     pub(super) fn follow(&mut self, outcome: After, cx: &mut Context<'_>) {
         match outcome {
             After::Continue => {}
+            // TLS may begin in the middle of it.
+            After::TurnedOff if self.is_watching() => {}
             After::TurnedOff => {
                 let raw_needed = matches!(&self.wire, Wire::Tls(_)) && self.app.upgraded.is_none();
                 if !raw_needed || self.app.off.is_some() {
@@ -136,8 +144,11 @@ impl Connection {
             }
             After::StartTls { client, server, time } => self.start_tls([client, server], time, cx),
             After::Restart { client, server, time } => {
+                self.note_clear(&client, &server);
                 if matches!(self.wire, Wire::Plain) {
                     self.wire = Wire::Sniffing(Sniffer::default());
+                } else if let Some(facts) = &self.facts {
+                    self.app.enter(facts);
                 }
                 for (side, data) in [(Side::Client, client), (Side::Server, server)] {
                     if !data.is_empty() {
@@ -148,11 +159,69 @@ impl Connection {
         }
     }
 
+    /// What passed so far was in the clear, but for bytes that were handed back.
+    fn note_clear(&mut self, client: &Bytes, server: &Bytes) {
+        if matches!(self.wire, Wire::Plain) {
+            let handed_back = (client.len() + server.len()) as u64;
+            let passed: u64 = self.tally.plaintext.iter().sum();
+            self.tally.before_tls = passed.saturating_sub(handed_back);
+        }
+    }
+
+    /// The pieces of a ClientHello, if one began in the middle of what is not known.
+    fn watched(&mut self, side: Side, piece: &Piece) -> Option<Vec<(Bytes, Time)>> {
+        let watch = self.watch.as_mut()?;
+        match piece {
+            Piece::Bytes {
+                data,
+                time,
+                call_start,
+            } => watch.add(side, data, *call_start, Time(time.0)),
+            Piece::Gap { length, .. } => {
+                watch.gap(side, *length);
+                None
+            }
+        }
+    }
+
+    /// Whether the connection is still looked at, although its protocol is not known.
+    fn is_watching(&self) -> bool {
+        let is_unknown = matches!(&self.app.off, Some((ReasonCode::ProtocolUnknown, _)));
+        is_unknown && self.watch.is_some() && matches!(self.wire, Wire::Plain)
+    }
+
+    /// Looks for TLS no longer, if the protocol is known or enough has passed.
+    fn end_watch(&mut self, cx: &Context<'_>) {
+        let Some(watch) = &self.watch else { return };
+        let is_over = watch.is_over();
+        if is_over && self.is_watching() {
+            self.set_verdict(Verdict::COUNT_ONLY, cx);
+            self.wire = Wire::Off;
+        }
+        if is_over || self.app.is_parsing() {
+            self.watch = None;
+        }
+    }
+
+    /// TLS began in the middle of what is not known, and what is inside of it may be anything.
+    fn begin_late_tls(&mut self, hello: Vec<(Bytes, Time)>, cx: &mut Context<'_>) {
+        self.watch = None;
+        self.tally.before_tls = self.tally.plaintext.iter().sum();
+        self.app.restart(false, self.facts.as_deref_mut(), cx);
+        self.begin_tls(false, cx);
+        self.with_session(cx, |session, events| {
+            for (data, time) in hello {
+                session.bytes(Side::Client, data, time, events);
+            }
+        });
+    }
+
     /// TLS begins in the middle of a protocol, which goes on inside of it.
     fn start_tls(&mut self, [client, server]: [Bytes; 2], time: Time, cx: &mut Context<'_>) {
         if !matches!(self.wire, Wire::Plain) {
             return;
         }
+        self.note_clear(&client, &server);
         self.wire = Wire::Sniffing(Sniffer::default());
         for (side, data) in [(Side::Client, client), (Side::Server, server)] {
             if !data.is_empty() {

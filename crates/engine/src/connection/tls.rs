@@ -6,7 +6,7 @@ use qtap_protocol::Time;
 use qtap_tls::{Secret, Session, Unreadable};
 
 use super::wire::{Reading, TlsWire, Wire};
-use super::{Connection, after, log};
+use super::{Connection, log};
 use crate::TlsFacts;
 use crate::context::{Context, keep};
 use crate::settings::{Settings, TlsMode};
@@ -164,9 +164,7 @@ impl Connection {
 
     /// Ciphertext that waited long enough for its secret: gives up decryption and turns to the calls.
     pub(super) fn check_secret(&mut self, cx: &mut Context<'_>) {
-        let Wire::Tls(tls) = &mut self.wire else { return };
-        let Some(since) = tls.waiting_since else { return };
-        if after(since, cx.settings.secret_wait) <= cx.now && tls.reading == Reading::Secrets {
+        if matches!(&self.wire, Wire::Tls(tls) if tls.is_overdue(cx.now, cx.settings)) {
             self.give_up_secret(cx);
         }
     }
@@ -193,8 +191,12 @@ impl Connection {
     }
 
     /// A secret of its process; `is_meant`: by the thread that derived it, it is most likely this connection's. Tells whether it is
-    /// its own.
+    /// its own, or that of a tunnel in it.
     pub(crate) fn offer(&mut self, secret: &Secret, is_meant: bool, cx: &mut Context<'_>) -> bool {
+        self.offer_to_wire(secret, is_meant, cx) || self.app.offer(secret, cx)
+    }
+
+    fn offer_to_wire(&mut self, secret: &Secret, is_meant: bool, cx: &mut Context<'_>) -> bool {
         let Wire::Tls(tls) = &mut self.wire else {
             return false;
         };
@@ -210,17 +212,26 @@ impl Connection {
 
     /// Whether it has waited for half of the time allowed for a secret, or is over: unlikely ones are worth a trial.
     pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
-        let Wire::Tls(tls) = &self.wire else { return false };
-        tls.reading == Reading::Secrets
-            && tls
-                .waiting_since
-                .is_some_and(|since| self.closing.is_some() || after(since, settings.secret_wait / 2) <= now)
+        let is_over = self.closing.is_some();
+        let waits = matches!(&self.wire, Wire::Tls(tls) if tls.waits_in_vain(now, settings)
+            || is_over && tls.reading == Reading::Secrets && tls.waiting_since.is_some());
+        waits || (is_over && self.app.is_waiting()) || self.app.waits_in_vain(now, settings)
     }
 
     /// Whether a secret may still be wanted.
     pub(crate) fn wants_secrets(&self) -> bool {
-        let Wire::Tls(tls) = &self.wire else { return false };
-        (tls.reading == Reading::Secrets && tls.tally.unreadable.is_none()) || tls.session.seeks_export()
+        let Wire::Tls(tls) = &self.wire else {
+            return self.app.seeks_secrets();
+        };
+        (tls.reading == Reading::Secrets && tls.tally.unreadable.is_none())
+            || tls.session.seeks_export()
+            || self.app.seeks_secrets()
+    }
+
+    /// Whether TLS inside of a tunnel waits for its secrets, which the connection may have been offered before there was anything to
+    /// try them on.
+    pub(crate) fn seeks_inside(&self) -> bool {
+        self.app.is_waiting()
     }
 
     /// Whether the secrets that wait in the pool are worth a trial after bytes of it: until it has all it can ever need, and
@@ -228,7 +239,7 @@ impl Connection {
     pub(crate) fn seeks_secrets(&mut self) -> bool {
         let settled = matches!(&self.wire, Wire::Tls(tls) if tls.session.is_settled());
         let was_settled = std::mem::replace(&mut self.settled, settled);
-        self.wants_secrets() && !(settled && was_settled)
+        self.wants_secrets() && (!(settled && was_settled) || self.app.seeks_secrets())
     }
 
     /// Whether its plaintext is looked for in calls, so that calls without a connection may be its own.

@@ -5,8 +5,9 @@ use qtap_capture::KernelTime;
 use qtap_protocol::{Side, Time};
 use qtap_tls::{Event, GapReason, Label, OwnSecret, Secret, Session, Unreadable};
 
+use super::after;
 use crate::application::Plain;
-use crate::{ConnectionFacts, TlsFacts, TlsSource};
+use crate::{ConnectionFacts, Settings, TlsFacts, TlsSource};
 
 /// Plaintext of one side that may wait until the other side can be read too.
 const HELD_BYTES: usize = 1 << 20;
@@ -15,7 +16,7 @@ const HELD_BYTES: usize = 1 << 20;
 const MEANT: usize = 16;
 
 /// Layer above the socket.
-pub(super) enum Wire {
+pub(crate) enum Wire {
     /// Too few bytes to tell.
     Sniffing(Sniffer),
     /// The socket carries the application's bytes.
@@ -28,23 +29,23 @@ pub(super) enum Wire {
 
 /// First bytes of both sides, until they tell TLS from plaintext.
 #[derive(Debug, Default)]
-pub(super) struct Sniffer {
+pub(crate) struct Sniffer {
     prefix: [BytesMut; 2],
     pieces: Vec<(Side, Bytes, Time)>,
     /// The connection is older than the capture, so records may begin anywhere.
-    pub(super) midstream: bool,
+    pub(crate) midstream: bool,
 }
 
 /// What the first bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sniffed {
+pub(crate) enum Sniffed {
     NeedMore,
     Tls,
     Plain,
 }
 
 impl Sniffer {
-    pub(super) fn new(midstream: bool) -> Self {
+    pub(crate) fn new(midstream: bool) -> Self {
         Self {
             midstream,
             ..Self::default()
@@ -52,7 +53,7 @@ impl Sniffer {
     }
 
     /// Adds bytes; tells what the connection carries as soon as either side does.
-    pub(super) fn add(&mut self, side: Side, data: Bytes, time: Time) -> Sniffed {
+    pub(crate) fn add(&mut self, side: Side, data: Bytes, time: Time) -> Sniffed {
         let Some(prefix) = self.prefix.get_mut(side.index()) else {
             return Sniffed::Plain;
         };
@@ -63,18 +64,18 @@ impl Sniffer {
         sniffed
     }
 
-    pub(super) fn into_pieces(self) -> Vec<(Side, Bytes, Time)> {
+    pub(crate) fn into_pieces(self) -> Vec<(Side, Bytes, Time)> {
         self.pieces
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 }
 
 /// A TLS record begins with its type and the major version 3. From its beginning a connection opens with a
 /// handshake record; in the middle any type may come.
-pub(super) fn sniff(prefix: &[u8], midstream: bool) -> Sniffed {
+pub(crate) fn sniff(prefix: &[u8], midstream: bool) -> Sniffed {
     let is_type = |byte: u8| byte == 0x16 || (midstream && (0x14..=0x17).contains(&byte));
     match prefix {
         [] => Sniffed::NeedMore,
@@ -88,7 +89,7 @@ pub(super) fn sniff(prefix: &[u8], midstream: bool) -> Sniffed {
 
 /// How the plaintext of a TLS connection is obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// By decryption, from secrets that have come or may come.
     Secrets,
     /// From the calls of the library.
@@ -96,44 +97,44 @@ pub(super) enum Reading {
 }
 
 /// TLS of one connection.
-pub(super) struct TlsWire {
-    pub(super) session: Session,
-    pub(super) reading: Reading,
+pub(crate) struct TlsWire {
+    pub(crate) session: Session,
+    pub(crate) reading: Reading,
     /// Since when ciphertext waits for a secret.
-    pub(super) waiting_since: Option<KernelTime>,
+    pub(crate) waiting_since: Option<KernelTime>,
     /// Plaintext of one side, held while the other side waits for its secret, so that the two keep their order.
     held: Vec<(Side, Plain, Time)>,
     held_bytes: usize,
-    pub(super) tally: TlsTally,
+    pub(crate) tally: TlsTally,
     /// Origin and label of secrets that were derived for this very connection, as far as that is known.
     pub(super) meant: Vec<(u64, Label)>,
 }
 
 /// What went wrong in the TLS of a connection, for its health.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TlsTally {
-    pub(super) bound: [bool; 2],
-    pub(super) lost_bytes: u64,
-    pub(super) no_secret_bytes: u64,
-    pub(super) unauthenticated_bytes: u64,
-    pub(super) secret_missing: bool,
-    pub(super) unreadable: Option<Unreadable>,
+pub(crate) struct TlsTally {
+    pub(crate) bound: [bool; 2],
+    pub(crate) lost_bytes: u64,
+    pub(crate) no_secret_bytes: u64,
+    pub(crate) unauthenticated_bytes: u64,
+    pub(crate) secret_missing: bool,
+    pub(crate) unreadable: Option<Unreadable>,
 }
 
 /// What the session's events ask of the connection.
 #[derive(Debug, Default)]
-pub(super) struct TlsOutput {
-    pub(super) plain: Vec<(Side, Plain, Time)>,
-    pub(super) ended: Vec<(Side, Time)>,
-    pub(super) hello: bool,
-    pub(super) newly_bound: bool,
-    pub(super) unreadable: Option<Unreadable>,
+pub(crate) struct TlsOutput {
+    pub(crate) plain: Vec<(Side, Plain, Time)>,
+    pub(crate) ended: Vec<(Side, Time)>,
+    pub(crate) hello: bool,
+    pub(crate) newly_bound: bool,
+    pub(crate) unreadable: Option<Unreadable>,
     /// Secrets that proved to be its own, for the key log.
-    pub(super) own: Vec<OwnSecret>,
+    pub(crate) own: Vec<OwnSecret>,
 }
 
 impl TlsWire {
-    pub(super) fn new(session: Session, reading: Reading) -> Self {
+    pub(crate) fn new(session: Session, reading: Reading) -> Self {
         Self {
             session,
             reading,
@@ -169,12 +170,35 @@ impl TlsWire {
     }
 
     /// Bytes held.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held_bytes + self.session.buffered()
     }
 
+    /// When the wait for a secret is to be looked at: after half of it unlikely ones are worth a trial, after all of it none is.
+    pub(crate) fn due(&self, now: KernelTime, settings: &Settings) -> Option<KernelTime> {
+        let since = self.waiting_since?;
+        let half = after(since, settings.secret_wait / 2);
+        Some(if half > now {
+            half
+        } else {
+            after(since, settings.secret_wait)
+        })
+    }
+
+    /// Whether half of the wait for a secret is over.
+    pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
+        let half = |since| after(since, settings.secret_wait / 2);
+        self.reading == Reading::Secrets && self.waiting_since.is_some_and(|since| half(since) <= now)
+    }
+
+    /// Whether the wait for a secret is over.
+    pub(crate) fn is_overdue(&self, now: KernelTime, settings: &Settings) -> bool {
+        let end = |since| after(since, settings.secret_wait);
+        self.reading == Reading::Secrets && self.waiting_since.is_some_and(|since| end(since) <= now)
+    }
+
     /// Works off the session's events: learns facts, and hands out plaintext in order, in `plain`, an empty list.
-    pub(super) fn digest(
+    pub(crate) fn digest(
         &mut self,
         events: impl Iterator<Item = Event>,
         plain: Vec<(Side, Plain, Time)>,

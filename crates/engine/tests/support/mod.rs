@@ -111,6 +111,8 @@ pub struct Received {
     pub progress: Vec<Transaction>,
     pub commands: Vec<CommandTransaction>,
     pub lookups: Vec<(ConnectionFacts, DnsTransaction)>,
+    /// What was known of the connection of each transaction.
+    pub facts: Vec<ConnectionFacts>,
     pub reports: Vec<ConnectionReport>,
 }
 
@@ -128,12 +130,10 @@ impl Consumer for Recorder {
     fn interest(&mut self, _: &ConnectionFacts, _: StreamKey, _: &RequestHead) -> Interest {
         self.interest
     }
-    fn transaction(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
-        self.received
-            .lock()
-            .unwrap()
-            .transactions
-            .push(transaction.clone());
+    fn transaction(&mut self, facts: &ConnectionFacts, transaction: &Transaction) {
+        let mut received = self.received.lock().unwrap();
+        received.transactions.push(transaction.clone());
+        received.facts.push(facts.clone());
     }
     fn progress(&mut self, _: &ConnectionFacts, transaction: &Transaction) {
         self.received.lock().unwrap().progress.push(transaction.clone());

@@ -11,5 +11,7 @@ mod cases;
 mod fuzz;
 mod gaps;
 mod genuine;
+mod limits;
 mod property;
+mod streams;
 mod wire;

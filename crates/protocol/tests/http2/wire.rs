@@ -414,3 +414,8 @@ pub(crate) fn joined(events: &[Event]) -> Vec<Event> {
     }
     out
 }
+
+/// For messages and comparisons.
+pub(crate) fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or(b"<none>")).into_owned()
+}

@@ -205,6 +205,7 @@ pub(super) const fn is_problem(code: ReasonCode) -> bool {
         | ReasonCode::ProtocolUnknown
         | ReasonCode::QuicBytesUnknown
         | ReasonCode::ParserGaveUp
+        | ReasonCode::TunnelUnread
         | ReasonCode::Resynchronised
         | ReasonCode::BodyTruncated => false,
     }

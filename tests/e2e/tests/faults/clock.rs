@@ -76,7 +76,7 @@ fn assert_times(capture: &Capture, expected: f64) {
 }
 
 /// "clock jumps (…no duration uses the wall clock and … wall times stay sane when CLOCK_REALTIME shifts)": a day forward and two
-/// days back, each in the middle of a connection.
+/// days back, each in the middle of a connection (P-T2).
 #[test]
 fn a_clock_that_is_set_changes_times_and_no_duration() {
     const DAY: i64 = 86_400;

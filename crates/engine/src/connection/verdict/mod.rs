@@ -275,6 +275,13 @@ impl Evidence<'_> {
                 format!("{} messages were passed over", tally.resyncs),
             );
         }
+        if let Some(cause) = tally.tunnels.cause {
+            let detail = format!(
+                "{} of {} tunnels: {cause}",
+                tally.tunnels.unread, tally.tunnels.count
+            );
+            partial(ReasonCode::TunnelUnread, detail);
+        }
         if tally.finished == 0 && state == CheckState::Ok {
             return CheckState::NotApplicable;
         }
