@@ -117,5 +117,6 @@ fn secret(event: &TlsSecret) -> anyhow::Result<Secret> {
         bytes: event.secret.clone(),
         client_random: event.client_random,
         time: Time(event.time.0),
+        origin: None,
     })
 }

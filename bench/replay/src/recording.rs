@@ -259,6 +259,7 @@ fn event(line: Line) -> anyhow::Result<Event> {
                 .map(|random| random.try_into())
                 .transpose()
                 .map_err(|_| anyhow::anyhow!("a client random does not have 32 bytes"))?,
+            origin: None,
         }),
     })
 }

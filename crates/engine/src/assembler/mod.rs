@@ -316,6 +316,7 @@ impl Assembler {
         }
         cx.names.learn_exchange(facts, &exchange, cx.stats);
         self.tally.finished += 1;
+        cx.stats.protocols.of(self.protocol).transactions.add(1);
         self.tally.gap_bytes += exchange.gap_bytes();
         match exchange.outcome {
             Outcome::Incomplete | Outcome::Timeout => self.tally.incomplete += 1,

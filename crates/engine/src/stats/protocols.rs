@@ -6,13 +6,14 @@ use qtap_protocol::detect::Protocol;
 use super::Counter;
 
 /// Protocols that have a parser.
-const PARSED: [Protocol; 6] = [
+const PARSED: [Protocol; 7] = [
     Protocol::Http1,
     Protocol::Http2,
     Protocol::Redis,
     Protocol::Postgres,
     Protocol::MySql,
     Protocol::Kafka,
+    Protocol::Dns,
 ];
 
 /// Where the counters of a protocol stand among those of [`PARSED`].
@@ -25,6 +26,9 @@ const fn place(protocol: Protocol) -> usize {
         Protocol::Postgres => 3,
         Protocol::MySql => 4,
         Protocol::Kafka => 5,
+        Protocol::Dns => 6,
+        // Recognised by what carries them, and not parsed.
+        Protocol::Http3 | Protocol::Quic => PARSED.len(),
     }
 }
 
@@ -61,22 +65,24 @@ impl ProtocolStats {
     }
 }
 
-/// Counters of all of them.
+/// Counters of all of them; the last are of what has no parser, and stay at zero.
 #[derive(Debug, Default)]
-pub struct AllProtocols([ProtocolStats; PARSED.len()]);
+pub struct AllProtocols([ProtocolStats; PARSED.len() + 1]);
 
 impl AllProtocols {
     /// Those of `protocol`.
     #[must_use]
     pub const fn of(&self, protocol: Protocol) -> &ProtocolStats {
-        let [http1, http2, redis, postgres, mysql, kafka] = &self.0;
+        let [http1, http2, redis, postgres, mysql, kafka, dns, unparsed] = &self.0;
         match place(protocol) {
             0 => http1,
             1 => http2,
             2 => redis,
             3 => postgres,
             4 => mysql,
-            _ => kafka,
+            5 => kafka,
+            6 => dns,
+            _ => unparsed,
         }
     }
 

@@ -116,6 +116,7 @@ pub(crate) fn derives(bench: &mut Bench, secrets: &[Secret], hinted: bool) {
             secret: secret.bytes.clone(),
             client_random: secret.client_random,
             connection: hinted.then_some(bench.id),
+            origin: None,
         }));
     }
 }
