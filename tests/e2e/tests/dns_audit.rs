@@ -45,7 +45,8 @@ fn served<'a>(events: &'a Events, asked: &Value) -> &'a Value {
                 .all(|key| event[*key] == asked[*key])
     };
     let matching: Vec<&Value> = events.of_type("dns").filter(same).collect();
-    one(&matching)
+    assert_eq!(matching.len(), 1, "{matching:#?}");
+    matching[0]
 }
 
 fn wait_for_queries(agent: &Agent, pid: u32, count: usize) {
