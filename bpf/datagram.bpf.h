@@ -123,22 +123,29 @@ enum { DATAGRAMS = 4 };
 static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result, u64 bytes,
 				      const struct source *from)
 {
-	struct user_mmessage message;
 	struct source one = {};
+	u32 length;
+	u64 at;
 
 	if (!from->message) {
 		datagram(sk, direction, result, from);
 		return;
 	}
 	for (int i = 0; i < DATAGRAMS; i++) {
+		at = from->message + i * sizeof(struct user_mmessage);
 		if (i >= result ||
-		    bpf_probe_read_user(&message, sizeof(message),
-					(void *)(from->message + i * sizeof(message))))
+		    bpf_probe_read_user(&one.vector, sizeof(one.vector),
+					(void *)(at + __builtin_offsetof(struct user_mmessage,
+									 message.vector))) ||
+		    bpf_probe_read_user(&one.name, sizeof(one.name),
+					(void *)(at + __builtin_offsetof(struct user_mmessage,
+									 message.name))) ||
+		    bpf_probe_read_user(
+			    &length, sizeof(length),
+			    (void *)(at + __builtin_offsetof(struct user_mmessage, length))))
 			break;
-		one.vector = message.message.vector;
-		one.name = message.message.name;
-		bytes -= message.length;
-		datagram(sk, direction, message.length, &one);
+		bytes -= length;
+		datagram(sk, direction, length, &one);
 	}
 	if (quic_seen && result > DATAGRAMS)
 		count_quic(sk, direction, bytes, 0, 1);
