@@ -92,17 +92,12 @@ struct quic_datagram {
 	u32 reserved;
 };
 
-/* What user programs pass as struct sockaddr_in and sockaddr_in6. */
+/* What user programs pass as struct sockaddr_in, and the beginning of sockaddr_in6: the address
+ * follows. */
 struct user_address {
 	u16 family;
 	__be16 port;
-	union {
-		__be32 ipv4;
-		struct {
-			u32 flow;
-			u8 ipv6[16];
-		};
-	};
+	__be32 ipv4;
 };
 
 /* The first 12 bytes of a datagram. */
@@ -119,17 +114,14 @@ static __always_inline bool looks_like_quic(const u8 *start, u64 bytes)
 /* False: it is none, or cannot be read. */
 static __always_inline bool read_name(u8 *remote, u16 *port, u64 name)
 {
-	struct user_address address = {};
+	struct user_address address;
 
-	/* Of an IPv4 address only the beginning need be there. */
-	if (bpf_probe_read_user(&address, 8, (void *)name))
+	if (bpf_probe_read_user(&address, sizeof(address), (void *)name))
 		return false;
 	if (address.family == AF_INET) {
 		map_ipv4(remote, address.ipv4);
 	} else if (address.family != AF_INET6 ||
-		   bpf_probe_read_user(
-			   remote, 16,
-			   (void *)(name + __builtin_offsetof(struct user_address, ipv6)))) {
+		   bpf_probe_read_user(remote, 16, (void *)(name + sizeof(address)))) {
 		return false;
 	}
 	*port = bpf_ntohs(address.port);
