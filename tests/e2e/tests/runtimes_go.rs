@@ -454,7 +454,8 @@ fn a_connection_of_go_117_that_is_older_than_the_agent_is_read_by_calls() {
     zoo.finish();
 }
 
-/// The packages but the first were put on the late connection and read whole.
+/// What the program said on the late connection was read whole: some of the packages, as it has a second connection for its statistics, and
+/// either may carry any.
 fn assert_late_turbo(captures: &[Capture], truths: &[Truth]) -> Found {
     let is_late = |capture: &&Capture| capture.reasons().contains(&"joined_midstream");
     let late: Vec<&Capture> = captures.iter().filter(is_late).collect();
@@ -466,7 +467,7 @@ fn assert_late_turbo(captures: &[Capture], truths: &[Truth]) -> Found {
         "{:#}",
         late.connection
     );
-    let mut put = 0;
+    let (mut read, mut put) = (0, 0);
     for transaction in late.transactions.iter().filter(|one| !is_flagged(one)) {
         let (path, method) = (&transaction["request"]["path"], &transaction["request"]["method"]);
         let digest = body_digest(&transaction["request"]);
@@ -480,9 +481,10 @@ fn assert_late_turbo(captures: &[Capture], truths: &[Truth]) -> Found {
         let truth = truths.iter().find(is_it);
         let truth = truth.unwrap_or_else(|| panic!("the server saw no {}", outline(transaction)));
         assert_truth(transaction, truth, Side::Client);
+        read += 1;
         put += usize::from(method == "PUT");
     }
-    assert!(put >= 2, "{:#}", late.connection);
+    assert!(read >= 3 && put >= 1, "{read}, {put}: {:#}", late.connection);
     Found::Read("calls".to_owned())
 }
 
