@@ -83,6 +83,8 @@ static __always_inline int emit_call_chunk(const struct event_data *event, u64 f
 	u64 flags = data_wake_flags();
 	long error;
 
+	if (drop_record())
+		return -1;
 	EMIT_SIZED(256)
 	EMIT_SIZED(512)
 	EMIT_SIZED(1024)

@@ -100,7 +100,7 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 	if (fill)
 		note_handshake(s, s->payload[0]);
 	flags = data_wake_flags();
-	if (bpf_ringbuf_output(&data_ring, &s->event, size, flags))
+	if (drop_record() || bpf_ringbuf_output(&data_ring, &s->event, size, flags))
 		lose(s, fill + missing);
 	else if (missing)
 		count_missing(loss, missing);
@@ -164,7 +164,7 @@ static __noinline void flush_large(struct scratch *s, u32 length)
 	    !bpf_probe_read_user(&first, sizeof(first), (void *)s->segment))
 		note_handshake(s, first);
 	flags = data_wake_flags();
-	if (!send_large(s, length, flags))
+	if (drop_record() || !send_large(s, length, flags))
 		lose(s, length);
 	wake_after(&data_ring, flags);
 	s->event.position += length;
