@@ -12,6 +12,10 @@ import argparse
 import sys
 
 
+# Of gRPC: a channel does not take over the connection of the one before.
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
 def padding(number):
     return "x" * (number * 37 % 301)
 
@@ -86,9 +90,10 @@ class Grpc:
 
         if options.ca:
             with open(options.ca, "rb") as file:
-                self.channel = grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(file.read()))
+                credentials = grpc.ssl_channel_credentials(file.read())
+            self.channel = grpc.secure_channel(f"localhost:{port}", credentials, OWN_CONNECTION)
         else:
-            self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+            self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION)
         self.call = self.channel.unary_unary("/e2e.Calls/Unary")
 
     def ask(self, numbers):
@@ -109,7 +114,7 @@ class WebSocket:
 
         context = ssl.create_default_context(cafile=options.ca) if options.ca else None
         url = f"wss://localhost:{port}/echo" if options.ca else f"ws://127.0.0.1:{port}/echo"
-        self.socket = connect(url, ssl=context, compression=None, proxy=None, ping_interval=None)
+        self.socket = connect(url, ssl=context, subprotocols=["chat.v1"], compression=None, proxy=None, ping_interval=None)
 
     def ask(self, numbers):
         for number in numbers:

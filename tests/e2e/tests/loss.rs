@@ -184,6 +184,8 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
     }
     for client in &mut clients {
         client.asked.pop();
+        client.program.close_input();
+        until(ANSWER, "end of a client", || !client.program.is_running());
     }
     wait_for_ends(&agent, &clients);
     let rest = Rest::of(&agent);
@@ -341,7 +343,7 @@ impl Ground {
 
 const HTTP1: Kind = Kind {
     name: "http1",
-    questions: [1500, 400, 150],
+    questions: [800, 300, 150],
     at_once: 1500,
     read: seen::http,
     recovery: Duration::from_millis(200),
@@ -373,7 +375,6 @@ fn http2() {
     let (_nginx, ports) = ground.nginx("http2");
     let kind = Kind {
         name: "http2",
-        questions: [800, 300, 150],
         ..HTTP1
     };
     ground.lossy(kind, ports, "auto");
@@ -395,7 +396,7 @@ fn grpc() {
     let port = |key: &str| u16::try_from(facts[key].as_u64().unwrap()).unwrap();
     let kind = Kind {
         name: "grpc",
-        questions: [800, 300, 150],
+        questions: [500, 300, 150],
         read: seen::grpc,
         ..HTTP1
     };
@@ -437,7 +438,7 @@ fn event_stream() {
     );
     let kind = Kind {
         name: "events",
-        questions: [1500, 600, 300],
+        questions: [1000, 600, 300],
         at_once: 10,
         read: seen::events,
         ..HTTP1
@@ -447,7 +448,7 @@ fn event_stream() {
 
 const DATABASE: Kind = Kind {
     name: "redis",
-    questions: [1500, 400, 150],
+    questions: [800, 300, 150],
     at_once: 1500,
     read: seen::database,
     recovery: Duration::from_millis(1200),
@@ -489,7 +490,7 @@ fn kafka() {
     let (plain, tls) = (start(Transport::Plain), start(Transport::Tls));
     let kind = Kind {
         name: "kafka",
-        questions: [800, 300, 150],
+        questions: [400, 300, 150],
         read: seen::kafka,
         ..DATABASE
     };
