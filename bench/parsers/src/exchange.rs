@@ -99,7 +99,7 @@ impl Feed {
     }
 
     /// Up to `room` bytes of one piece; none at the end.
-    fn take(&mut self, room: usize) -> Bytes {
+    fn next_part(&mut self, room: usize) -> Bytes {
         while self.now.is_empty() {
             match self.pieces.next() {
                 Some(piece) => self.now = piece,
@@ -112,7 +112,7 @@ impl Feed {
 
 impl Read for Feed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let part = self.take(buffer.len());
+        let part = self.next_part(buffer.len());
         (&*part).read(buffer)
     }
 }
@@ -133,7 +133,7 @@ impl AsyncRead for Feed {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let part = self.take(buffer.remaining());
+        let part = self.next_part(buffer.remaining());
         buffer.put_slice(&part);
         Poll::Ready(Ok(()))
     }

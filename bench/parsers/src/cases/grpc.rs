@@ -84,11 +84,12 @@ fn call([request, response]: &[Bytes; 2]) -> anyhow::Result<u64> {
     tracker.bytes(Side::Client, request);
     tracker.response(&ResponseHead {
         status: 200,
-        reason: None,
+        reason: Bytes::new(),
         version: Version::Http2,
         fields: content_type(),
         partial: false,
         truncated: false,
+        framing_conflict: false,
     });
     tracker.bytes(Side::Server, response);
     let call = tracker

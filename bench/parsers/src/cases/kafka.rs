@@ -42,6 +42,7 @@ fn batch() -> anyhow::Result<Bytes> {
             key: Some(Bytes::from(format!("order-{number}"))),
             value: Some(Bytes::from(text(200))),
             headers: IndexMap::new(),
+            delete_horizon: false,
         })
         .collect();
     let mut out = BytesMut::new();

@@ -140,7 +140,8 @@ fn read(exchange: &Exchange) -> anyhow::Result<u64> {
             } else if payload.first() == Some(&0xfe) {
                 count += 1;
             } else {
-                let row: TextRow = RowDeserializer::deserialize(Arc::clone(&described), &mut ParseBuf(&payload))?;
+                let row: TextRow =
+                    RowDeserializer::deserialize(Arc::clone(&described), &mut ParseBuf(&payload))?;
                 ensure!(row.into_inner().len() == COLUMNS.len(), "a row is cut");
             }
             is_first = false;

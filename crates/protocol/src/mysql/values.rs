@@ -57,7 +57,7 @@ impl Columns {
 
     /// A row as a line; of values that are no text the length.
     pub(super) fn line(&self, row: &[u8], is_binary: bool) -> String {
-        let mut values = Vec::new();
+        let mut values = Vec::with_capacity(self.columns.len());
         let mut fields = Fields(row);
         let read = if is_binary && !self.is_cut && !self.columns.is_empty() {
             binary(&mut fields, &self.columns, &mut values)
@@ -135,7 +135,7 @@ fn string(fields: &mut Fields<'_>) -> Option<String> {
     let length = usize::try_from(fields.number()?).ok()?;
     let value = fields.up_to(length);
     Some(match std::str::from_utf8(value) {
-        Ok(text) if !text.contains('\0') => text.to_owned(),
+        Ok(text) if memchr::memchr(0, value).is_none() => text.to_owned(),
         _ if value.len() < length => shown(value, usize::MAX).0,
         _ => format!("({length} bytes)"),
     })

@@ -437,7 +437,8 @@ const fn not_this(reason: &'static str) -> ParseError {
 /// Values of a row as a line; those that are no text by their length.
 fn row(mut fields: Fields<'_>) -> String {
     let count = fields.int16().unwrap_or(0);
-    let mut line = String::new();
+    // With separators a line is shorter than its fields, each of which has its length before it.
+    let mut line = String::with_capacity(fields.0.len() + 1);
     for index in 0..count {
         let Some(length) = fields.int32() else { break };
         if index > 0 {
@@ -449,7 +450,7 @@ fn row(mut fields: Fields<'_>) -> String {
         };
         let value = fields.bytes(length);
         match std::str::from_utf8(value) {
-            Ok(text) if !text.contains('\0') => line.push_str(text),
+            Ok(text) if memchr::memchr(0, value).is_none() => line.push_str(text),
             _ if value.len() < length => line.push_str(&shown(value, usize::MAX).0),
             _ => line.push_str(&format!("({length} bytes)")),
         }
