@@ -160,7 +160,8 @@ pub(crate) const ERROR_BYTES: usize = 4096;
 pub(crate) fn shown(bytes: &[u8], limit: usize) -> (String, bool) {
     // A cut character must not become a replacement that looks like a fault of the sender.
     let window = bytes.get(..limit.saturating_add(4)).unwrap_or(bytes);
-    let text = String::from_utf8_lossy(window);
+    // Most texts are what they should be, and to see that is faster than to look for where they are not.
+    let text = std::str::from_utf8(window).map_or_else(|_| String::from_utf8_lossy(window), Cow::Borrowed);
     let end = boundary(&text, limit);
     (
         text.get(..end).unwrap_or_default().to_owned(),

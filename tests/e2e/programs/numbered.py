@@ -91,7 +91,7 @@ class Grpc:
         if options.ca:
             with open(options.ca, "rb") as file:
                 credentials = grpc.ssl_channel_credentials(file.read())
-            self.channel = grpc.secure_channel(f"localhost:{port}", credentials, OWN_CONNECTION)
+            self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, OWN_CONNECTION)
         else:
             self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION)
         self.call = self.channel.unary_unary("/e2e.Calls/Unary")

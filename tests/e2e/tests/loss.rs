@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qtap_e2e::databases::{Broker, SECRET, broker, mariadb, postgres, redis};
 use qtap_e2e::{
@@ -208,29 +208,34 @@ fn wait_for_ends(agent: &Agent, clients: &[Client]) {
     for client in clients {
         *wanted.entry(client.port).or_default() += client.asked.len();
     }
-    // How many a client of Kafka opens is its own affair: until no more end.
-    let (mut former, mut same) = (0, 0);
-    until(Duration::from_secs(20), "both ends of every connection", || {
-        let events = agent.events();
-        let ends = |port, side| {
-            let is_end = |event: &&Value| {
-                event["finalized"] == true
-                    && event["destination"]["address"]["port"] == port
-                    && (event["direction"] == "ingress") == (side == Side::Server)
-            };
-            events.of_type("connection").filter(is_end).count()
+    let ends = |events: &Events, port, side| {
+        let is_end = |event: &&Value| {
+            event["finalized"] == true
+                && event["destination"]["address"]["port"] == port
+                && (event["direction"] == "ingress") == (side == Side::Server)
         };
-        let (mut is_all, mut count) = (true, 0);
-        for (port, wanted) in &wanted {
-            let both = [Side::Client, Side::Server].map(|side| ends(*port, side));
-            is_all &= both.iter().all(|ends| ends >= wanted) && both[0] == both[1];
-            count += both[0];
-        }
-        same = if count == former { same + 1 } else { 0 };
-        former = count;
-        std::thread::sleep(Duration::from_millis(80));
-        is_all && same >= 3
-    });
+        events.of_type("connection").filter(is_end).count()
+    };
+    // How many a client of Kafka opens is its own affair: until no more end.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let (mut former, mut same) = (Vec::new(), 0);
+    while same < 3 {
+        let events = agent.events();
+        let both = |port: &u16| [Side::Client, Side::Server].map(|side| ends(&events, *port, side));
+        let now: Vec<[usize; 2]> = wanted.keys().map(both).collect();
+        let is_all = now
+            .iter()
+            .zip(wanted.values())
+            .all(|(both, wanted)| both.iter().all(|ends| ends >= wanted));
+        same = if is_all && now == former { same + 1 } else { 0 };
+        assert!(
+            Instant::now() < deadline,
+            "{now:?} ends were told of {wanted:?}:\n{}",
+            events.outline()
+        );
+        former = now;
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Everything that one end of the client's connections shows.

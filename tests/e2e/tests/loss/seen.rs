@@ -266,7 +266,7 @@ pub(crate) fn kafka<'a>(events: &'a Events, capture: &'a Capture) -> Vec<Seen<'a
         let lines = lines.collect::<Vec<_>>().join("\n");
         Some(Seen {
             asked: number_in(lines.as_bytes(), "answer-"),
-            answered: number_in(format!("{lines}\n").as_bytes(), "offset "),
+            answered: number_in(format!("{lines}\n").as_bytes(), "offset="),
             is_whole: request["outcome"] == "complete" && request["incomplete"].is_null(),
             record: request,
         })
