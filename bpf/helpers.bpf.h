@@ -20,6 +20,7 @@ u64 last_connection SEC(".data.ids");
 const volatile u32 drops_records SEC(".rodata.drops") = 0;
 volatile u32 drop_rate SEC(".data.drops") = 0;
 
+/* To be asked before the reader is to be woken: a record that is lost wakes nobody. */
 static __always_inline bool drop_record(void)
 {
 	return drops_records && bpf_get_prandom_u32() % 1000000 < drop_rate;

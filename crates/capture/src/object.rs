@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use libbpf_rs::{
-    Object, ObjectBuilder, OpenMapMut, OpenObject, PrintLevel, ProgramAttachType, num_possible_cpus, set_print,
+    Object, ObjectBuilder, OpenMapMut, OpenObject, PrintLevel, ProgramAttachType, num_possible_cpus,
+    set_print,
 };
 
 use crate::bindings::{OBJECT, OBJECT_5_10};

@@ -153,6 +153,12 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
     clients.iter_mut().for_each(|client| client.expect("ready"));
     let mut agent = agent(tls_source);
     let _ = agent.wait_for_log(&["TEST ONLY"], Duration::from_secs(5));
+    for client in clients
+        .iter_mut()
+        .filter(|client| client.transport == Transport::Tls)
+    {
+        wait_for_probes(&agent, client);
+    }
     let maps = KernelMaps::of(&agent);
     let lost = |agent: &Agent| {
         Metrics::of(agent).kernel_lost("data_records_lost_ring_full")
@@ -199,6 +205,33 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
         for side in [Side::Client, Side::Server] {
             check(kind, &events, &client, side);
         }
+    }
+}
+
+/// Until a connection of the client is read at both ends: a debug build takes seconds to look at the library that a wheel brings.
+fn wait_for_probes(agent: &Agent, client: &mut Client) {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        client.ask(1, 1, false);
+        client.close();
+        std::thread::sleep(Duration::from_millis(300));
+        let events = agent.events();
+        let is_read = |side| {
+            let of_port = |event: &Value| {
+                event["destination"]["address"]["port"] == client.port
+                    && (event["direction"] == "ingress") == (side == Side::Server)
+            };
+            let mut ends = events.of_type("connection");
+            ends.any(|event| of_port(event) && event["meta"]["tlsProbeIntrospected"] == true)
+        };
+        if is_read(Side::Client) && is_read(Side::Server) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "TLS is not read:\n{}",
+            events.outline()
+        );
     }
 }
 
