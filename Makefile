@@ -45,7 +45,7 @@ miri: setup
 
 # Some benchmarks alone: make bench BENCH='throughput plain --rounds 3'
 bench: setup-bench build
-	cargo build --release --locked -p qtap-replay
+	cargo build --release --locked -p qtap-replay -p qtap-parsers
 	bench/run $(BENCH)
 
 install: build

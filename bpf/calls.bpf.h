@@ -82,9 +82,12 @@ static __always_inline int enter_call(u32 hook, u64 object, u64 buffer, u64 leng
 /* 0: sent; 1: sent without payload, as the memory could not be read; -1: no room. */
 static __always_inline int emit_call_chunk(const struct event_data *event, u64 from, u32 length)
 {
-	u64 flags = data_wake_flags();
+	u64 flags;
 	long error;
 
+	if (drop_record())
+		return -1;
+	flags = data_wake_flags();
 	EMIT_SIZED(256)
 	EMIT_SIZED(512)
 	EMIT_SIZED(1024)

@@ -159,12 +159,16 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 	size = sizeof(s->event) + fill;
 	if (fill)
 		note_handshake(s, s->payload[0]);
-	flags = data_wake_flags();
-	if (bpf_ringbuf_output(&data_ring, &s->event, size, flags))
+	if (drop_record()) {
 		lose(s, fill + missing);
-	else if (missing)
-		count_missing(loss, missing);
-	wake_after(&data_ring, flags);
+	} else {
+		flags = data_wake_flags();
+		if (bpf_ringbuf_output(&data_ring, &s->event, size, flags))
+			lose(s, fill + missing);
+		else if (missing)
+			count_missing(loss, missing);
+		wake_after(&data_ring, flags);
+	}
 	s->event.position += fill + missing;
 	s->event.call_start = 0;
 	s->fill = 0;
@@ -223,10 +227,14 @@ static __noinline void flush_large(struct scratch *s, u32 length)
 	if (s->event.call_start && s->event.position < HANDSHAKE_BYTES &&
 	    !bpf_probe_read_user(&first, sizeof(first), (void *)s->segment))
 		note_handshake(s, first);
-	flags = data_wake_flags();
-	if (!send_large(s, length, flags))
+	if (drop_record()) {
 		lose(s, length);
-	wake_after(&data_ring, flags);
+	} else {
+		flags = data_wake_flags();
+		if (!send_large(s, length, flags))
+			lose(s, length);
+		wake_after(&data_ring, flags);
+	}
 	s->event.position += length;
 	s->event.call_start = 0;
 }

@@ -12,6 +12,20 @@ volatile struct settings settings SEC(".data.settings") = {
 /* The number of the last connection. */
 u64 last_connection SEC(".data.ids");
 
+/*
+ * For tests: records of payload are lost at random, as if the data ring had no room for them. The
+ * switch is set before the object is loaded; where it is off, the verifier takes out what depends
+ * on it. The rate, in records of a million, can be written at any time.
+ */
+const volatile u32 drops_records SEC(".rodata.drops") = 0;
+volatile u32 drop_rate SEC(".data.drops") = 0;
+
+/* To be asked before the reader is to be woken: a record that is lost wakes nobody. */
+static __always_inline bool drop_record(void)
+{
+	return drops_records && bpf_get_prandom_u32() % 1000000 < drop_rate;
+}
+
 static __always_inline void count(u32 counter, u64 amount)
 {
 	u64 *value = bpf_map_lookup_elem(&counters, &counter);

@@ -13,9 +13,10 @@ class Unavailable(Exception):
 class Settings:
     """What all benchmarks are told."""
 
-    # The agent and the replay tool.
+    # The agent, the replay tool, and the one that runs parsers.
     qtap: Path
     replay: Path
+    parsers: Path
     # Of load, each time.
     seconds: int
     # For files of the benchmark; gone afterwards.

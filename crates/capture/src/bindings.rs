@@ -20,8 +20,8 @@ mod skeleton {
 pub(crate) use skeleton::types::{
     call, connection, connection_state, counter, direction, direction_setting, event_closed, event_data,
     event_datagram, event_exec, event_exited, event_forked, event_kind, event_mapped, event_misfit,
-    event_opened, event_quic, event_secret_head, event_trace, go_key, layer, loss, misfit, quic_counts, quic_key,
-    role, secret_label, settings, shed_setting, trace_message, trace_module, verdict,
+    event_opened, event_quic, event_secret_head, event_trace, go_key, layer, loss, misfit, quic_counts,
+    quic_key, role, secret_label, settings, shed_setting, trace_message, trace_module, verdict,
 };
 
 /// For Linux 5.12 and newer.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use libbpf_rs::{
-    Object, ObjectBuilder, OpenObject, PrintLevel, ProgramAttachType, num_possible_cpus, set_print,
+    Object, ObjectBuilder, OpenMapMut, OpenObject, PrintLevel, ProgramAttachType, num_possible_cpus,
+    set_print,
 };
 
 use crate::bindings::{OBJECT, OBJECT_5_10};
@@ -236,6 +237,10 @@ fn set_sizes(open: &mut OpenObject, options: &Options) -> Result<(), Error> {
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     let data = ring_size("data_ring", options.data_ring)?;
     let control = ring_size("control_ring", options.control_ring)?;
+    let initial = |map: &mut OpenMapMut<'_>, value: u32, attempt| {
+        map.set_initial_value(&value.to_ne_bytes())
+            .map_err(|source| Error::Open { attempt, source })
+    };
     for mut map in open.maps_mut() {
         let entries = match map.name().to_string_lossy().as_ref() {
             "data_ring" => data,
@@ -244,11 +249,17 @@ fn set_sizes(open: &mut OpenObject, options: &Options) -> Result<(), Error> {
             "connections" => options.max_connections.max(1),
             "scratches" => cpus,
             ".rodata.legacy" => {
-                map.set_initial_value(&cpus.to_ne_bytes())
-                    .map_err(|source| Error::Open {
-                        attempt: "set the number of processors",
-                        source,
-                    })?;
+                initial(&mut map, cpus, "set the number of processors")?;
+                continue;
+            }
+            ".rodata.drops" => {
+                let drops = u32::from(options.drop_per_million.is_some());
+                initial(&mut map, drops, "set whether records are dropped")?;
+                continue;
+            }
+            ".data.drops" => {
+                let rate = options.drop_per_million.unwrap_or(0);
+                initial(&mut map, rate, "set how many records are dropped")?;
                 continue;
             }
             _ => continue,

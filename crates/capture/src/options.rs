@@ -21,6 +21,9 @@ pub struct Options {
     /// Watch the exit of all system calls also where the kernel shows what sockets transfer, see
     /// [`crate::Capture::sees_transfers`]; for tests.
     pub watch_system_calls: bool,
+    /// For tests: so many of a million records of payload are lost at random and counted, as if [`Self::data_ring`] had no room for
+    /// them. The kernel's map `.data.drops` has the rate, so that a test can change it. `None`: the programs cannot do that.
+    pub drop_per_million: Option<u32>,
     /// What can be changed later.
     pub settings: Settings,
 }
@@ -35,6 +38,7 @@ impl Default for Options {
             own_pid: Some(Pid(std::process::id())),
             oldest_build: false,
             watch_system_calls: false,
+            drop_per_million: None,
             settings: Settings::default(),
         }
     }

@@ -157,6 +157,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         key_log: key_log.as_ref().map(KeyLog::sink),
         hold,
         cache: open_cache(&settings.cache_dir),
+        drop_per_million: settings.drop_per_million,
     })?;
     let key_gauges = key_log.as_ref().map(KeyLog::gauges);
     let status = Arc::new(StatusSource::new(

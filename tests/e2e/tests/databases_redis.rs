@@ -2,62 +2,14 @@
 //!
 //! Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … pipelining; …; credentials never shown".
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use qtap_e2e::databases::{SECRET, agent, agent_with, ends, find, node_client, of_connection, statements};
-use qtap_e2e::{
-    Certificates, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch, venv,
-    wait_for_listener,
+use qtap_e2e::databases::{
+    SECRET, agent, agent_with, ends, find, node_client, of_connection, redis, statements,
 };
+use qtap_e2e::{Certificates, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
 use serde_json::json;
-struct Redis {
-    _program: Program,
-    plain: u16,
-    tls: u16,
-}
-
-fn redis(folder: &Path, certificates: &Certificates) -> Redis {
-    let (plain, tls) = (free_port(), free_port());
-    let mut command = Command::new("redis-server");
-    command
-        .args([
-            "--port",
-            &plain.to_string(),
-            "--tls-port",
-            &tls.to_string(),
-            "--bind",
-            "127.0.0.1",
-        ])
-        .args([
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--requirepass",
-            SECRET,
-            "--tls-auth-clients",
-            "no",
-        ])
-        .arg("--dir")
-        .arg(folder)
-        .arg("--tls-cert-file")
-        .arg(&certificates.certificate)
-        .arg("--tls-key-file")
-        .arg(&certificates.key)
-        .arg("--tls-ca-cert-file")
-        .arg(&certificates.authority)
-        .stdin(Stdio::null());
-    let program = Program::start(&mut command);
-    wait_for_listener(plain);
-    wait_for_listener(tls);
-    Redis {
-        _program: program,
-        plain,
-        tls,
-    }
-}
 
 /// "statement, result, counts, errors, durations" with `redis-cli`, as both ends see it.
 #[test]

@@ -13,7 +13,7 @@ use crate::account::{Entry, ProcessKey, Reading};
 use crate::connection::Life;
 use crate::context::Context;
 use crate::host::{Exclusion, ProcessLookup};
-use crate::{ConnectionFacts, ConnectionReport, Health, HealthStatus, QuicFacts, Transport, TlsFacts};
+use crate::{ConnectionFacts, ConnectionReport, Health, HealthStatus, QuicFacts, TlsFacts, Transport};
 
 /// Without a byte for so long it is over: endpoints give up as early, or keep it alive (RFC 9000 §10.1).
 const IDLE: Duration = Duration::from_secs(30);

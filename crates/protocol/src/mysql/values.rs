@@ -55,7 +55,7 @@ impl Columns {
 
     /// A row as a line; of values that are no text the length.
     pub(super) fn line(&self, row: &[u8], is_binary: bool) -> String {
-        let mut values = Vec::new();
+        let mut values = Vec::with_capacity(self.columns.len());
         let mut fields = Fields(row);
         let read = if is_binary && !self.is_cut && !self.columns.is_empty() {
             binary(&mut fields, &self.columns, &mut values)

@@ -2,6 +2,10 @@
 
 mod tokens;
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use self::tokens::{Reading, Token, tokens};
 use crate::{HIDDEN, REDACTED};
 
@@ -175,12 +179,16 @@ pub(crate) fn statements(string: &str) -> Option<Vec<&str>> {
 
 /// Whether anything of what names a credential stands in a statement at all: most are not looked at more closely.
 fn may_be_secret(statement: &str) -> bool {
+    /// Made once: making one costs more than to search a statement with it.
+    static FINDERS: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
+        let functions = SECRET_FUNCTIONS.iter().chain(&MYSQL_FUNCTIONS);
+        let parts = SECRET_PARTS.iter().chain(functions).chain(&["://"]);
+        parts.map(|part| Finder::new(part.as_bytes())).collect()
+    });
     let text = statement.to_ascii_lowercase();
-    let functions = SECRET_FUNCTIONS.iter().chain(&MYSQL_FUNCTIONS);
-    let parts = SECRET_PARTS.iter().chain(functions).chain(&["://"]);
-    parts
-        .into_iter()
-        .any(|part| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some())
+    FINDERS
+        .iter()
+        .any(|finder| finder.find(text.as_bytes()).is_some())
 }
 
 /// Whether what a statement returns can hold hashes of passwords: accounts, and the statements that make them.

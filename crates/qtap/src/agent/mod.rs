@@ -82,6 +82,8 @@ pub(crate) struct AgentOptions {
     pub(crate) hold: Option<HoldProcess>,
     /// What former scans found.
     pub(crate) cache: ScanCache,
+    /// For tests: how many of a million records of payload the kernel side loses.
+    pub(crate) drop_per_million: Option<u32>,
 }
 
 /// Counters and handles that outlive the start.
@@ -138,10 +140,20 @@ impl Agent {
             key_log,
             hold,
             cache,
+            drop_per_million,
         } = options;
         let own_pid = Pid(std::process::id());
         let export_secrets = key_log.is_some();
-        let kernel_options = kernel_options(&config, own_pid, !trace.is_empty());
+        let kernel_options = Options {
+            drop_per_million,
+            ..kernel_options(&config, own_pid, !trace.is_empty())
+        };
+        if let Some(rate) = drop_per_million {
+            tracing::warn!(
+                rate,
+                "TEST ONLY: --drop-data-records is given, so this agent loses payload on purpose; never run it like this to observe anything"
+            );
+        }
         let mut capture =
             Capture::load_with(&kernel_options, mapping_events).context("cannot load the kernel side")?;
         let control = capture.control();

@@ -81,6 +81,7 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
         key_log: key_log.as_ref().map(KeyLog::sink),
         hold,
         cache: open_cache(&settings.cache_dir),
+        drop_per_million: settings.drop_per_million,
     })?;
     confinement.finish();
     let status = match &mut held {

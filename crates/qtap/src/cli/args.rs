@@ -96,6 +96,12 @@ pub(crate) struct CaptureArgs {
     /// Example: mod:socket,exe.endsWith:/curl
     #[arg(long, global = true, env = "BPF_TRACE", value_name = "QUERY")]
     pub(crate) bpf_trace: Option<String>,
+
+    /// For tests only: so many of a million records of payload are lost in the kernel, at random, as when the ring is full.
+    ///
+    /// There is no variable for it, so that no environment turns it on.
+    #[arg(long, global = true, value_name = "PER_MILLION", hide = true, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) drop_data_records: Option<u32>,
 }
 
 /// The agent's own log, on standard error.

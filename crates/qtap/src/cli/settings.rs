@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) key_log: Option<PathBuf>,
     /// `--keep-privileges`.
     pub(crate) keep_privileges: bool,
+    /// `--drop-data-records`, for tests.
+    pub(crate) drop_per_million: Option<u32>,
     /// What was accepted but does not do what it says; to be logged at start.
     pub(crate) warnings: Vec<String>,
 }
@@ -168,6 +170,7 @@ impl Settings {
             listen,
             key_log: capture.keylog.as_ref().map(PathBuf::from),
             keep_privileges,
+            drop_per_million: capture.drop_data_records,
             warnings: resolver.warnings,
         })
     }

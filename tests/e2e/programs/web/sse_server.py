@@ -4,6 +4,7 @@
   /events   five events with names and ids, a retry and a comment, in chunks
   /gzip     the same, compressed and flushed event by event
   /endless  an event every 100 ms until the client goes
+  /numbers?first=N&count=N  events with these numbers, each in a chunk, as the clients of numbered.py want them
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 
 def events():
@@ -51,6 +53,13 @@ class Handler(BaseHTTPRequestHandler):
             except OSError:
                 self.close_connection = True
                 return
+        if self.path.startswith("/numbers"):
+            query = parse_qs(urlsplit(self.path).query)
+            first, count = (int(query[key][0]) for key in ("first", "count"))
+            for number in range(first, first + count):
+                self.chunk(f"id: {number}\ndata: answer-{number}-{'x' * (number * 37 % 301)}\n\n".encode())
+            self.chunk(b"")
+            return
         buffer = io.BytesIO()
         coder = gzip.GzipFile(fileobj=buffer, mode="wb") if is_gzip else buffer
         for event in events():

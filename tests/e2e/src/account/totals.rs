@@ -60,8 +60,13 @@ impl Account<'_> {
         self.expect(faults + panics == 0.0, || {
             format!("{faults} transactions without beginning or end, {panics} panics")
         });
-        self.gaps_by_reason();
+        self.losses();
         self.bodies();
+    }
+
+    /// Bytes missing of all connections = bytes counted where they were lost, for each reason.
+    pub fn losses(&mut self) {
+        self.gaps_by_reason();
     }
 
     /// Bytes missing of connections, by reason = what the kernel side left out for it. Ends that were lost take with them what
