@@ -219,6 +219,7 @@ struct event_secret {
 enum misfit {
 	MISFIT_LOG_SECRET = 1,
 	MISFIT_RUSTLS_DERIVE = 2,
+	MISFIT_S2N_DERIVE = 3,
 };
 
 struct event_misfit {

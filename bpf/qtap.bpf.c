@@ -25,6 +25,7 @@
 #include "rustls.bpf.h"
 #include "wolfssl.bpf.h"
 #include "mbedtls.bpf.h"
+#include "s2n.bpf.h"
 #include "nss.bpf.h"
 #include "go.bpf.h"
 #include "calls.bpf.h"

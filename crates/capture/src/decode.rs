@@ -217,6 +217,7 @@ fn misfit(record: &[u8]) -> Option<Event> {
     let hook = match kernel::misfit(event.function) {
         kernel::misfit::MISFIT_LOG_SECRET => Hook::LogSecret,
         kernel::misfit::MISFIT_RUSTLS_DERIVE => Hook::RustlsDerive,
+        kernel::misfit::MISFIT_S2N_DERIVE => Hook::S2nDerive,
         _ => return None,
     };
     Some(Event::Misfit(Misfit {
