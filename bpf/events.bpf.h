@@ -28,6 +28,9 @@ enum direction {
 enum layer {
 	LAYER_SOCKET = 0,
 	LAYER_CALLS = 1,
+	/* At the socket, and plaintext: the kernel does the TLS of this direction. Positions are
+	   those of LAYER_SOCKET. */
+	LAYER_KERNEL_TLS = 2,
 };
 
 enum role {
@@ -44,6 +47,8 @@ enum loss {
 	LOSS_UNREADABLE = 3,
 	LOSS_SKIPPED = 4,
 	LOSS_URING = 5,
+	/* Of TLS itself, not of the application; only in LAYER_KERNEL_TLS. */
+	LOSS_TLS_CONTROL = 6,
 };
 
 enum {

@@ -266,7 +266,16 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct sock;
+
+/* Of a family of sockets; the kernel's TLS puts its own in its place. */
+struct proto {
+	void *sendmsg;
+	void *recvmsg;
+};
+
 struct sock_common {
+	struct proto *skc_prot;
 	possible_net_t skc_net;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -305,8 +314,14 @@ struct inet_bind_bucket {
 	signed char fastreuse;
 };
 
+/* A protocol on top of TCP in one socket. */
+struct tcp_ulp_ops {
+	char name[16];
+};
+
 struct inet_connection_sock {
 	struct inet_bind_bucket *icsk_bind_hash;
+	const struct tcp_ulp_ops *icsk_ulp_ops;
 };
 
 struct tcp_sock {

@@ -16,6 +16,7 @@
 #include "frames.bpf.h"
 #include "tcp.bpf.h"
 #include "copy.bpf.h"
+#include "ktls.bpf.h"
 #include "socket.bpf.h"
 #include "datagram.bpf.h"
 #include "sysexit.bpf.h"

@@ -135,17 +135,6 @@ static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pi
 	return bpf_map_lookup_elem(&connections, &key);
 }
 
-/* Where the bytes of a call are. */
-struct source {
-	u64 buffer;
-	u64 vector;
-	u64 vectors;
-	u64 message;
-	u32 messages;
-	/* Why they cannot be read, or LOSS_NONE. */
-	u32 loss;
-};
-
 /* The ring had no room for `bytes` of a call that ends at `end`. All its other records are sent. */
 static __always_inline void note_lost(struct connection *conn, u32 direction, u64 end, u64 bytes)
 {
@@ -162,7 +151,8 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	struct connection *conn;
 	struct verdict *verdict;
 	struct scratch *s;
-	u32 loss = LOSS_CALL_CAP;
+	u32 loss = LOSS_CALL_CAP, unreadable = from->loss;
+	bool by_kernel;
 
 	if (!sk) {
 		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
@@ -198,11 +188,14 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		return;
 	}
 
+	by_kernel = is_kernel_tls(key, direction);
 	slot = conn->id & (VERDICT_SLOTS - 1);
 	verdict = bpf_map_lookup_elem(&verdicts, &slot);
 	if (verdict && *(volatile u64 *)&verdict->connection == conn->id) {
 		skip_until = verdict->skip_until[direction & 1];
-		stream_until = verdict->stream_until[direction & 1];
+		/* Who wants the plaintext of calls instead of ciphertext wants this. */
+		if (!by_kernel || !verdict->calls)
+			stream_until = verdict->stream_until[direction & 1];
 	}
 	end = position + bytes;
 	start = position > skip_until ? position : skip_until;
@@ -230,7 +223,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		return;
 	s->event.kind = EVENT_DATA;
 	s->event.direction = direction;
-	s->event.layer = LAYER_SOCKET;
+	s->event.layer = by_kernel ? LAYER_KERNEL_TLS : LAYER_SOCKET;
 	s->event.call_start = start == position;
 	s->event.connection = conn->id;
 	s->event.time = bpf_ktime_get_ns();
@@ -241,8 +234,10 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	s->event.tid = pid_tgid;
 	s->fill = 0;
 	s->lost = 0;
-	if (from->loss) {
-		flush(s, stop - start, from->loss);
+	if (by_kernel && !unreadable && is_record_control(from))
+		unreadable = LOSS_TLS_CONTROL;
+	if (unreadable) {
+		flush(s, stop - start, unreadable);
 		if (s->lost)
 			note_lost(conn, direction, end, s->lost);
 		return;
@@ -293,6 +288,8 @@ static __always_inline void locate_message(u64 message, struct source *from)
 		return;
 	from->vector = header.vector;
 	from->vectors = header.vectors;
+	from->control = header.control;
+	from->control_length = header.control_length;
 }
 
 /* Where the bytes of a call are, by its registers; of many messages the first. */
