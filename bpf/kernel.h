@@ -294,6 +294,8 @@ struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	struct socket *sk_socket;
+	/* That of the socket when it was made. */
+	struct proto *sk_prot_creator;
 	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;

@@ -9,10 +9,6 @@
 #ifndef QTAP_KTLS_H
 #define QTAP_KTLS_H
 
-/* What a plain socket of TCP sends and receives with; 0 where the symbols are hidden from us. */
-extern const void tcp_sendmsg __ksym __weak;
-extern const void tcp_recvmsg __ksym __weak;
-
 enum {
 	/* include/linux/socket.h, include/uapi/linux/tls.h */
 	SOL_TLS = 282,
@@ -28,15 +24,14 @@ struct record_control {
 	u8 content;
 } __attribute__((packed));
 
-/* Whether the kernel protects what is sent, or what is received, on the socket. A function of its
- * own is verified once. */
-__noinline int is_kernel_tls(u64 sk, u32 direction)
+/* Whether the kernel protects what is sent, or what is received, on the socket: it does so by
+ * functions other than those that the socket was made with. */
+static __noinline int is_kernel_tls(struct sock *sk, u32 direction)
 {
 	const struct tcp_ulp_ops *layer =
 		BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_ops);
-	struct proto *protocol;
+	struct proto *now, *first;
 	u32 name = 0;
-	u64 function, plain;
 
 	if (!layer)
 		return 0;
@@ -45,15 +40,11 @@ __noinline int is_kernel_tls(u64 sk, u32 direction)
 	/* "tls" and its NUL. */
 	if (name != 0x00736c74)
 		return 0;
-	protocol = BPF_CORE_READ((struct sock *)sk, __sk_common.skc_prot);
-	if (direction == DIRECTION_EGRESS) {
-		function = (u64)BPF_CORE_READ(protocol, sendmsg);
-		plain = (u64)&tcp_sendmsg;
-	} else {
-		function = (u64)BPF_CORE_READ(protocol, recvmsg);
-		plain = (u64)&tcp_recvmsg;
-	}
-	return plain && function != plain;
+	now = BPF_CORE_READ(sk, __sk_common.skc_prot);
+	first = BPF_CORE_READ(sk, sk_prot_creator);
+	if (direction == DIRECTION_EGRESS)
+		return BPF_CORE_READ(now, sendmsg) != BPF_CORE_READ(first, sendmsg);
+	return BPF_CORE_READ(now, recvmsg) != BPF_CORE_READ(first, recvmsg);
 }
 
 /* Whether a message is of TLS itself, a handshake or an alert: its control message says so. */

@@ -188,7 +188,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		return;
 	}
 
-	by_kernel = is_kernel_tls(key, direction);
+	by_kernel = is_kernel_tls(sk, direction);
 	slot = conn->id & (VERDICT_SLOTS - 1);
 	verdict = bpf_map_lookup_elem(&verdicts, &slot);
 	if (verdict && *(volatile u64 *)&verdict->connection == conn->id) {
