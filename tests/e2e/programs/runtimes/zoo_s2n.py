@@ -50,16 +50,9 @@ def crt(http2=False):
             tls.set_server_name(url.hostname)
             kind = http.Http2ClientConnection if http2 else http.HttpClientConnection
             found.append(kind.new(url.hostname, url.port, tls_connection_options=tls).result(30))
-        headers = http.HttpHeaders([("content-length", str(len(body)))])
-        if http2:
-            headers.add_pairs([(":method", method), (":scheme", "https"), (":path", path), (":authority", url.netloc)])
-        else:
-            headers.add("host", url.netloc)
-        stream = BytesIO(body) if body else None
-        if http2:
-            request = http.HttpRequest(headers=headers, body_stream=stream)
-        else:
-            request = http.HttpRequest(method, path, headers, stream)
+        # The library makes pseudo-header fields of it where they are wanted.
+        headers = http.HttpHeaders([("host", url.netloc), ("content-length", str(len(body)))])
+        request = http.HttpRequest(method, path, headers, BytesIO(body) if body else None)
         chunks = []
         answer = found[0].request(request, None, lambda http_stream, chunk, **_: chunks.append(bytes(chunk)))
         answer.activate()
