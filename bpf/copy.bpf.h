@@ -3,6 +3,22 @@
 #ifndef QTAP_COPY_H
 #define QTAP_COPY_H
 
+/* Where the bytes of a call are. */
+struct source {
+	u64 buffer;
+	u64 vector;
+	u64 vectors;
+	u64 message;
+	/* The sockaddr of who it is sent to or, once the call is over, came from; or 0. */
+	u64 name;
+	u32 messages;
+	/* What comes with a message. */
+	u64 control;
+	u64 control_length;
+	/* Why they cannot be read, or LOSS_NONE. */
+	u32 loss;
+};
+
 enum {
 	/* Per call: 1,024 iovecs or messages at two steps each, and 1 MiB or more in chunks. */
 	COPY_STEPS = 4096,

@@ -29,6 +29,9 @@ enum direction {
 enum layer {
 	LAYER_SOCKET = 0,
 	LAYER_CALLS = 1,
+	/* At the socket, and plaintext: the kernel does the TLS of this direction. Positions are
+	   those of LAYER_SOCKET. */
+	LAYER_KERNEL_TLS = 2,
 };
 
 enum role {
@@ -45,6 +48,8 @@ enum loss {
 	LOSS_UNREADABLE = 3,
 	LOSS_SKIPPED = 4,
 	LOSS_URING = 5,
+	/* Of TLS itself, not of the application; only in LAYER_KERNEL_TLS. */
+	LOSS_TLS_CONTROL = 6,
 };
 
 enum {
@@ -242,6 +247,7 @@ struct event_secret {
 enum misfit {
 	MISFIT_LOG_SECRET = 1,
 	MISFIT_RUSTLS_DERIVE = 2,
+	MISFIT_S2N_DERIVE = 3,
 };
 
 struct event_misfit {

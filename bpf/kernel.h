@@ -267,7 +267,16 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct sock;
+
+/* Of a family of sockets; the kernel's TLS puts its own in its place. */
+struct proto {
+	void *sendmsg;
+	void *recvmsg;
+};
+
 struct sock_common {
+	struct proto *skc_prot;
 	possible_net_t skc_net;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -286,6 +295,8 @@ struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	struct socket *sk_socket;
+	/* That of the socket when it was made. */
+	struct proto *sk_prot_creator;
 	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;
@@ -306,8 +317,14 @@ struct inet_bind_bucket {
 	signed char fastreuse;
 };
 
+/* A protocol on top of TCP in one socket. */
+struct tcp_ulp_ops {
+	char name[16];
+};
+
 struct inet_connection_sock {
 	struct inet_bind_bucket *icsk_bind_hash;
+	const struct tcp_ulp_ops *icsk_ulp_ops;
 };
 
 struct tcp_sock {

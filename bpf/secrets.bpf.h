@@ -28,9 +28,13 @@ static __always_inline u64 eighth(struct pt_regs *regs)
 	bpf_probe_read_user(&value, sizeof(value), (void *)STACK_ARG(regs, 1));
 	return value;
 }
+
+/* Where the ninth argument is, and those behind it. */
+#define NINTH_ARG(regs) STACK_ARG(regs, 2)
 #else
-#define seventh(regs) (PT_REGS_PARM7(regs))
-#define eighth(regs)  (PT_REGS_PARM8(regs))
+#define seventh(regs)	(PT_REGS_PARM7(regs))
+#define eighth(regs)	(PT_REGS_PARM8(regs))
+#define NINTH_ARG(regs) ((u64)PT_REGS_SP(regs))
 #endif
 
 struct derivation {

@@ -135,19 +135,6 @@ static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pi
 	return bpf_map_lookup_elem(&connections, &key);
 }
 
-/* Where the bytes of a call are. */
-struct source {
-	u64 buffer;
-	u64 vector;
-	u64 vectors;
-	u64 message;
-	/* The sockaddr of who it is sent to or, once the call is over, came from; or 0. */
-	u64 name;
-	u32 messages;
-	/* Why they cannot be read, or LOSS_NONE. */
-	u32 loss;
-};
-
 /* The ring had no room for `bytes` of a call that ends at `end`. All its other records are sent. */
 static __always_inline void note_lost(struct connection *conn, u32 direction, u64 end, u64 bytes)
 {
@@ -164,7 +151,8 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	struct connection *conn;
 	struct verdict *verdict;
 	struct scratch *s;
-	u32 loss = LOSS_CALL_CAP, held = 0;
+	u32 loss = LOSS_CALL_CAP, unreadable = from->loss, held = 0;
+	bool by_kernel;
 
 	if (!sk) {
 		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
@@ -200,17 +188,20 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		return;
 	}
 
+	by_kernel = is_kernel_tls(sk, direction);
 	slot = conn->id & (VERDICT_SLOTS - 1);
 	verdict = bpf_map_lookup_elem(&verdicts, &slot);
 	if (verdict && *(volatile u64 *)&verdict->connection == conn->id) {
 		skip_until = verdict->skip_until[direction & 1];
-		stream_until = verdict->stream_until[direction & 1];
+		/* Who wants the plaintext of calls instead of ciphertext wants this. */
+		if (!by_kernel || !verdict->calls)
+			stream_until = verdict->stream_until[direction & 1];
 	}
 	end = position + bytes;
 	start = position > skip_until ? position : skip_until;
 	stop = end < stream_until ? end : stream_until;
 	if (direction == DIRECTION_INGRESS && take_header(conn)) {
-		if (start == position && start < stop && !is_shed(conn))
+		if (start == position && start < stop && !by_kernel && !is_shed(conn))
 			held = TLS_HEADER_BYTES;
 		else
 			send_header(conn, position);
@@ -233,7 +224,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	if (start > position)
 		count(COUNT_SKIPPED_BYTES, start - position);
 
-	if (direction == DIRECTION_INGRESS && !held && bytes == TLS_HEADER_BYTES &&
+	if (direction == DIRECTION_INGRESS && !held && !by_kernel && bytes == TLS_HEADER_BYTES &&
 	    start == position && stop == end && from->buffer && !from->loss &&
 	    hold_header(conn, from->buffer))
 		return;
@@ -243,7 +234,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		return;
 	s->event.kind = EVENT_DATA;
 	s->event.direction = direction;
-	s->event.layer = LAYER_SOCKET;
+	s->event.layer = by_kernel ? LAYER_KERNEL_TLS : LAYER_SOCKET;
 	s->event.call_start = start == position;
 	s->event.connection = conn->id;
 	s->event.time = bpf_ktime_get_ns();
@@ -256,8 +247,10 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		__builtin_memcpy(s->payload, conn->header, TLS_HEADER_BYTES);
 	s->fill = held;
 	s->lost = 0;
-	if (from->loss) {
-		flush(s, stop - start, from->loss);
+	if (by_kernel && !unreadable && is_record_control(from))
+		unreadable = LOSS_TLS_CONTROL;
+	if (unreadable) {
+		flush(s, stop - start, unreadable);
 		if (s->lost)
 			note_lost(conn, direction, end, s->lost);
 		return;
@@ -309,6 +302,8 @@ static __always_inline void locate_message(u64 message, struct source *from)
 	from->name = header.name;
 	from->vector = header.vector;
 	from->vectors = header.vectors;
+	from->control = header.control;
+	from->control_length = header.control_length;
 }
 
 /* Where the bytes of a call are, by its registers; of many messages the first. */

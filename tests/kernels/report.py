@@ -28,7 +28,15 @@ EXCHANGES = {
     "tls12": (8443, NUMBERS, "TLS 1.2", "secrets", "/usr/bin/curl", "/usr/bin/openssl"),
     "gnutls": (8443, NUMBERS, "TLS 1.3", "secrets", "/usr/bin/wget", "/usr/bin/openssl"),
     "session": (8444, SMALL, None, "calls", "/usr/bin/openssl", "/usr/bin/openssl"),
+    "ktls12": (8445, NUMBERS, "TLS 1.2", "kernel", "/usr/bin/openssl", "/usr/bin/openssl"),
+    "ktls13": (8445, NUMBERS, "TLS 1.3", "kernel", "/usr/bin/openssl", "/usr/bin/openssl"),
+    "ktls-file": (8446, NUMBERS, "TLS 1.2", "kernel", "/usr/bin/openssl", "/usr/bin/openssl"),
+    "ktls-session": (8447, SMALL, None, "kernel", "/usr/bin/openssl", "/usr/bin/openssl"),
 }
+# Older than the agent.
+OLD = ("session", "ktls-session")
+# Debian's kernels with a module for TLS; 5.10 of the cloud flavour has none.
+KTLS = ("6.1", "6.12")
 
 
 class Failed(Exception):
@@ -137,12 +145,20 @@ def ready(machine):
 
 
 def exchange(machine, name):
+    if name.startswith("ktls") and machine.version not in KTLS:
+        expect(not machine.text("tls_stat"), "there is one in this kernel")
+        return "not in this kernel"
+    if name.startswith("ktls"):
+        counts = dict(line.split() for line in machine.text("tls_stat").splitlines())
+        expect(counts, f"no TLS in this kernel: {machine.text('ktls.err')}")
+        for count in ("TlsTxSw", "TlsRxSw"):
+            expect(int(counts[count]) > 0, f"no program used it: {counts}")
     port, body, version, source, client, server = EXCHANGES[name]
     digest = hashlib.sha256(body.encode()).hexdigest()
     results = dict(line.split(" ", 1) for line in machine.text("clients").splitlines())
     result = results.get(name, "did not run").split()
     expect(result[0] == "0", f"client: {' '.join(result)}")
-    expect(name == "session" or result[1] == digest, "the client did not get the body")
+    expect(name in OLD or result[1] == digest, "the client did not get the body")
     sides = machine.ends(port, client, server)
     told = []
     for side, events in zip(("client", "server"), sides):
@@ -155,8 +171,23 @@ def exchange(machine, name):
             # Both are TLS 1.3 to the same server: told apart by what the client asked with.
             events = [event for event in events if agent_of(machine, event).startswith("Wget") == (name == "gnutls")]
         expect(len(events) == 1, f"{side}: {len(events)} connections")
+        if name == "ktls-file" and side == "server":
+            told.append(sent_by_kernel(machine, side, events[0], body))
+            continue
         told.append(healthy(machine, side, events[0], name, body, source))
     return " and ".join(sorted(set(told)))
+
+
+def sent_by_kernel(machine, side, event, body):
+    """A file that the kernel read, encrypted and sent by itself: a gap of its length, said why, and no byte of anything else."""
+    health = event["health"]
+    reasons = [reason["code"] for reason in health["reasons"]]
+    expect(health["status"] == "degraded" and "unreadable_bytes" in reasons, f"{side}: {health['status']} {reasons}")
+    expect(health["gapBytes"] == len(body), f"{side}: {health['gapBytes']} bytes missing")
+    expect(event["meta"].get("tlsSource") == "kernel", f"{side}: tls source {event['meta'].get('tlsSource')}")
+    for transaction in machine.transactions.get(event["meta"]["connectionId"], []):
+        expect(not transaction["response"].get("body"), f"{side}: a body that was never seen")
+    return "degraded: unreadable_bytes"
 
 
 def agent_of(machine, event):
@@ -169,7 +200,7 @@ def agent_of(machine, event):
 def healthy(machine, side, event, name, body, source):
     health = event["health"]
     reasons = [reason["code"] for reason in health["reasons"]]
-    if name == "session":
+    if name in OLD:
         expect(reasons == ["joined_midstream"], f"{side}: {health['status']} {reasons}")
     else:
         expect(health["status"] == "healthy" and not reasons, f"{side}: {health['status']} {reasons} {health['checks']}")
@@ -180,7 +211,7 @@ def healthy(machine, side, event, name, body, source):
     transaction = transactions[0]
     expect(transaction["response"]["status"] == 200, f"{side}: status {transaction['response']['status']}")
     expect(transaction["response"]["body"] == body, f"{side}: another body than was sent")
-    return "read by calls" if name == "session" else health["status"]
+    return f"read by {source}" if name in OLD else health["status"]
 
 
 def idle(machine):

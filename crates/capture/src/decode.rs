@@ -125,6 +125,7 @@ fn loss(reason: u8) -> Loss {
         kernel::loss::LOSS_UNREADABLE => Loss::Unreadable,
         kernel::loss::LOSS_URING => Loss::IoUring,
         kernel::loss::LOSS_SKIPPED => Loss::Skipped,
+        kernel::loss::LOSS_TLS_CONTROL => Loss::TlsControl,
         _ => Loss::Fault,
     }
 }
@@ -143,10 +144,10 @@ fn data(record: &[u8], arena: &mut Arena) -> Option<Event> {
         } else {
             Direction::Ingress
         },
-        layer: if u32::from(event.layer) == kernel::layer::LAYER_SOCKET.0 {
-            Layer::Socket
-        } else {
-            Layer::Calls
+        layer: match kernel::layer(u32::from(event.layer)) {
+            kernel::layer::LAYER_SOCKET => Layer::Socket,
+            kernel::layer::LAYER_KERNEL_TLS => Layer::KernelTls,
+            _ => Layer::Calls,
         },
         position: event.position,
         bytes: arena.copy(payload),
@@ -233,6 +234,7 @@ fn misfit(record: &[u8]) -> Option<Event> {
     let hook = match kernel::misfit(event.function) {
         kernel::misfit::MISFIT_LOG_SECRET => Hook::LogSecret,
         kernel::misfit::MISFIT_RUSTLS_DERIVE => Hook::RustlsDerive,
+        kernel::misfit::MISFIT_S2N_DERIVE => Hook::S2nDerive,
         _ => return None,
     };
     Some(Event::Misfit(Misfit {

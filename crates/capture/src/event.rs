@@ -97,6 +97,8 @@ pub enum Layer {
     Socket,
     /// In the call of a TLS library: plaintext.
     Calls,
+    /// At the socket, where the kernel does the TLS of the direction (kTLS): plaintext. Positions are those of [`Layer::Socket`].
+    KernelTls,
 }
 
 /// Why bytes are missing.
@@ -118,11 +120,13 @@ pub enum Loss {
     QueueFull,
     /// The agent was over its share of the CPU ([`crate::Control::shed`]).
     LoadShed,
+    /// A message of TLS itself, where the kernel does the TLS ([`Layer::KernelTls`]): nothing of the application is missing.
+    TlsControl,
 }
 
 impl Loss {
     /// How many there are.
-    pub const COUNT: usize = Self::LoadShed as usize + 1;
+    pub const COUNT: usize = Self::TlsControl as usize + 1;
 }
 
 /// A connection that a process uses: sent once, before or shortly after its first [`Data`].

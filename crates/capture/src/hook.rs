@@ -23,6 +23,12 @@ pub enum Hook {
     WolfsslExpandLabel,
     /// wolfSSL `wc_PRF_TLS`; entry only.
     WolfsslPrf,
+    /// Mbed TLS 3 `mbedtls_ssl_tls13_derive_secret`; entry and return.
+    MbedtlsDerive,
+    /// s2n-tls `s2n_derive_secret_with_context`; entry and return.
+    S2nDerive,
+    /// s2n-tls `s2n_prf`; entry only.
+    S2nPrf,
     /// Mbed TLS `mbedtls_md_hmac_starts`; entry only.
     MbedtlsHmacStarts,
     /// Mbed TLS `mbedtls_md_hmac_update`; entry only.
@@ -64,6 +70,24 @@ pub enum Hook {
     GoRead,
     /// Go's `crypto/tls.(*Conn).Write`; entry.
     GoWrite,
+    /// `wolfSSL_read`: arguments and result are those of `SSL_read`; entry and return.
+    WolfsslRead,
+    /// As `SSL_write`; entry and return.
+    WolfsslWrite,
+    /// As `SSL_free`; entry.
+    WolfsslFree,
+    /// `mbedtls_ssl_read`: as `SSL_read`; entry and return.
+    MbedtlsRead,
+    /// As `SSL_write`; entry and return.
+    MbedtlsWrite,
+    /// As `SSL_free`; entry.
+    MbedtlsFree,
+    /// `s2n_recv`: the first arguments and the result are those of `gnutls_record_recv`; entry and return.
+    S2nRecv,
+    /// As `gnutls_record_send`; entry and return.
+    S2nSend,
+    /// `s2n_connection_free`; entry.
+    S2nFree,
 }
 
 impl Hook {
@@ -82,6 +106,12 @@ impl Hook {
                 | Self::SslWriteEx
                 | Self::GnutlsRecv
                 | Self::GnutlsSend
+                | Self::WolfsslRead
+                | Self::WolfsslWrite
+                | Self::MbedtlsRead
+                | Self::MbedtlsWrite
+                | Self::S2nRecv
+                | Self::S2nSend
         )
     }
 }

@@ -51,6 +51,9 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::RustlsKeyBlock => ("secret_rustls_key_block", None),
         Hook::WolfsslExpandLabel => ("secret_wolfssl_label", Some("secret_wolfssl_label_return")),
         Hook::WolfsslPrf => ("secret_wolfssl_prf", None),
+        Hook::MbedtlsDerive => ("secret_mbedtls_derive", Some("secret_mbedtls_derive_return")),
+        Hook::S2nDerive => ("secret_s2n_derive", Some("secret_s2n_derive_return")),
+        Hook::S2nPrf => ("secret_s2n_prf", None),
         Hook::MbedtlsHmacStarts => ("secret_mbedtls_starts", None),
         Hook::MbedtlsHmacUpdate => ("secret_mbedtls_update", None),
         Hook::NssDerive => ("secret_nss_derive", None),
@@ -58,13 +61,17 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::NssTlsPrf => ("secret_nss_prf", None),
         Hook::GoKeyLog => ("secret_go_key_log", None),
         Hook::GoMasterKeys => ("secret_go_master_keys", None),
-        Hook::SslRead => ("call_ssl_read", Some("call_ssl_read_return")),
+        Hook::SslRead | Hook::WolfsslRead | Hook::MbedtlsRead => {
+            ("call_ssl_read", Some("call_ssl_read_return"))
+        }
         Hook::SslReadEx => ("call_ssl_read_ex", Some("call_ssl_read_ex_return")),
-        Hook::SslWrite => ("call_ssl_write", Some("call_ssl_write_return")),
+        Hook::SslWrite | Hook::WolfsslWrite | Hook::MbedtlsWrite => {
+            ("call_ssl_write", Some("call_ssl_write_return"))
+        }
         Hook::SslWriteEx => ("call_ssl_write_ex", Some("call_ssl_write_ex_return")),
-        Hook::SslFree => ("call_ssl_free", None),
-        Hook::GnutlsRecv => ("call_gnutls_recv", Some("call_gnutls_recv_return")),
-        Hook::GnutlsSend => ("call_gnutls_send", Some("call_gnutls_send_return")),
+        Hook::SslFree | Hook::WolfsslFree | Hook::MbedtlsFree | Hook::S2nFree => ("call_ssl_free", None),
+        Hook::GnutlsRecv | Hook::S2nRecv => ("call_gnutls_recv", Some("call_gnutls_recv_return")),
+        Hook::GnutlsSend | Hook::S2nSend => ("call_gnutls_send", Some("call_gnutls_send_return")),
         Hook::GnutlsDeinit => ("call_gnutls_deinit", None),
         Hook::GoReadEnd => ("call_go_read_end", None),
         Hook::GoReadEndPaired => ("call_go_read_end_paired", None),

@@ -58,6 +58,8 @@ pub enum TlsSource {
     Secrets,
     /// Read in the library's read and write calls.
     Calls,
+    /// Read at the socket, as the kernel does the TLS of at least one direction (kTLS); the other by secrets or calls.
+    Kernel,
 }
 
 impl TlsSource {
@@ -67,6 +69,7 @@ impl TlsSource {
         match self {
             Self::Secrets => "secrets",
             Self::Calls => "calls",
+            Self::Kernel => "kernel",
         }
     }
 }
@@ -153,6 +156,15 @@ impl ConnectionFacts {
             (Some(domain), _) => domain.to_string(),
             (None, Role::Client) => self.remote.ip().to_string(),
             (None, Role::Server) => self.local.ip().to_string(),
+        }
+    }
+}
+
+impl TlsFacts {
+    /// Plaintext came from `source`. Where the kernel does the TLS of one direction that is what is told of both.
+    pub(crate) fn read_by(&mut self, source: TlsSource) {
+        if self.source != Some(TlsSource::Kernel) {
+            self.source = Some(source);
         }
     }
 }

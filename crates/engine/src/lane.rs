@@ -152,7 +152,7 @@ impl Lane {
         if self.holes.is_empty() {
             return;
         }
-        for layer in [Layer::Socket, Layer::Calls] {
+        for layer in [Layer::Socket, Layer::KernelTls, Layer::Calls] {
             for direction in [Direction::Egress, Direction::Ingress] {
                 if let Some(hole) = self.holes.remove(&(id, layer, direction)) {
                     hole.tell(|event| self.send(event, stats));

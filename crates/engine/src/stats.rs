@@ -138,7 +138,7 @@ impl Stats {
             Loss::Unreadable => &self.gap_unreadable,
             Loss::IoUring => &self.gap_io_uring,
             Loss::LoadShed => &self.gap_shed,
-            Loss::Skipped => return,
+            Loss::Skipped | Loss::TlsControl => return,
         };
         counter.add(bytes);
     }

@@ -121,6 +121,8 @@ pub(crate) struct Flow {
     /// Wire bytes of all records whose content was read, those in the clear among them.
     pub(crate) read_wire: u64,
     pub(crate) bound: bool,
+    /// The kernel protects what comes from now on: no record of it is seen.
+    pub(crate) offloaded: bool,
 }
 
 impl Flow {
@@ -140,14 +142,17 @@ impl Flow {
             last_wire: 0,
             read_wire: 0,
             bound: false,
+            offloaded: false,
         }
     }
 
-    /// Whether the key that protects application data is there.
+    /// Whether no key is wanted any more: the one that protects application data is there, or no record will come.
     pub(crate) fn is_final(&self) -> bool {
-        self.current
+        let has_key = self
+            .current
             .as_ref()
-            .is_some_and(|current| current.epoch == Epoch::Application)
+            .is_some_and(|current| current.epoch == Epoch::Application);
+        has_key || (self.offloaded && self.queue.is_empty())
     }
 
     /// Bytes held.

@@ -356,7 +356,9 @@ impl Flow {
 
     /// Whether waiting items wait for a secret, rather than for the peer's hello or for more bytes.
     pub(crate) fn is_waiting(&self, shared: &Shared) -> bool {
-        !self.is_final() && !self.queue.is_empty() && shared.handshake.suite().is_some()
+        // Records from before the kernel took over are those of the handshake: nothing of the application waits in them.
+        let may_carry_data = !self.offloaded && !self.is_final();
+        may_carry_data && !self.queue.is_empty() && shared.handshake.suite().is_some()
     }
 
     /// Reports lost wire bytes as far as known now.

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 
 use crate::candidates::Candidates;
+use crate::event::push_gap;
 use crate::flow::{Flow, Shared, Step};
 use crate::handshake::Handshake;
 use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
 use crate::suite::Protocol;
-use crate::{Event, Failure, Label, OwnSecret, Secret, Side, Time, Unreadable};
+use crate::{Event, Failure, GapReason, Label, OwnSecret, Secret, Side, Time, Unreadable};
 
 /// Bounds of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +154,27 @@ impl Session {
         flow.framer.gap(length, time, &mut flow.queue);
         self.advance(time, out);
         self.tell_secrets(out);
+    }
+
+    /// The kernel does the TLS of what `side` sends (kTLS), from here on: `data` are bytes of the application, as its program
+    /// moved them; none for a message of TLS itself. What was captured of its records before may still wait for a secret.
+    pub fn offloaded(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) {
+        self.flow(side).offloaded = true;
+        if !data.is_empty() {
+            out.push(Event::Plaintext { side, data, time });
+        }
+    }
+
+    /// `length` bytes of the application are missing where the kernel does the TLS.
+    pub fn offloaded_gap(&mut self, side: Side, length: u64, time: Time, out: &mut Vec<Event>) {
+        self.flow(side).offloaded = true;
+        push_gap(out, side, length, GapReason::Lost, time);
+    }
+
+    /// Whether the kernel does the TLS of both directions, so that no secret is needed for the application's bytes.
+    #[must_use]
+    pub fn is_offloaded(&self) -> bool {
+        self.client.offloaded && self.server.offloaded
     }
 
     /// A secret that the process of this connection derived. Returns whether it now is this session's own: it
@@ -412,8 +434,10 @@ impl Session {
         self.read_before = self.read_bytes();
         self.shared.unreadable = Some((reason, time));
         self.shared.candidates.clear();
+        let offloaded = [self.client.offloaded, self.server.offloaded];
         self.client = Flow::new(Side::Client, &self.limits);
         self.server = Flow::new(Side::Server, &self.limits);
+        [self.client.offloaded, self.server.offloaded] = offloaded;
         out.push(Event::Unreadable(reason, time));
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use qtap_e2e::databases::{
     SECRET, agent, agent_with, all, ends, find, mariadb, node_client, of_connection, shown, statements,
 };
-use qtap_e2e::{Capture, Certificates, Events, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
+use qtap_e2e::{
+    Capture, Certificates, Events, Program, Transport, assert_healthy, programs, run_ok, scratch, venv,
 };
 use serde_json::{Value, json};
 

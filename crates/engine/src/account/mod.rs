@@ -54,6 +54,8 @@ pub enum Reading {
     Secrets,
     /// TLS, taken from the library's calls.
     Calls,
+    /// TLS, of which the kernel does at least one direction.
+    Kernel,
     /// Too early to tell: the first bytes, or a handshake.
     Pending,
     /// TLS of which nothing is read.
@@ -108,6 +110,8 @@ pub struct Account {
     pub secrets: u64,
     /// TLS, taken from calls.
     pub calls: u64,
+    /// TLS, of which the kernel does at least one direction.
+    pub kernel: u64,
     /// Too early to tell.
     pub pending: u64,
     /// TLS of which nothing is read.
@@ -150,6 +154,7 @@ impl Account {
             Reading::Plain => &mut self.plain,
             Reading::Secrets => &mut self.secrets,
             Reading::Calls => &mut self.calls,
+            Reading::Kernel => &mut self.kernel,
             Reading::Pending => &mut self.pending,
             Reading::Unread => &mut self.unread_connections,
             Reading::Excluded => &mut self.excluded,
@@ -185,6 +190,7 @@ impl Account {
             (&mut self.plain, other.plain),
             (&mut self.secrets, other.secrets),
             (&mut self.calls, other.calls),
+            (&mut self.kernel, other.kernel),
             (&mut self.pending, other.pending),
             (&mut self.unread_connections, other.unread_connections),
             (&mut self.excluded, other.excluded),

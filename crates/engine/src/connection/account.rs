@@ -92,6 +92,7 @@ impl Connection {
             Wire::Tls(tls) => match self.tls_source() {
                 Some(TlsSource::Secrets) => Reading::Secrets,
                 Some(TlsSource::Calls) => Reading::Calls,
+                Some(TlsSource::Kernel) => Reading::Kernel,
                 None if closed.is_some() || has_failed(tls) => Reading::Unread,
                 None => Reading::Pending,
             },
@@ -143,6 +144,10 @@ impl Connection {
                 let read = tls.session.read_bytes() + self.tally.before_tls;
                 match self.tls_source() {
                     Some(TlsSource::Calls) => (self.tally.calls_base + self.tally.calls_gap, 0),
+                    Some(TlsSource::Kernel) => {
+                        let sealed = tls.tally.no_secret_bytes + tls.tally.unauthenticated_bytes;
+                        (self.tally.gap_bytes() + self.tally.calls_gap + sealed, 0)
+                    }
                     _ if is_off => {
                         let held = tls.session.buffered() as u64;
                         (total.saturating_sub(read + held + not_copied), not_copied)

@@ -25,8 +25,8 @@ impl Connection {
         let [calls_egress, calls_ingress] = &self.calls;
         let seen = |stream: &Reassembler, end: u64| stream.position() >= end;
         let wants_calls = self.wants_calls();
-        let complete = (seen(egress, closed.written) && seen(ingress, closed.read)
-            || self.verdict_hides_socket()
+        let complete = ((seen(egress, closed.written) || self.verdict_hides(Direction::Egress))
+            && (seen(ingress, closed.read) || self.verdict_hides(Direction::Ingress))
             || cx.load.hid(self.opened_shed(), closed.time, closed.time))
             && (!wants_calls
                 || seen(calls_egress, closed.calls_written) && seen(calls_ingress, closed.calls_read));
@@ -46,9 +46,11 @@ impl Connection {
         !is_tls || self.pid().is_none_or(|pid| cx.host.tls(pid).is_some())
     }
 
-    /// Whether the verdict in force leaves socket bytes uncopied, so that positions do not tell completeness.
-    pub(super) fn verdict_hides_socket(&self) -> bool {
-        self.verdict.stream_until == Verdict::COUNT_ONLY.stream_until
+    /// Whether the verdict in force leaves socket bytes uncopied, so that positions do not tell completeness. The kernel copies plaintext
+    /// of its own TLS to whom wants that of calls.
+    pub(super) fn verdict_hides(&self, direction: Direction) -> bool {
+        let copies_nothing = self.verdict.stream_until == Verdict::COUNT_ONLY.stream_until;
+        copies_nothing && !(self.verdict.calls && self.is_by_kernel(direction))
     }
 
     pub(super) fn finish(&mut self, cx: &mut Context<'_>) -> Life {
@@ -84,7 +86,6 @@ impl Connection {
 
     /// Everything up to the final positions that did not come is lost, or was not copied on request.
     pub(super) fn account_rest(&mut self, closed: &Closed, cx: &mut Context<'_>) {
-        let hidden = self.verdict_hides_socket();
         let ends = [
             (Layer::Socket, Direction::Egress, closed.written),
             (Layer::Socket, Direction::Ingress, closed.read),
@@ -93,7 +94,7 @@ impl Connection {
         ];
         for (layer, direction, end) in ends {
             let mut pieces = Vec::new();
-            let loss = if hidden && layer == Layer::Socket {
+            let loss = if layer == Layer::Socket && self.verdict_hides(direction) {
                 Loss::Skipped
             } else {
                 self.unseen_loss(layer, direction, closed.time, cx)
@@ -140,11 +141,11 @@ impl Connection {
             duration_ns,
             bytes_sent: closed.map_or_else(
                 || position(&self.socket, Direction::Egress),
-                |closed| closed.written,
+                |closed| self.wire_bytes(closed)[0],
             ),
             bytes_received: closed.map_or_else(
                 || position(&self.socket, Direction::Ingress),
-                |closed| closed.read,
+                |closed| self.wire_bytes(closed)[1],
             ),
             transactions: self.app.tally().finished,
             upgraded_to: self.app.upgraded.clone(),

@@ -3,6 +3,7 @@
 mod account;
 mod end;
 mod gate;
+mod kernel;
 mod log;
 mod route;
 mod streams;
@@ -49,6 +50,8 @@ pub(crate) struct Tally {
     calls_base: u64,
     /// Plaintext of calls that is missing.
     calls_gap: u64,
+    /// Positions at the socket from which on the kernel does the TLS: `[egress, ingress]`.
+    kernel_from: [Option<u64>; 2],
 }
 
 impl Tally {
@@ -83,6 +86,8 @@ pub(crate) struct Connection {
     backlog: Backlog,
     exclusion: Exclusion,
     socket: [Reassembler; 2],
+    /// Positions at the socket up to which pieces were worked off.
+    worked_off: [u64; 2],
     calls: [Reassembler; 2],
     /// Times of the last records that came in order, by layer and direction.
     last_seen: [[KernelTime; 2]; 2],
@@ -151,6 +156,7 @@ impl Connection {
             backlog: Backlog::default(),
             exclusion: Exclusion::default(),
             socket: Default::default(),
+            worked_off: [0; 2],
             calls: Default::default(),
             last_seen: Default::default(),
             created: now,

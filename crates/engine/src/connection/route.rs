@@ -78,7 +78,7 @@ impl Connection {
     /// Plaintext from a call of the TLS library.
     pub(super) fn calls_piece(&mut self, side: Side, piece: Piece, cx: &mut Context<'_>) {
         let proof_of_tls = match &self.wire {
-            Wire::Tls(tls) if tls.reading == Reading::Secrets => return,
+            Wire::Tls(tls) if tls.reading == Reading::Secrets || tls.is_by_kernel(side) => return,
             Wire::Tls(_) => false,
             // The call proves what the first bytes could not: they lay in the middle of a record.
             Wire::Sniffing(_) | Wire::Plain => {
@@ -102,7 +102,7 @@ impl Connection {
             Piece::Gap { length, .. } => self.tally.calls_gap += length,
         }
         if let Some(tls) = self.facts.as_mut().and_then(|facts| facts.tls.as_mut()) {
-            tls.source = Some(TlsSource::Calls);
+            tls.read_by(TlsSource::Calls);
         }
         let (piece, time) = plain(piece);
         self.app_piece(side, piece, time, cx);

@@ -20,7 +20,14 @@ const LAYERS: [(Layer, Direction); 4] = [
 impl Connection {
     pub(super) fn take(&mut self, data: Data, cx: &mut Context<'_>) {
         self.last_pid = Some(data.pid);
-        let (direction, layer) = (data.direction, data.layer);
+        let direction = data.direction;
+        let layer = match data.layer {
+            Layer::KernelTls => {
+                self.begin_kernel_tls(&data, cx);
+                Layer::Socket
+            }
+            layer => layer,
+        };
         let is_hole = matches!(data.missing, Some((_, Loss::QueueFull | Loss::RingFull)));
         if layer == Layer::Socket && !is_hole {
             self.tally.data_events += 1;
@@ -184,7 +191,7 @@ impl Connection {
 
     pub(super) fn stream(&mut self, layer: Layer, direction: Direction) -> Option<&mut Reassembler> {
         match layer {
-            Layer::Socket => self.socket.get_mut(index(direction)),
+            Layer::Socket | Layer::KernelTls => self.socket.get_mut(index(direction)),
             Layer::Calls => self.calls.get_mut(index(direction)),
         }
     }
@@ -195,9 +202,13 @@ impl Connection {
         };
         let side = side_of(role, direction);
         match layer {
-            Layer::Socket => {
+            Layer::Socket | Layer::KernelTls => {
                 self.count(direction, &piece, cx);
-                self.socket_piece(side, piece, cx);
+                if self.is_of_kernel_tls(direction, &piece) {
+                    self.kernel_piece(side, direction, piece, cx);
+                } else {
+                    self.socket_piece(side, piece, cx);
+                }
             }
             Layer::Calls => self.calls_piece(side, piece, cx),
         }
@@ -217,6 +228,11 @@ impl Connection {
                 *captured += length;
                 self.tally.gap(Loss::Skipped, *length);
             }
+            Piece::Gap {
+                length,
+                loss: Loss::TlsControl,
+                ..
+            } => *captured += length,
             Piece::Gap { length, loss, .. } => {
                 self.tally.gap(*loss, *length);
                 cx.stats.gap(*loss, *length);

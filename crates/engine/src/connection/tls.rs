@@ -11,6 +11,9 @@ use crate::TlsFacts;
 use crate::context::{Context, keep};
 use crate::settings::{Settings, TlsMode};
 
+/// Of a connection whose ciphertext is of no use and whose calls are not probed: nothing comes but what the kernel decrypts.
+const UNREAD: Verdict = Verdict::CALLS_ONLY;
+
 impl Connection {
     pub(super) fn begin_tls(&mut self, midstream: bool, cx: &mut Context<'_>) {
         if let Some(facts) = &mut self.facts {
@@ -112,7 +115,7 @@ impl Connection {
             return;
         }
         match cx.settings.tls {
-            TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
+            TlsMode::Secrets => self.set_verdict(UNREAD, cx),
             TlsMode::Auto | TlsMode::Calls => {
                 let late = !self.calls_were_probed(cx);
                 self.read_calls(late, cx);
@@ -185,7 +188,7 @@ impl Connection {
         let now = Time(cx.now.0);
         self.with_session(cx, |session, events| session.give_up(now, events));
         match cx.settings.tls {
-            TlsMode::Secrets => self.set_verdict(Verdict::COUNT_ONLY, cx),
+            TlsMode::Secrets => self.set_verdict(UNREAD, cx),
             TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
         }
     }

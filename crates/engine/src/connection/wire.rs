@@ -100,6 +100,8 @@ pub(crate) enum Reading {
 pub(crate) struct TlsWire {
     pub(crate) session: Session,
     pub(crate) reading: Reading,
+    /// Sides whose plaintext is at the socket, as the kernel does the TLS of what they send; whatever `reading` is.
+    pub(super) kernel: [bool; 2],
     /// Since when ciphertext waits for a secret.
     pub(crate) waiting_since: Option<KernelTime>,
     /// Plaintext of one side, held while the other side waits for its secret, so that the two keep their order.
@@ -138,6 +140,7 @@ impl TlsWire {
         Self {
             session,
             reading,
+            kernel: [false; 2],
             waiting_since: None,
             held: Vec::new(),
             held_bytes: 0,
@@ -195,6 +198,11 @@ impl TlsWire {
     pub(crate) fn is_overdue(&self, now: KernelTime, settings: &Settings) -> bool {
         let end = |since| after(since, settings.secret_wait);
         self.reading == Reading::Secrets && self.waiting_since.is_some_and(|since| end(since) <= now)
+    }
+
+    /// Whether the kernel does the TLS of what `side` sends.
+    pub(super) fn is_by_kernel(&self, side: Side) -> bool {
+        self.kernel.get(side.index()).copied().unwrap_or_default()
     }
 
     /// Works off the session's events: learns facts, and hands out plaintext in order, in `plain`, an empty list.
@@ -265,12 +273,15 @@ impl TlsWire {
             }
             Event::Alpn(protocol, _) => tls.alpn = Some(protocol),
             Event::Plaintext { side, data, time } => {
-                if self.reading == Reading::Secrets {
-                    tls.source = Some(TlsSource::Secrets);
+                if self.is_by_kernel(side) {
+                    tls.read_by(TlsSource::Kernel);
+                    output.plain.push((side, Plain::Bytes(data), time));
+                } else if self.reading == Reading::Secrets {
+                    tls.read_by(TlsSource::Secrets);
                     output.plain.push((side, Plain::Bytes(data), time));
                 }
             }
-            Event::Gap { .. } if self.reading == Reading::Calls => {}
+            Event::Gap { side, .. } if self.reading == Reading::Calls && !self.is_by_kernel(side) => {}
             Event::Gap {
                 side,
                 length,
@@ -289,7 +300,7 @@ impl TlsWire {
                     *bound = true;
                 }
                 if self.reading == Reading::Secrets {
-                    tls.source = Some(TlsSource::Secrets);
+                    tls.read_by(TlsSource::Secrets);
                 }
                 output.newly_bound = true;
             }

@@ -259,7 +259,11 @@ impl Bench {
         bytes: &[u8],
         missing: Option<(u32, Loss)>,
     ) -> Data {
-        let position = &mut self.positions[layer as usize][direction as usize];
+        let positions = match layer {
+            Layer::KernelTls => Layer::Socket,
+            layer => layer,
+        } as usize;
+        let position = &mut self.positions[positions][direction as usize];
         let data = Data {
             id: self.id,
             time: KernelTime(self.now),
@@ -271,7 +275,7 @@ impl Bench {
             bytes: Bytes::copy_from_slice(bytes),
             missing,
             call_start: true,
-            other_settled: self.lost_ends[layer as usize][direction.opposite() as usize],
+            other_settled: self.lost_ends[positions][direction.opposite() as usize],
         };
         *position += bytes.len() as u64 + missing.map_or(0, |(length, _)| u64::from(length));
         data

@@ -84,6 +84,7 @@ pub(super) fn network(page: &mut Page, exchange: &Exchange<'_>) {
         let how = match tls.source {
             Some(TlsSource::Secrets) => ", read with its secrets",
             Some(TlsSource::Calls) => ", read in the library's calls",
+            Some(TlsSource::Kernel) => ", done by the kernel, read at the socket",
             None => "",
         };
         page.line(&format!("  • {version}{how}"));

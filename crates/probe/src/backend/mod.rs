@@ -10,6 +10,7 @@
 mod mbedtls;
 mod nss;
 mod rustls;
+mod s2n;
 mod wolfssl;
 
 use qtap_capture::Hook;
@@ -30,7 +31,14 @@ pub(crate) struct Backend {
 }
 
 /// All of them.
-pub(crate) const BACKENDS: &[Backend] = &[rustls::BACKEND, wolfssl::BACKEND, mbedtls::BACKEND, nss::BACKEND];
+pub(crate) const BACKENDS: &[Backend] = &[
+    rustls::BACKEND,
+    wolfssl::BACKEND,
+    mbedtls::BACKEND,
+    mbedtls::CRYPTO,
+    nss::BACKEND,
+    s2n::BACKEND,
+];
 
 /// What of a file a backend looks at.
 pub(crate) struct Source<'e, 'f> {

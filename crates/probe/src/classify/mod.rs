@@ -131,7 +131,8 @@ impl Classification {
             | Implementation::LibreSsl
             | Implementation::GoTls
             | Implementation::Rustls
-            | Implementation::WolfSsl => {
+            | Implementation::WolfSsl
+            | Implementation::S2n => {
                 let reason = self
                     .missing
                     .first()
@@ -141,7 +142,8 @@ impl Classification {
             Implementation::Unknown => {
                 "key-log texts of an unknown TLS library, without a function that uses them".to_owned()
             }
-            _ => format!("{implementation} is recognised but not supported yet"),
+            // Decided above.
+            Implementation::Nss | Implementation::MbedTls => return None,
         };
         Some(why)
     }
@@ -160,7 +162,7 @@ pub fn classify(file: &File) -> Result<Classification, ClassifyError> {
     }
     let mut symbols = Symbols::dynamic(&elf, &names::wanted);
     let texts = LabelTexts::find(&elf)?;
-    if !texts.is_empty() {
+    if !texts.is_empty() || recognise::may_have_s2n(&elf, &symbols, &texts)? {
         // TLS code linked into a program: its functions are in the full table, if anywhere.
         symbols.add_full(&elf, &names::wanted);
     }

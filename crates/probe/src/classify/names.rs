@@ -32,14 +32,24 @@ const NAMES: &[&str] = &[
     "FREEBL_GetVector",
     // wolfSSL.
     "wolfSSL_read",
+    "wolfSSL_write",
+    "wolfSSL_free",
     "wc_Tls13_HKDF_Expand_Label",
     "wc_PRF_TLS",
     // Mbed TLS: libmbedtls, libmbedcrypto.
     "mbedtls_ssl_read",
+    "mbedtls_ssl_write",
+    "mbedtls_ssl_free",
+    "mbedtls_ssl_tls13_derive_secret",
     "mbedtls_md_hmac_starts",
     "mbedtls_md_hmac_update",
-    // Recognised by name.
+    // s2n-tls.
     "s2n_recv",
+    "s2n_send",
+    "s2n_connection_free",
+    "s2n_derive_secret_with_context",
+    "s2n_prf",
+    // Recognised by name.
     "JNI_CreateJavaVM",
 ];
 

@@ -24,6 +24,24 @@ const GNUTLS_CALLS: [(Hook, &str); 3] = [
     (Hook::GnutlsDeinit, "gnutls_deinit"),
 ];
 
+const WOLFSSL_CALLS: [(Hook, &str); 3] = [
+    (Hook::WolfsslRead, "wolfSSL_read"),
+    (Hook::WolfsslWrite, "wolfSSL_write"),
+    (Hook::WolfsslFree, "wolfSSL_free"),
+];
+
+const MBEDTLS_CALLS: [(Hook, &str); 3] = [
+    (Hook::MbedtlsRead, "mbedtls_ssl_read"),
+    (Hook::MbedtlsWrite, "mbedtls_ssl_write"),
+    (Hook::MbedtlsFree, "mbedtls_ssl_free"),
+];
+
+const S2N_CALLS: [(Hook, &str); 3] = [
+    (Hook::S2nRecv, "s2n_recv"),
+    (Hook::S2nSend, "s2n_send"),
+    (Hook::S2nFree, "s2n_connection_free"),
+];
+
 /// Fills the points of `classification` for the implementations that were recognised.
 pub(super) fn find(
     elf: &Elf<'_>,
@@ -62,9 +80,17 @@ pub(super) fn find(
                     classification.calls.extend(finder.go_calls(go));
                 }
             }
-            other => classification
-                .secrets
-                .extend(finder.backend(backend::of(other), texts)),
+            other => {
+                classification
+                    .secrets
+                    .extend(finder.backend(backend::of(other), texts));
+                classification.calls.extend(finder.calls(match other {
+                    Implementation::WolfSsl => &WOLFSSL_CALLS,
+                    Implementation::MbedTls => &MBEDTLS_CALLS,
+                    Implementation::S2n => &S2N_CALLS,
+                    _ => &[],
+                }));
+            }
         }
     }
     let fallback = match classification.crypto {

@@ -73,14 +73,23 @@ fn crypto(symbols: &Symbols) -> Option<Crypto> {
         .map(|(_, crypto)| *crypto)
 }
 
+/// What is in the messages of its errors: the name of a source file.
+const S2N_TEXT: &[u8] = b"s2n_tls13";
+
+/// Whether s2n-tls may be in the file. Its key-log labels have no end, so they look like those of a Rust program.
+pub(super) fn may_have_s2n(elf: &Elf<'_>, symbols: &Symbols, texts: &LabelTexts) -> Result<bool, ElfError> {
+    Ok(symbols.has("s2n_recv") || (texts.unterminated && contains(elf, &[S2N_TEXT])?.is_some()))
+}
+
 /// Stripped programs: texts that the compiler leaves in, mostly source paths of error messages. BoringSSL names
 /// itself in few of its builds, but OpenSSL proper always carries its version text.
 fn by_text(elf: &Elf<'_>, texts: &LabelTexts) -> Result<Option<Implementation>, ElfError> {
     if texts.unterminated {
-        let rust = contains(elf, &[b"rustls"])?;
-        return Ok(Some(
-            rust.map_or(Implementation::Unknown, |_| Implementation::Rustls),
-        ));
+        return Ok(Some(match contains(elf, &[b"rustls", S2N_TEXT])? {
+            Some(0) => Implementation::Rustls,
+            Some(_) => Implementation::S2n,
+            None => Implementation::Unknown,
+        }));
     }
     let markers: [&[u8]; 4] = [b"gnutls", b"BoringSSL", b"boringssl", b"OpenSSL 3."];
     let found = contains(elf, &markers)?;

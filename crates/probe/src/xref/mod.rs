@@ -20,6 +20,8 @@ pub(crate) use function::function_start;
 pub(crate) use labels::LabelTexts;
 pub(crate) use pointers::{pointer_at, slots_of};
 
+use std::collections::BTreeSet;
+
 use crate::elf::{Elf, ElfError};
 
 /// Why no function was found.
@@ -57,4 +59,26 @@ pub(crate) fn find_log_function(elf: &Elf<'_>, texts: &LabelTexts) -> Result<u64
     vote::elect(&votes, &callers).ok_or(NoFunction::NoAgreement {
         references: references.len(),
     })
+}
+
+/// The one function that is called behind every reference to one of `targets`, and by no other code; or why there is none. What a
+/// target stands for votes once, however many places refer to it.
+pub(crate) fn only_callee(elf: &Elf<'_>, targets: &[(usize, u64)]) -> Result<Result<u64, String>, ElfError> {
+    let references = code::references(elf, targets)?;
+    let mut calls = Vec::with_capacity(references.len());
+    for reference in &references {
+        let target = code::next_direct_target(elf, reference.next_instruction)?;
+        calls.push((
+            reference.target,
+            target.filter(|target| elf.code_offset(*target).is_some()),
+        ));
+    }
+    let candidates: BTreeSet<u64> = calls.iter().filter_map(|(_, callee)| *callee).collect();
+    let callers = code::count_callers(elf, &Vec::from_iter(candidates))?;
+    Ok(vote::agreed(&calls, &callers).ok_or_else(|| {
+        format!(
+            "the references to the labels of the key schedule do not agree on a function ({} references)",
+            references.len()
+        )
+    }))
 }

@@ -35,6 +35,16 @@ fn unanimous(votes: &[Vote], callers: &HashMap<u64, usize>) -> Option<u64> {
     (votes.len() >= MIN_UNANIMOUS && all_agree && only_they_call).then_some(winner)
 }
 
+/// Labels that are not of a key log: every reference goes to one function, at least [`MIN_UNANIMOUS`] labels have one, and nothing else
+/// calls it.
+pub(super) fn agreed(calls: &[(usize, Option<u64>)], callers: &HashMap<u64, usize>) -> Option<u64> {
+    let winner = calls.first()?.1?;
+    let all_agree = calls.iter().all(|(_, callee)| *callee == Some(winner));
+    let labels: BTreeSet<usize> = calls.iter().map(|(label, _)| *label).collect();
+    let only_they_call = callers.get(&winner) == Some(&calls.len());
+    (labels.len() >= MIN_UNANIMOUS && all_agree && only_they_call).then_some(winner)
+}
+
 /// OpenSSL and GnuTLS choose the traffic labels in a variable before one shared call, so those votes go astray; these
 /// two labels are passed where they are named.
 fn exporter_and_random(votes: &[Vote], callers: &HashMap<u64, usize>) -> Option<u64> {
@@ -105,6 +115,25 @@ mod tests {
             (Label::ClientRandom, 0x2000),
         ]);
         assert_eq!(elect(&list, &HashMap::from([(0x1000, 4), (0x2000, 4)])), None);
+    }
+
+    #[test]
+    fn other_labels_agree_only_if_there_are_enough_and_nothing_else_calls_their_function() {
+        let calls = |labels: &[usize]| -> Vec<(usize, Option<u64>)> {
+            labels.iter().map(|label| (*label, Some(0x1000))).collect()
+        };
+        let callers = HashMap::from([(0x1000, 4)]);
+        assert_eq!(agreed(&calls(&[0, 1, 2, 3]), &callers), Some(0x1000));
+        assert_eq!(agreed(&calls(&[0, 1, 2, 2]), &callers), None, "three labels only");
+        assert_eq!(
+            agreed(&calls(&[0, 1, 2, 3, 4]), &callers),
+            None,
+            "fewer calls than references"
+        );
+        let mut astray = calls(&[0, 1, 2, 3]);
+        astray[2].1 = Some(0x2000);
+        assert_eq!(agreed(&astray, &callers), None);
+        assert_eq!(agreed(&[], &callers), None);
     }
 
     #[test]

@@ -27,8 +27,18 @@ impl KernelAttacher {
             | Hook::GnutlsSend
             | Hook::GnutlsDeinit => TlsProbe::GnuTls,
             Hook::RustlsDerive | Hook::RustlsKeyBlock => TlsProbe::Rustls,
-            Hook::WolfsslExpandLabel | Hook::WolfsslPrf => TlsProbe::WolfSsl,
-            Hook::MbedtlsHmacStarts | Hook::MbedtlsHmacUpdate => TlsProbe::MbedTls,
+            Hook::WolfsslExpandLabel
+            | Hook::WolfsslPrf
+            | Hook::WolfsslRead
+            | Hook::WolfsslWrite
+            | Hook::WolfsslFree => TlsProbe::WolfSsl,
+            Hook::MbedtlsDerive
+            | Hook::MbedtlsHmacStarts
+            | Hook::MbedtlsHmacUpdate
+            | Hook::MbedtlsRead
+            | Hook::MbedtlsWrite
+            | Hook::MbedtlsFree => TlsProbe::MbedTls,
+            Hook::S2nDerive | Hook::S2nPrf | Hook::S2nRecv | Hook::S2nSend | Hook::S2nFree => TlsProbe::S2n,
             Hook::NssDerive | Hook::NssHmacFinish | Hook::NssTlsPrf => TlsProbe::Nss,
             Hook::GoKeyLog
             | Hook::GoMasterKeys

@@ -16,6 +16,8 @@ pub(crate) enum TlsProbe {
     WolfSsl,
     /// Mbed TLS.
     MbedTls,
+    /// s2n-tls.
+    S2n,
     /// NSS.
     Nss,
     /// Go's `crypto/tls`.
@@ -34,7 +36,7 @@ const NAMES: [(&str, Option<TlsProbe>); 11] = [
     ("javassl", None),
     ("wolfssl", Some(TlsProbe::WolfSsl)),
     ("mbedtls", Some(TlsProbe::MbedTls)),
-    ("s2n", None),
+    ("s2n", Some(TlsProbe::S2n)),
 ];
 
 /// The probes to use; empty for `none`.

@@ -55,6 +55,7 @@ impl Known<'_> {
                 quic: account.quic,
                 by_secrets: account.secrets,
                 by_calls: account.calls,
+                by_kernel: account.kernel,
                 plaintext: account.plain,
                 pending: account.pending,
                 unread: account.unread_connections,
@@ -81,7 +82,7 @@ impl Known<'_> {
     }
 
     fn state(&self, account: &Account) -> State {
-        let read = account.secrets + account.calls + account.plain;
+        let read = account.secrets + account.calls + account.kernel + account.plain;
         if self.excluded.is_some() && account.used() == 0 {
             State::Excluded
         } else if account.unread_connections > 0 && read == 0 {
@@ -162,6 +163,7 @@ fn by(account: &Account) -> Vec<String> {
     let mut ways = [
         (account.secrets, "secrets"),
         (account.calls, "calls"),
+        (account.kernel, "kernel"),
         (account.plain, "plaintext"),
     ];
     ways.sort_by_key(|&(connections, _)| std::cmp::Reverse(connections));

@@ -136,6 +136,7 @@ pub(crate) struct Connections {
     pub(crate) quic: u64,
     pub(crate) by_secrets: u64,
     pub(crate) by_calls: u64,
+    pub(crate) by_kernel: u64,
     pub(crate) plaintext: u64,
     pub(crate) pending: u64,
     pub(crate) unread: u64,

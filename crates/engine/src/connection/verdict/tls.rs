@@ -7,7 +7,7 @@ use qtap_tls::Unreadable;
 use super::{Evidence, Reasons};
 use crate::connection::wire::{Reading, TlsWire, Wire};
 use crate::host::ProcessTls;
-use crate::{CheckState, ReasonCode};
+use crate::{CheckState, ReasonCode, TlsSource};
 
 /// Of a process in which there is a JVM.
 const JAVA: &str = "the process runs Java, whose TLS is byte code in the JVM, which probes cannot reach";
@@ -69,6 +69,14 @@ impl Evidence<'_> {
             );
             state = CheckState::Partial;
         }
+        if facts.source == Some(TlsSource::Kernel) && self.is_half_unread(wire) {
+            if let Some(Unreadable::CipherSuite(suite)) = tally.unreadable {
+                let detail =
+                    format!("cipher suite {suite:#06x}, in the direction that the kernel does not do");
+                reasons.add(ReasonCode::TlsCipherUnsupported, detail);
+            }
+            state = CheckState::Partial;
+        }
         if tally.secret_missing || tally.no_secret_bytes > 0 {
             let detail = format!(
                 "{} bytes passed before a secret or a call was seen",
@@ -93,6 +101,11 @@ impl Evidence<'_> {
             return false;
         };
         !self.facts.joined_midstream && tls.session.read_bytes() == closed.written + closed.read
+    }
+
+    /// Whether the kernel does the TLS of one direction, and the other is neither decrypted nor taken from calls.
+    fn is_half_unread(&self, wire: &TlsWire) -> bool {
+        wire.reading == Reading::Secrets && wire.tally.unreadable.is_some() && wire.kernel != [true; 2]
     }
 
     /// TLS without a byte of plaintext: why?
