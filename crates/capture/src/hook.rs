@@ -47,6 +47,24 @@ pub enum Hook {
     SslWriteEx,
     /// `SSL_free`; entry.
     SslFree,
+    /// `wolfSSL_read`; entry and return.
+    WolfsslRead,
+    /// `wolfSSL_write`; entry and return.
+    WolfsslWrite,
+    /// `wolfSSL_free`; entry.
+    WolfsslFree,
+    /// `mbedtls_ssl_read`; entry and return.
+    MbedtlsRead,
+    /// `mbedtls_ssl_write`; entry and return.
+    MbedtlsWrite,
+    /// `mbedtls_ssl_free` and `mbedtls_ssl_session_reset`; entry.
+    MbedtlsFree,
+    /// `ssl_SecureRecv` of NSS; entry and return.
+    NssRecv,
+    /// `ssl_SecureSend` of NSS; entry and return.
+    NssSend,
+    /// `ssl_SecureClose` of NSS; entry.
+    NssClose,
     /// `gnutls_record_recv`; entry and return.
     GnutlsRecv,
     /// `gnutls_record_send`; entry and return.
@@ -64,6 +82,12 @@ impl Hook {
                 | Self::SslReadEx
                 | Self::SslWrite
                 | Self::SslWriteEx
+                | Self::WolfsslRead
+                | Self::WolfsslWrite
+                | Self::MbedtlsRead
+                | Self::MbedtlsWrite
+                | Self::NssRecv
+                | Self::NssSend
                 | Self::GnutlsRecv
                 | Self::GnutlsSend
         )

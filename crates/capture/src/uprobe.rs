@@ -44,6 +44,13 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::SslWrite => ("call_ssl_write", Some("call_ssl_write_return")),
         Hook::SslWriteEx => ("call_ssl_write_ex", Some("call_ssl_write_ex_return")),
         Hook::SslFree => ("call_ssl_free", None),
+        // Of the same shape: session, buffer, length; an int, which is positive when bytes were moved.
+        Hook::WolfsslRead | Hook::MbedtlsRead => ("call_ssl_read", Some("call_ssl_read_return")),
+        Hook::WolfsslWrite | Hook::MbedtlsWrite | Hook::NssSend => {
+            ("call_ssl_write", Some("call_ssl_write_return"))
+        }
+        Hook::NssRecv => ("call_nss_recv", Some("call_ssl_read_return")),
+        Hook::WolfsslFree | Hook::MbedtlsFree | Hook::NssClose => ("call_ssl_free", None),
         Hook::GnutlsRecv => ("call_gnutls_recv", Some("call_gnutls_recv_return")),
         Hook::GnutlsSend => ("call_gnutls_send", Some("call_gnutls_send_return")),
         Hook::GnutlsDeinit => ("call_gnutls_deinit", None),

@@ -7,11 +7,14 @@
 //!
 //! What one backend does not find, or fails at, stays with it: the others go on.
 
+mod boringssl;
 mod mbedtls;
 mod nss;
 mod rustls;
 mod wolfssl;
 
+pub(crate) use boringssl::find_calls as find_boringssl_calls;
+pub(crate) use nss::find_calls as find_nss_calls;
 use qtap_capture::Hook;
 
 use crate::classify::{Found, Missing};

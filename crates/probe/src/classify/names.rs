@@ -32,10 +32,15 @@ const NAMES: &[&str] = &[
     "FREEBL_GetVector",
     // wolfSSL.
     "wolfSSL_read",
+    "wolfSSL_write",
+    "wolfSSL_free",
     "wc_Tls13_HKDF_Expand_Label",
     "wc_PRF_TLS",
     // Mbed TLS: libmbedtls, libmbedcrypto.
     "mbedtls_ssl_read",
+    "mbedtls_ssl_write",
+    "mbedtls_ssl_free",
+    "mbedtls_ssl_session_reset",
     "mbedtls_md_hmac_starts",
     "mbedtls_md_hmac_update",
     // Recognised by name.

@@ -4,7 +4,7 @@ use qtap_capture::Hook;
 
 use super::{Classification, Found, Missing, Point};
 use crate::backend;
-use crate::elf::{Elf, Symbols};
+use crate::elf::{Elf, ElfError, Symbols};
 use crate::go::{self, GoTls};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::{self, LabelTexts};
@@ -22,6 +22,20 @@ const GNUTLS_CALLS: [(Hook, &str); 3] = [
     (Hook::GnutlsRecv, "gnutls_record_recv"),
     (Hook::GnutlsSend, "gnutls_record_send"),
     (Hook::GnutlsDeinit, "gnutls_deinit"),
+];
+
+const WOLFSSL_CALLS: [(Hook, &str); 3] = [
+    (Hook::WolfsslRead, "wolfSSL_read"),
+    (Hook::WolfsslWrite, "wolfSSL_write"),
+    (Hook::WolfsslFree, "wolfSSL_free"),
+];
+
+/// A context may serve one connection after another.
+const MBEDTLS_CALLS: [(Hook, &str); 4] = [
+    (Hook::MbedtlsRead, "mbedtls_ssl_read"),
+    (Hook::MbedtlsWrite, "mbedtls_ssl_write"),
+    (Hook::MbedtlsFree, "mbedtls_ssl_free"),
+    (Hook::MbedtlsFree, "mbedtls_ssl_session_reset"),
 ];
 
 /// Fills the points of `classification` for the implementations that were recognised.
@@ -43,7 +57,9 @@ pub(super) fn find(
                 classification
                     .secrets
                     .extend(finder.log_function("ssl_log_secret", texts));
-                classification.calls.extend(finder.calls(&OPENSSL_CALLS));
+                classification
+                    .calls
+                    .extend(finder.openssl_calls(implementation, texts));
             }
             Implementation::LibreSsl => classification.calls.extend(finder.calls(&OPENSSL_CALLS)),
             Implementation::GnuTls => {
@@ -59,9 +75,17 @@ pub(super) fn find(
             Implementation::GoTls => classification
                 .secrets
                 .extend(go.map(|go| finder.go(go)).unwrap_or_default()),
-            other => classification
-                .secrets
-                .extend(finder.backend(backend::of(other), texts)),
+            other => {
+                classification
+                    .secrets
+                    .extend(finder.backend(backend::of(other), texts));
+                classification.calls.extend(match other {
+                    Implementation::WolfSsl => finder.calls(&WOLFSSL_CALLS),
+                    Implementation::MbedTls => finder.calls(&MBEDTLS_CALLS),
+                    Implementation::Nss => finder.nss_calls(),
+                    _ => Vec::new(),
+                });
+            }
         }
     }
     let fallback = match classification.crypto {
@@ -108,6 +132,44 @@ impl Finder<'_, '_> {
             .iter()
             .filter_map(|(hook, symbol)| self.named(*hook, symbol))
             .collect()
+    }
+
+    /// By their names, or, where BoringSSL is linked in without any, by inference. Not in what has no log function: that is no TLS code.
+    fn openssl_calls(&mut self, implementation: Implementation, texts: &LabelTexts) -> Vec<Point> {
+        let has_names = OPENSSL_CALLS.iter().any(|(_, name)| self.symbols.has(name));
+        let is_open = implementation == Implementation::OpenSsl || has_names || texts.is_empty();
+        if is_open {
+            return self.calls(&OPENSSL_CALLS);
+        }
+        let found = backend::find_boringssl_calls(self.elf);
+        self.inferred_calls("SSL_read", found)
+    }
+
+    /// They have no names outside of libssl3.
+    fn nss_calls(&mut self) -> Vec<Point> {
+        let found = backend::find_nss_calls(self.elf);
+        self.inferred_calls("ssl_SecureRecv", found)
+    }
+
+    /// What was inferred, or that `symbol` was not.
+    fn inferred_calls<const N: usize>(
+        &mut self,
+        symbol: &'static str,
+        found: Result<Result<[(Hook, &'static str, u64); N], String>, ElfError>,
+    ) -> Vec<Point> {
+        let reason = match found {
+            Ok(Ok(calls)) => {
+                let points = calls
+                    .into_iter()
+                    .map(|(hook, symbol, address)| self.point(hook, symbol, address, Found::CrossReference));
+                return points.flatten().collect();
+            }
+            Ok(Err(reason)) => reason,
+            Err(error) => error.to_string(),
+        };
+        let symbol = symbol.into();
+        self.missing.push(Missing { symbol, reason });
+        Vec::new()
     }
 
     fn log_function(&mut self, symbol: &'static str, texts: &LabelTexts) -> Option<Point> {

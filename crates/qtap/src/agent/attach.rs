@@ -27,9 +27,22 @@ impl KernelAttacher {
             | Hook::GnutlsSend
             | Hook::GnutlsDeinit => TlsProbe::GnuTls,
             Hook::RustlsDerive | Hook::RustlsKeyBlock => TlsProbe::Rustls,
-            Hook::WolfsslExpandLabel | Hook::WolfsslPrf => TlsProbe::WolfSsl,
-            Hook::MbedtlsHmacStarts | Hook::MbedtlsHmacUpdate => TlsProbe::MbedTls,
-            Hook::NssDerive | Hook::NssHmacFinish | Hook::NssTlsPrf => TlsProbe::Nss,
+            Hook::WolfsslExpandLabel
+            | Hook::WolfsslPrf
+            | Hook::WolfsslRead
+            | Hook::WolfsslWrite
+            | Hook::WolfsslFree => TlsProbe::WolfSsl,
+            Hook::MbedtlsHmacStarts
+            | Hook::MbedtlsHmacUpdate
+            | Hook::MbedtlsRead
+            | Hook::MbedtlsWrite
+            | Hook::MbedtlsFree => TlsProbe::MbedTls,
+            Hook::NssDerive
+            | Hook::NssHmacFinish
+            | Hook::NssTlsPrf
+            | Hook::NssRecv
+            | Hook::NssSend
+            | Hook::NssClose => TlsProbe::Nss,
             Hook::GoKeyLog | Hook::GoMasterKeys => TlsProbe::Go,
             _ => TlsProbe::OpenSsl,
         };
