@@ -1,9 +1,12 @@
 //! What the tests of databases have in common: an agent that shows all that it may, and the commands that it saw.
 
+mod servers;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
+pub use self::servers::{Broker, MariaDb, Postgres, Redis, broker, mariadb, postgres, redis, tansu};
 use crate::{Agent, Capture, Config, Events, Side, until};
 
 /// Used as a password everywhere, and nowhere else: it must not be in any output.

@@ -231,6 +231,9 @@ fn rows() -> Vec<Row> {
         client("PHP curl", DEBIAN, "http1", |b, a| {
             b.client("php", "zoo.php", "curl", a)
         }),
+        client("PHP curl", DEBIAN, "http2", |b, a| {
+            b.client("php", "zoo.php", "curl-h2", a)
+        }),
         Row {
             late: Late::Not(ONE_REQUEST),
             ..client("PHP streams", DEBIAN, "http1", |b, a| {
