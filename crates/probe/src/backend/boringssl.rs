@@ -13,6 +13,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Register
 use memchr::memmem::Finder;
 use qtap_capture::Hook;
 
+use super::Inferred;
 use crate::elf::{Elf, ElfError, Machine};
 use crate::xref;
 
@@ -36,7 +37,7 @@ const UNINITIALIZED: u32 = 226;
 const CALLS_OF_READ: usize = 4;
 
 /// Where sessions are read and written; or why that is not known.
-pub(crate) fn find_calls(elf: &Elf<'_>) -> Result<Result<[(Hook, &'static str, u64); 2], String>, ElfError> {
+pub(crate) fn find_calls(elf: &Elf<'_>) -> Result<Inferred<2>, ElfError> {
     if elf.machine != Machine::X86_64 {
         return Ok(Err(
             "its calls have no names, and are inferred on x86-64 only".to_owned()

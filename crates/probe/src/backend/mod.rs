@@ -22,6 +22,9 @@ use crate::elf::{Elf, ElfError, Symbols};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::LabelTexts;
 
+/// Functions that were inferred, with hook and name; or why not.
+pub(crate) type Inferred<const N: usize> = Result<[(Hook, &'static str, u64); N], String>;
+
 /// One library.
 pub(crate) struct Backend {
     /// Whose code this is for.

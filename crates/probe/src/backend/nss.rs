@@ -11,7 +11,7 @@
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, OpKind, Register};
 use qtap_capture::Hook;
 
-use super::{Backend, Findings, Source};
+use super::{Backend, Findings, Inferred, Source};
 use crate::elf::{Elf, ElfError, Machine};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref;
@@ -40,7 +40,7 @@ const SEND: usize = 7;
 const OPERATIONS_DATA: u64 = 1 << 20;
 
 /// Where a socket with TLS is read, written and closed.
-pub(crate) fn find_calls(elf: &Elf<'_>) -> Result<Result<[(Hook, &'static str, u64); 3], String>, ElfError> {
+pub(crate) fn find_calls(elf: &Elf<'_>) -> Result<Inferred<3>, ElfError> {
     if elf.machine != Machine::X86_64 {
         return Ok(Err(
             "the operations of NSS are understood on x86-64 only".to_owned()

@@ -155,7 +155,7 @@ impl Finder<'_, '_> {
     fn inferred_calls<const N: usize>(
         &mut self,
         symbol: &'static str,
-        found: Result<Result<[(Hook, &'static str, u64); N], String>, ElfError>,
+        found: Result<backend::Inferred<N>, ElfError>,
     ) -> Vec<Point> {
         let reason = match found {
             Ok(Ok(calls)) => {
