@@ -113,6 +113,8 @@ function serve() {
     return;
   }
   const server = servers[workers[mode] || mode](options);
+  // Rounds may be further apart than its 5 seconds.
+  server.keepAliveTimeout = 60000;
   server.listen(0, "127.0.0.1", () => {
     const { port } = server.address();
     if (workers[mode]) {
