@@ -7,6 +7,8 @@
 #define QTAP_CALLS_H
 
 enum call_hook {
+	/* A call that moves nothing. */
+	HOOK_NONE = 0,
 	/* Numbered as their trace messages. */
 	HOOK_SSL_READ = MESSAGE_SSL_READ,
 	HOOK_SSL_READ_EX,
@@ -325,6 +327,15 @@ CALL_PROGRAMS(ssl_write, HOOK_SSL_WRITE, DIRECTION_EGRESS, 0)
 CALL_PROGRAMS(ssl_write_ex, HOOK_SSL_WRITE_EX, DIRECTION_EGRESS, PT_REGS_PARM4(ctx))
 CALL_PROGRAMS(gnutls_recv, HOOK_GNUTLS_RECV, DIRECTION_INGRESS, 0)
 CALL_PROGRAMS(gnutls_send, HOOK_GNUTLS_SEND, DIRECTION_EGRESS, 0)
+
+/* ssl_SecureRecv(session, buffer, length, flags) of NSS, whose return is that of SSL_read. */
+SEC("uprobe/call")
+int call_nss_recv(struct pt_regs *ctx)
+{
+	u32 hook = PT_REGS_PARM4(ctx) & MSG_PEEK ? HOOK_NONE : HOOK_SSL_READ;
+
+	return enter_call(hook, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), 0);
+}
 
 SEC("uprobe/call")
 int call_ssl_free(struct pt_regs *ctx)

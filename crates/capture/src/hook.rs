@@ -53,6 +53,24 @@ pub enum Hook {
     SslWriteEx,
     /// `SSL_free`; entry.
     SslFree,
+    /// `wolfSSL_read`; entry and return.
+    WolfsslRead,
+    /// `wolfSSL_write`; entry and return.
+    WolfsslWrite,
+    /// `wolfSSL_free`; entry.
+    WolfsslFree,
+    /// `mbedtls_ssl_read`; entry and return.
+    MbedtlsRead,
+    /// `mbedtls_ssl_write`; entry and return.
+    MbedtlsWrite,
+    /// `mbedtls_ssl_free` and `mbedtls_ssl_session_reset`; entry.
+    MbedtlsFree,
+    /// `ssl_SecureRecv` of NSS; entry and return.
+    NssRecv,
+    /// `ssl_SecureSend` of NSS; entry and return.
+    NssSend,
+    /// `ssl_SecureClose` of NSS; entry.
+    NssClose,
     /// `gnutls_record_recv`; entry and return.
     GnutlsRecv,
     /// `gnutls_record_send`; entry and return.
@@ -70,18 +88,6 @@ pub enum Hook {
     GoRead,
     /// Go's `crypto/tls.(*Conn).Write`; entry.
     GoWrite,
-    /// `wolfSSL_read`: arguments and result are those of `SSL_read`; entry and return.
-    WolfsslRead,
-    /// As `SSL_write`; entry and return.
-    WolfsslWrite,
-    /// As `SSL_free`; entry.
-    WolfsslFree,
-    /// `mbedtls_ssl_read`: as `SSL_read`; entry and return.
-    MbedtlsRead,
-    /// As `SSL_write`; entry and return.
-    MbedtlsWrite,
-    /// As `SSL_free`; entry.
-    MbedtlsFree,
     /// `s2n_recv`: the first arguments and the result are those of `gnutls_record_recv`; entry and return.
     S2nRecv,
     /// As `gnutls_record_send`; entry and return.
@@ -104,12 +110,14 @@ impl Hook {
                 | Self::SslReadEx
                 | Self::SslWrite
                 | Self::SslWriteEx
-                | Self::GnutlsRecv
-                | Self::GnutlsSend
                 | Self::WolfsslRead
                 | Self::WolfsslWrite
                 | Self::MbedtlsRead
                 | Self::MbedtlsWrite
+                | Self::NssRecv
+                | Self::NssSend
+                | Self::GnutlsRecv
+                | Self::GnutlsSend
                 | Self::S2nRecv
                 | Self::S2nSend
         )

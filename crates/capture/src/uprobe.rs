@@ -69,7 +69,14 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
             ("call_ssl_write", Some("call_ssl_write_return"))
         }
         Hook::SslWriteEx => ("call_ssl_write_ex", Some("call_ssl_write_ex_return")),
-        Hook::SslFree | Hook::WolfsslFree | Hook::MbedtlsFree | Hook::S2nFree => ("call_ssl_free", None),
+        Hook::SslFree => ("call_ssl_free", None),
+        // Of the same shape: session, buffer, length; an int, which is positive when bytes were moved.
+        Hook::WolfsslRead | Hook::MbedtlsRead => ("call_ssl_read", Some("call_ssl_read_return")),
+        Hook::WolfsslWrite | Hook::MbedtlsWrite | Hook::NssSend => {
+            ("call_ssl_write", Some("call_ssl_write_return"))
+        }
+        Hook::NssRecv => ("call_nss_recv", Some("call_ssl_read_return")),
+        Hook::WolfsslFree | Hook::MbedtlsFree | Hook::S2nFree | Hook::NssClose => ("call_ssl_free", None),
         Hook::GnutlsRecv | Hook::S2nRecv => ("call_gnutls_recv", Some("call_gnutls_recv_return")),
         Hook::GnutlsSend | Hook::S2nSend => ("call_gnutls_send", Some("call_gnutls_send_return")),
         Hook::GnutlsDeinit => ("call_gnutls_deinit", None),

@@ -128,6 +128,10 @@ fn wolfssl_has_both_derivations_itself() {
         hooks(&wolfssl.secrets),
         [Hook::WolfsslExpandLabel, Hook::WolfsslPrf]
     );
+    assert_eq!(
+        hooks(&wolfssl.calls),
+        [Hook::WolfsslRead, Hook::WolfsslWrite, Hook::WolfsslFree]
+    );
 }
 
 #[test]
@@ -139,6 +143,15 @@ fn mbedtls_needs_its_crypto_library() {
     assert_eq!(
         (tls.needs_crypto(), tls.unsupported()),
         (Some(Crypto::MbedTls), None)
+    );
+    assert_eq!(
+        hooks(&tls.calls),
+        [
+            Hook::MbedtlsRead,
+            Hook::MbedtlsWrite,
+            Hook::MbedtlsFree,
+            Hook::MbedtlsFree
+        ]
     );
     assert_eq!(crypto.crypto, Some(Crypto::MbedTls));
     assert_eq!(
@@ -164,4 +177,25 @@ fn nss_needs_libnss3_and_the_table_of_freebl() {
             .iter()
             .all(|point| point.found == Found::CrossReference)
     );
+}
+
+/// The functions that read and write have no names outside either: they are found in the table of operations of sockets with TLS.
+#[test]
+fn nss_has_its_calls_in_a_table_of_operations() {
+    for library in [
+        library("/libssl3.so"),
+        PathBuf::from("/usr/lib/firefox-esr/libssl3.so"),
+    ] {
+        let tls = classified(&library);
+        assert_eq!(
+            hooks(&tls.calls),
+            [Hook::NssRecv, Hook::NssSend, Hook::NssClose],
+            "{}",
+            library.display()
+        );
+        assert!(tls.calls.iter().all(|point| point.found == Found::CrossReference));
+        let mut offsets: Vec<u64> = tls.calls.iter().map(|point| point.offset).collect();
+        offsets.dedup();
+        assert_eq!(offsets.len(), 3, "{}", library.display());
+    }
 }

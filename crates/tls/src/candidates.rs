@@ -12,6 +12,8 @@ pub(crate) struct Candidate {
     pub(crate) secret: Secret,
     /// A record authenticated under it, or it carries this connection's client random.
     pub(crate) own: bool,
+    /// What an unnamed one proved to be.
+    proven: Option<Label>,
     /// It was told as own.
     told: bool,
     tls13: Option<(Suite, Option<Arc<RecordKey>>)>,
@@ -74,6 +76,7 @@ impl Candidates {
         self.list.push_back(Candidate {
             secret: secret.clone(),
             own,
+            proven: None,
             told: false,
             tls13: None,
             tls12: None,
@@ -116,19 +119,34 @@ impl Candidates {
             .retain(|candidate| candidate.own || candidate.secret.client_random.is_none());
     }
 
+    /// What opened under the unnamed secret `bytes` proved that it is the one called `label`.
+    pub(crate) fn name(&mut self, bytes: &[u8], label: Label) {
+        let unnamed = self.list.iter_mut().find(|candidate| {
+            candidate.secret.label == Label::Unnamed && candidate.secret.bytes.as_slice() == bytes
+        });
+        if let Some(candidate) = unnamed {
+            candidate.own = true;
+            candidate.proven = Some(label);
+        }
+    }
+
     /// Own ones that were not told so far, each with the client random of its handshake. That is `random`, the session's: one that
     /// opened a record may come from the handshake that a session of TLS 1.2 was resumed from, whose random is another. Unnamed ones are
-    /// never told: nobody could say what they are.
+    /// told under the name that they proved to have, and not before.
     pub(crate) fn take_own(&mut self, random: Option<&[u8; 32]>) -> Vec<OwnSecret> {
-        let fresh = self
-            .list
-            .iter_mut()
-            .filter(|candidate| candidate.own && !candidate.told && candidate.secret.label != Label::Unnamed);
+        let fresh = (self.list.iter_mut()).filter(|candidate| candidate.own && !candidate.told);
         let owned = fresh.filter_map(|candidate| {
+            let label = candidate.proven.unwrap_or(candidate.secret.label);
+            if label == Label::Unnamed {
+                return None;
+            }
             let client_random = random.copied().or(candidate.secret.client_random)?;
             candidate.told = true;
             Some(OwnSecret {
-                secret: candidate.secret.clone(),
+                secret: Secret {
+                    label,
+                    ..candidate.secret.clone()
+                },
                 client_random,
             })
         });

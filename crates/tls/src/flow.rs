@@ -12,6 +12,7 @@ use crate::handshake::Handshake;
 use crate::hello::{parse_client_hello, parse_encrypted_extensions, parse_server_hello};
 use crate::keys::{Params, RecordKey, next_generation};
 use crate::messages::{Message, MessageReader, kind};
+use crate::open::label;
 use crate::queue::{Item, Queue};
 use crate::record::{Header, Record, content};
 use crate::resync::Lost;
@@ -331,8 +332,12 @@ impl Flow {
         }
         if let Some(current) = self.current.as_mut().filter(|current| current.epoch_guessed) {
             current.epoch_guessed = false;
-            if let Some(epoch) = epoch_told(current.epoch, content, sequence, &plaintext) {
-                current.epoch = epoch;
+            let proven = epoch_told(current.epoch, content, sequence, &plaintext);
+            current.epoch = proven.unwrap_or(current.epoch);
+            if let (Some(label), Some((_, secret))) =
+                (proven.and_then(|epoch| label(self.side, epoch)), &current.secret)
+            {
+                shared.candidates.name(secret, label);
             }
         }
         self.contents(content, plaintext, time, shared, out);
@@ -441,13 +446,16 @@ impl Flow {
     }
 }
 
-/// What the first record that opened under a key says of the key's epoch; `None` if nothing (RFC 8446 §4, §5.1).
+/// What the first record that opened under a key says of the key's epoch; `None` if nothing for certain (RFC 8446 §4, §5.1).
 fn epoch_told(guessed: Epoch, content: u8, sequence: u64, plaintext: &[u8]) -> Option<Epoch> {
-    match content {
-        content::APPLICATION_DATA if guessed == Epoch::Handshake => Some(Epoch::Application),
-        content::HANDSHAKE if guessed != Epoch::Application => match plaintext.first() {
+    match (content, guessed) {
+        // Guessed where a key of the handshake was in use before: nothing comes after it.
+        (_, Epoch::Application) => Some(Epoch::Application),
+        (content::APPLICATION_DATA, Epoch::Handshake) => Some(Epoch::Application),
+        (content::HANDSHAKE, _) => match plaintext.first() {
             Some(&(kind::NEW_SESSION_TICKET | kind::KEY_UPDATE)) => Some(Epoch::Application),
             // A record further on may begin anywhere in a message.
+            Some(&kind::END_OF_EARLY_DATA) if sequence == 0 => Some(Epoch::Early),
             Some(_) if sequence == 0 => Some(Epoch::Handshake),
             _ => None,
         },

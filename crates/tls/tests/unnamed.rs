@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Heard, Pair, Recording, SUITES, Step, hear, noise, talk};
-use qtap_tls::{Label, Side};
+use qtap_tls::{Event, Label, Limits, Session, Side, Time};
 use rustls::crypto::ring::cipher_suite;
 
 /// The recording, its traffic secrets without names and in another order.
@@ -91,14 +91,70 @@ fn application_secrets_alone_are_recognised_without_names() {
         .retain(|secret| !matches!(secret.label, Label::ClientHandshake | Label::ServerHandshake));
     let recording = anonymous(recording);
     let mut events = Vec::new();
-    let mut session = qtap_tls::Session::new(qtap_tls::Limits::default(), false);
+    let mut session = Session::new(Limits::default(), false);
     for secret in &recording.secrets {
         session.offer(secret, &mut events);
     }
     for (side, bytes) in &recording.wire {
-        session.bytes(*side, bytes.clone().into(), qtap_tls::Time(1), &mut events);
-        session.give_up(qtap_tls::Time(2), &mut events);
+        session.bytes(*side, bytes.clone().into(), Time(1), &mut events);
+        session.give_up(Time(2), &mut events);
     }
     let heard = Heard::from(&events);
     assert!(heard.plain == recording.plain, "plaintext differs");
+}
+
+/// What a key log is given, `first` pieces of the wire before the secrets: labels, sorted, and the recording's own secret of each.
+fn exported(recording: &Recording, first: usize) -> Vec<(Label, Vec<u8>)> {
+    let nameless = anonymous(recording.clone());
+    let mut session = Session::new(Limits::default(), false);
+    session.export_secrets();
+    let mut events = Vec::new();
+    let (before, after) = nameless.wire.split_at(first);
+    for (side, bytes) in before {
+        session.bytes(*side, bytes.clone().into(), Time(1), &mut events);
+    }
+    for secret in nameless.secrets.iter().chain(&nameless.secrets) {
+        session.offer(secret, &mut events);
+    }
+    for (side, bytes) in after {
+        session.bytes(*side, bytes.clone().into(), Time(2), &mut events);
+    }
+    session.close(Time(3), &mut events);
+    let own = events.into_iter().filter_map(|event| match event {
+        Event::Own(own) => Some((own.secret.label, own.secret.bytes.to_vec())),
+        _ => None,
+    });
+    own.collect()
+}
+
+/// Of TLS 1.3, each of the four is told once, under the name that the key log of the program itself gives it.
+#[test]
+fn secrets_are_told_under_the_names_that_they_prove_to_have() {
+    let tls13 = SUITES
+        .into_iter()
+        .filter(|suite| matches!(suite, rustls::SupportedCipherSuite::Tls13(_)));
+    for suite in tls13 {
+        let recording = Pair::new(suite).run(&talk());
+        for first in [0, 1, recording.wire.len()] {
+            let told = exported(&recording, first);
+            assert_eq!(told.len(), 4, "{suite:?}, {first}");
+            for (label, bytes) in told {
+                let of_that_name = |secret: &&qtap_tls::Secret| secret.label == label;
+                let truth = recording.secrets.iter().find(of_that_name).unwrap();
+                assert!(*truth.bytes == bytes, "{suite:?}, {first}: not {label:?}");
+            }
+        }
+    }
+}
+
+/// The server's handshake is all that passed: its other secret, and those of the client, protect nothing that was seen.
+#[test]
+fn what_opened_nothing_keeps_no_name() {
+    let mut recording = Pair::new(cipher_suite::TLS13_AES_128_GCM_SHA256).run(&talk());
+    let server_flight = recording.wire.iter().position(|(side, _)| *side == Side::Server);
+    recording.wire.truncate(server_flight.unwrap() + 1);
+    let labels: Vec<Label> = (exported(&recording, 0).into_iter())
+        .map(|(label, _)| label)
+        .collect();
+    assert_eq!(labels, [Label::ServerHandshake]);
 }

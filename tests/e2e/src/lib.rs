@@ -63,6 +63,8 @@ pub use program::{Finished, Program, run, run_ok, until};
 pub use python::{PythonServer, Truth, client, python};
 pub use quic::{QuicServer, quic, quic_curl};
 pub use resolver::{Resolver, dig};
-pub use runtimes::{Bench, Late, Row, read_by_secrets, read_late, wheels_python};
+pub use runtimes::{
+    Bench, Late, Row, assert_blind, read_by_secrets, read_late, rustls_exchange_program, wheels_python,
+};
 pub use web::{WebServer, web};
 pub use zoo::{Column, Found, Runtime, Zoo};

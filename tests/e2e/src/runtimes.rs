@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::guest::{GRPC_PATHS, HTTP_PATHS};
 use crate::{
     Agent, Capture, Certificates, Column, Config, Events, Expected, Found, Front, Guest, Matter, Runtime,
-    Side, Zoo, assert_exchange, assert_implementation, assert_rounds, guest, is_flagged, runtime, scratch,
+    Side, Zoo, assert_exchange, assert_implementation, assert_rounds, guest, is_flagged, run_ok, runtime,
+    scratch,
 };
 
 /// What the programs of a test share.
@@ -292,7 +293,7 @@ pub fn read_late(zoo: &mut Zoo, rows: &[Row]) {
             match one.row.late {
                 Late::Calls => assert_late(&captures, &bench.matter, &one.row.expected(1)),
                 Late::Blind(code) => assert_blind(&captures, code),
-                Late::Not(why) => Found::Told(why.to_owned()),
+                Late::Not(why) => Found::NotApplicable(why.to_owned()),
             }
         });
     }
@@ -320,7 +321,9 @@ fn assert_late(captures: &[Capture], matter: &Matter, expected: &Expected<'_>) -
     Found::Read("calls".to_owned())
 }
 
-fn assert_blind(captures: &[Capture], code: &str) -> Found {
+/// Nothing of the one connection was read, and the agent says so.
+#[must_use]
+pub fn assert_blind(captures: &[Capture], code: &str) -> Found {
     let [capture] = captures else {
         panic!("one connection expected: {captures:#?}");
     };
@@ -335,4 +338,29 @@ fn assert_blind(captures: &[Capture], code: &str) -> Found {
 pub fn wheels_python() -> PathBuf {
     // Not resolved: the interpreter finds the wheels by the path it was called by.
     runtime("venv").join("bin/python")
+}
+
+/// What `scripts/setup tests` builds of `fixtures/rustls` (`release`, `lto`), or a copy in `folder` of the former without symbols
+/// (`stripped`).
+#[must_use]
+pub fn rustls_exchange_program(folder: &Path, profile: &str, provider: &str) -> PathBuf {
+    let target = std::env::var_os("QTAP_E2E_RUSTLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/e2e-rustls"),
+        PathBuf::from,
+    );
+    let name = format!("exchange-{provider}");
+    let (built, strip) = match profile {
+        "stripped" => ("release", true),
+        other => (other, false),
+    };
+    let program = target.join(built).join(&name);
+    let program = program
+        .canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup tests", program.display()));
+    if !strip {
+        return program;
+    }
+    let stripped = folder.join(name);
+    run_ok(Command::new("strip").arg("-o").arg(&stripped).arg(&program));
+    stripped
 }

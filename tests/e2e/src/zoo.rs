@@ -45,6 +45,8 @@ pub enum Column {
     LateHttp1,
     /// HTTP/2 on a connection that is older than the agent.
     LateHttp2,
+    /// Another protocol on a connection that is older than the agent.
+    LateOther,
 }
 
 impl Column {
@@ -55,6 +57,7 @@ impl Column {
             Self::Other => "other",
             Self::LateHttp1 => "late_http1",
             Self::LateHttp2 => "late_http2",
+            Self::LateOther => "late_other",
         }
     }
 }
@@ -66,6 +69,8 @@ pub enum Found {
     Read(String),
     /// Nothing or not all was read, and the agent says so itself: why.
     Told(String),
+    /// The program does no such thing: why.
+    NotApplicable(String),
 }
 
 /// The cells that one test fills.
@@ -92,6 +97,7 @@ impl Zoo {
         let (state, source, reason) = match catch_unwind(AssertUnwindSafe(look)) {
             Ok(Found::Read(source)) => ("read", Some(source), None),
             Ok(Found::Told(reason)) => ("told", None, Some(reason)),
+            Ok(Found::NotApplicable(reason)) => ("n/a", None, Some(reason)),
             Err(panic) => {
                 let what = (panic.downcast_ref::<String>().map(String::as_str))
                     .or_else(|| panic.downcast_ref::<&str>().copied())

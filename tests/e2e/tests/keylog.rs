@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Certificates, Config, Curl, Nginx, Program, PythonServer, free_port, http_get, qtap_command, run,
-    run_ok, scratch, until, wait_for_both_ends,
+    run_ok, rustls_exchange_program, scratch, until, wait_for_both_ends,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -244,6 +244,68 @@ fn a_connection_whose_secrets_went_by_before_the_agent_is_counted_as_missing() {
         !wget.text().is_empty() && read.contains(wget.text().trim()),
         "{read}"
     );
+}
+
+/// rustls hands out secrets without names: what opens under them tells the names that the file needs.
+#[test]
+fn wireshark_reads_what_was_captured_of_rustls() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let program = rustls_exchange_program(folder.path(), "lto", "aws-lc-rs");
+    let mut server = Command::new(&program);
+    server
+        .arg("server")
+        .arg(&certificates.certificate)
+        .arg(&certificates.key)
+        .stdin(Stdio::piped());
+    let mut server = Program::start(&mut server);
+    let port: u16 = server.line(PATIENCE).parse().unwrap();
+    let keys = folder.path().join("keys");
+    let agent = Agent::start_with(
+        &Config::default().to_string(),
+        &["--keylog", keys.to_str().unwrap()],
+    );
+    let packets = folder.path().join("packets.pcap");
+    let capture = Packets::capture(&packets, port);
+    for (number, (http, version)) in [("http1", "1.3"), ("http2", "1.3"), ("http1", "1.2")]
+        .into_iter()
+        .enumerate()
+    {
+        let mut client = Command::new(&program);
+        client.arg("client").arg(&certificates.authority);
+        client.args(["rustls.qtap.test", &port.to_string(), http, version, "1"]);
+        client.arg("/bytes/3000").arg("/echo/2000");
+        let mut client = Program::start(client.stdin(Stdio::piped()));
+        assert_eq!(client.line(PATIENCE), "ready");
+        std::thread::sleep(Duration::from_millis(300));
+        client.say("go");
+        assert!(client.finish(PATIENCE).status.success());
+        wait_for_both_ends(&agent, port, number + 1);
+    }
+    capture.stop();
+    // TLS 1.3 four secrets, TLS 1.2 one; the client and the server tell the same.
+    until(PATIENCE, "all secrets in the status", || {
+        status(&agent)["keyLog"]["lines"] == 2 * (2 * 4 + 1)
+    });
+    let said = &status(&agent)["keyLog"];
+    assert_eq!(said["connections"], 6, "{said:#}");
+    assert_eq!(said["connectionsWithout"], serde_json::json!({}), "{said:#}");
+    let _ = agent.stop();
+    let lengths = |keys| {
+        let mut lengths = tshark(&packets, keys, port, "http.response", &["http.content_length"]);
+        lengths.extend(tshark(
+            &packets,
+            keys,
+            port,
+            "http2.headers.content_length",
+            &["http2.headers.content_length"],
+        ));
+        lengths.sort_unstable();
+        lengths
+    };
+    let wanted = ["2000", "2000", "2000", "2000", "3000", "3000", "3000"];
+    assert_eq!(lengths(Some(&keys)), wanted);
+    assert!(lengths(None).is_empty());
 }
 
 #[test]

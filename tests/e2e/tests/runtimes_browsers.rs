@@ -8,8 +8,6 @@ use qtap_e2e::{Bench, Late, Row, Side, Zoo, read_by_secrets, read_late};
 
 const DEBIAN: &str = "Debian, linked in, stripped";
 const OWN_NSS: &str = "Debian, NSS of its own";
-/// Of neither are there calls to probe.
-const BLIND: Late = Late::Blind("joined_midstream");
 
 fn browser(bench: &Bench, mode: &str, address: &str) -> Command {
     bench.client("/usr/bin/python3", "browser.py", mode, address)
@@ -29,7 +27,7 @@ const fn row(
         implementation,
         client,
         server: None,
-        late: BLIND,
+        late: Late::Calls,
     }
 }
 
@@ -72,9 +70,9 @@ fn browsers_are_read_by_secrets() {
     zoo.finish();
 }
 
-/// Connections older than the agent: blind with a reason.
+/// Connections older than the agent are read by calls.
 #[test]
-fn browsers_are_said_to_be_blind_when_the_agent_comes_late() {
+fn browsers_are_read_by_calls_when_the_agent_comes_late() {
     let mut zoo = Zoo::open("browsers-late");
     read_late(&mut zoo, &rows());
     zoo.finish();

@@ -9,9 +9,9 @@ use qtap_e2e::{
 
 const BUILD: &str = "Debian, shared";
 
-/// Builds `programs/runtimes/zoo_mbedtls.c` against the libraries that `scripts/setup-runtimes` unpacked.
+/// Builds `programs/runtimes/zoo_mbedtls3.c` against the libraries that `scripts/setup-runtimes` unpacked.
 fn program(folder: &Path) -> PathBuf {
-    let program = folder.join("zoo_mbedtls");
+    let program = folder.join("zoo_mbedtls3");
     if program.exists() {
         return program;
     }
@@ -21,7 +21,7 @@ fn program(folder: &Path) -> PathBuf {
         Command::new("cc")
             .args(["-O1", "-o"])
             .arg(&program)
-            .arg(programs().join("runtimes/zoo_mbedtls.c"))
+            .arg(programs().join("runtimes/zoo_mbedtls3.c"))
             .arg("-I")
             .arg(root.join("include"))
             .arg("-L")

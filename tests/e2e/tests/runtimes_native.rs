@@ -11,7 +11,8 @@ use std::time::Duration;
 use qtap_e2e::{
     Agent, Capture, Certificates, Column, Config, Curl, Found, Nginx, Program, PythonServer, Runtime, Side,
     Transport, Zoo, assert_complete, assert_healthy, assert_truth, deterministic_bytes, free_port,
-    hex_sha256, one, programs, run_ok, scratch, single, wait_for_both_ends, wait_for_listener,
+    hex_sha256, one, programs, run_ok, rustls_exchange_program, scratch, single, wait_for_both_ends,
+    wait_for_listener,
 };
 use serde_json::json;
 
@@ -73,29 +74,6 @@ fn debian_version(package: &str) -> String {
     upstream.split(['-', '+']).next().unwrap_or_default().to_owned()
 }
 
-/// What `scripts/setup tests` builds of `fixtures/rustls`, and a stripped copy of what has symbols.
-fn exchange(folder: &Path, profile: &str, provider: &str) -> PathBuf {
-    let target = std::env::var_os("QTAP_E2E_RUSTLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/e2e-rustls"),
-        PathBuf::from,
-    );
-    let name = format!("exchange-{provider}");
-    let (built, strip) = match profile {
-        "stripped" => ("release", true),
-        other => (other, false),
-    };
-    let program = target.join(built).join(&name);
-    let program = program
-        .canonicalize()
-        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup tests", program.display()));
-    if !strip {
-        return program;
-    }
-    let stripped = folder.join(name);
-    run_ok(Command::new("strip").arg("-o").arg(&stripped).arg(&program));
-    stripped
-}
-
 const TARGETS: [&str; 3] = ["/bytes/30721", "/echo/5000", "/bytes/100000"];
 const CONNECTIONS: usize = 3;
 
@@ -110,7 +88,7 @@ fn bodies(target: &str) -> (Option<String>, Option<String>) {
 fn rustls_exchange(profile: &str, provider: &str) {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
-    let program = exchange(folder.path(), profile, provider);
+    let program = rustls_exchange_program(folder.path(), profile, provider);
     let mut server = Command::new(&program);
     server
         .arg("server")

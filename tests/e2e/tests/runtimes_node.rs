@@ -54,6 +54,7 @@ macro_rules! node_rows {
             node_server!($version, "https-server", "`https` server", "http1", "http.client"),
             node_server!($version, "http2-server", "`http2` server", "http2", "httpx-h2"),
             node_server!($version, "cluster", "`cluster`", "http1", "http.client"),
+            node_server!($version, "cluster-http2", "`cluster`", "http2", "httpx-h2"),
         ]
     };
 }
@@ -72,6 +73,13 @@ fn rows() -> Vec<Row> {
         node_client!("22", "fetch", "http1", Late::Calls),
         node_client!("24", "fetch", "http1", Late::Calls),
         node_client!("26", "fetch", "http2", Late::Calls),
+        // It takes HTTP/2 where it is offered.
+        Row {
+            server: Some(|bench| {
+                Guest::start(&mut bench.server(wheels_python(), "zoo.py", "asyncio-server"))
+            }),
+            ..node_client!("26", "fetch", "http1", Late::Calls)
+        },
     ]);
     rows
 }

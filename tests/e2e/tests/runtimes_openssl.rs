@@ -231,6 +231,9 @@ fn rows() -> Vec<Row> {
         client("PHP curl", DEBIAN, "http1", |b, a| {
             b.client("php", "zoo.php", "curl", a)
         }),
+        client("PHP curl", DEBIAN, "http2", |b, a| {
+            b.client("php", "zoo.php", "curl-h2", a)
+        }),
         Row {
             late: Late::Not(ONE_REQUEST),
             ..client("PHP streams", DEBIAN, "http1", |b, a| {
@@ -282,11 +285,14 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Every one, whole and exact, by secrets alone.
+/// Every one, whole and exact, by secrets alone. But for libcurl 7.88 over HTTP/2: it has the last response when its length is reached, and PHP
+/// ends without reading the end of the stream, so that this one is `canceled`.
 #[test]
 fn everything_on_openssl_is_read_by_secrets() {
     let mut zoo = Zoo::open("openssl");
-    read_by_secrets(&mut zoo, &rows());
+    let mut rows = rows();
+    rows.retain(|row| (row.name, row.protocol) != ("PHP curl", "http2"));
+    read_by_secrets(&mut zoo, &rows);
     zoo.finish();
 }
 

@@ -7,18 +7,24 @@
 //!
 //! What one backend does not find, or fails at, stays with it: the others go on.
 
+mod boringssl;
 mod mbedtls;
 mod nss;
 mod rustls;
 mod s2n;
 mod wolfssl;
 
+pub(crate) use boringssl::find_calls as find_boringssl_calls;
+pub(crate) use nss::find_calls as find_nss_calls;
 use qtap_capture::Hook;
 
 use crate::classify::{Found, Missing};
 use crate::elf::{Elf, ElfError, Symbols};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::LabelTexts;
+
+/// Functions that were inferred, with hook and name; or why not.
+pub(crate) type Inferred<const N: usize> = Result<[(Hook, &'static str, u64); N], String>;
 
 /// One library.
 pub(crate) struct Backend {

@@ -2,11 +2,16 @@
 //! libnss3 says which key is being made. All are probed only where libssl3 is mapped.
 //!
 //! *Measured* (NSS 3.87.1, 3.110, Firefox ESR 153): the same slots; the table only grows at its end.
+//!
+//! Calls: an application reads and writes descriptors of NSPR, which carry plaintext above and ciphertext below by the same functions.
+//! Inside of libssl3 a socket has a table of operations (`sslSocketOps`), one for sockets with TLS and one for those without. Of the first,
+//! `ssl_SecureRead` is `ssl_SecureRecv` without flags, and so with writing: by that it is told from the second, and nothing is seen twice.
+//! *Measured* (NSS 3.87.1, Firefox ESR 153): one such table in each.
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, OpKind, Register};
 use qtap_capture::Hook;
 
-use super::{Backend, Findings, Source};
+use super::{Backend, Findings, Inferred, Source};
 use crate::elf::{Elf, ElfError, Machine};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref;
@@ -23,6 +28,71 @@ const GET_VECTOR_BYTES: usize = 256;
 /// Offsets in the table.
 const HMAC_FINISH: u64 = 0x480;
 const TLS_P_HASH: u64 = 0x578;
+
+/// Words of `sslSocketOps`: connect, accept, bind, listen, shutdown, close, recv, send, read, write, getpeername, getsockname.
+const OPERATIONS: usize = 12;
+/// The one that nobody sets.
+const ACCEPT: usize = 1;
+const CLOSE: usize = 5;
+const RECV: usize = 6;
+const SEND: usize = 7;
+/// Bytes of data that are looked through for it: libssl3 has 20 KB.
+const OPERATIONS_DATA: u64 = 1 << 20;
+
+/// Where a socket with TLS is read, written and closed.
+pub(crate) fn find_calls(elf: &Elf<'_>) -> Result<Inferred<3>, ElfError> {
+    if elf.machine != Machine::X86_64 {
+        return Ok(Err(
+            "the operations of NSS are understood on x86-64 only".to_owned()
+        ));
+    }
+    let mut tables = Vec::new();
+    for segment in elf.segments.iter().filter(|segment| segment.writable) {
+        let words = xref::loaded_words(elf, segment, OPERATIONS_DATA)?;
+        for table in words.windows(OPERATIONS) {
+            if is_secure(elf, table)? {
+                tables.push([RECV, SEND, CLOSE].map(|at| table.get(at).copied()));
+            }
+        }
+    }
+    Ok(match *tables {
+        [[Some(recv), Some(send), Some(close)]] => Ok([
+            (Hook::NssRecv, "ssl_SecureRecv", recv),
+            (Hook::NssSend, "ssl_SecureSend", send),
+            (Hook::NssClose, "ssl_SecureClose", close),
+        ]),
+        _ => Err(format!(
+            "{} tables of operations of sockets with TLS, not one",
+            tables.len()
+        )),
+    })
+}
+
+/// Whether `table` has the operations of sockets with TLS.
+fn is_secure(elf: &Elf<'_>, table: &[u64]) -> Result<bool, ElfError> {
+    let is_set = |(index, word): (usize, &u64)| (index == ACCEPT) != elf.code_offset(*word).is_some();
+    let &[.., recv, send, read, write, _, _] = table else {
+        return Ok(false);
+    };
+    Ok(table.iter().enumerate().all(is_set) && passes_on(elf, read, recv)? && passes_on(elf, write, send)?)
+}
+
+/// Whether the function at `from` is the one at `to` with 0 for its fourth argument.
+fn passes_on(elf: &Elf<'_>, from: u64, to: u64) -> Result<bool, ElfError> {
+    let code = elf.code_at(from, 16)?;
+    let mut decoder = Decoder::with_ip(64, &code, from, DecoderOptions::NONE);
+    let mut first = decoder.decode();
+    if first.code() == Code::Endbr64 {
+        first = decoder.decode();
+    }
+    let is_zeroed = first.code() == Code::Xor_r32_rm32 || first.code() == Code::Xor_rm32_r32;
+    let second = decoder.decode();
+    Ok(is_zeroed
+        && first.op0_register() == Register::ECX
+        && first.op1_register() == Register::ECX
+        && second.flow_control() == FlowControl::UnconditionalBranch
+        && second.near_branch_target() == to)
+}
 
 /// The files come in two: libnss3 has the one function, libfreeblpriv3 the table.
 fn find(source: &Source<'_, '_>, findings: &mut Findings) {

@@ -41,6 +41,7 @@ const NAMES: &[&str] = &[
     "mbedtls_ssl_write",
     "mbedtls_ssl_free",
     "mbedtls_ssl_tls13_derive_secret",
+    "mbedtls_ssl_session_reset",
     "mbedtls_md_hmac_starts",
     "mbedtls_md_hmac_update",
     // s2n-tls.

@@ -4,7 +4,7 @@ use qtap_capture::Hook;
 
 use super::{Classification, Found, Missing, Point};
 use crate::backend;
-use crate::elf::{Elf, Symbols};
+use crate::elf::{Elf, ElfError, Symbols};
 use crate::go::{self, GoTls};
 use crate::implementation::{Crypto, Implementation};
 use crate::xref::{self, LabelTexts};
@@ -30,10 +30,12 @@ const WOLFSSL_CALLS: [(Hook, &str); 3] = [
     (Hook::WolfsslFree, "wolfSSL_free"),
 ];
 
-const MBEDTLS_CALLS: [(Hook, &str); 3] = [
+/// A context may serve one connection after another.
+const MBEDTLS_CALLS: [(Hook, &str); 4] = [
     (Hook::MbedtlsRead, "mbedtls_ssl_read"),
     (Hook::MbedtlsWrite, "mbedtls_ssl_write"),
     (Hook::MbedtlsFree, "mbedtls_ssl_free"),
+    (Hook::MbedtlsFree, "mbedtls_ssl_session_reset"),
 ];
 
 const S2N_CALLS: [(Hook, &str); 3] = [
@@ -61,7 +63,9 @@ pub(super) fn find(
                 classification
                     .secrets
                     .extend(finder.log_function("ssl_log_secret", texts));
-                classification.calls.extend(finder.calls(&OPENSSL_CALLS));
+                classification
+                    .calls
+                    .extend(finder.openssl_calls(implementation, texts));
             }
             Implementation::LibreSsl => classification.calls.extend(finder.calls(&OPENSSL_CALLS)),
             Implementation::GnuTls => {
@@ -84,12 +88,13 @@ pub(super) fn find(
                 classification
                     .secrets
                     .extend(finder.backend(backend::of(other), texts));
-                classification.calls.extend(finder.calls(match other {
-                    Implementation::WolfSsl => &WOLFSSL_CALLS,
-                    Implementation::MbedTls => &MBEDTLS_CALLS,
-                    Implementation::S2n => &S2N_CALLS,
-                    _ => &[],
-                }));
+                classification.calls.extend(match other {
+                    Implementation::WolfSsl => finder.calls(&WOLFSSL_CALLS),
+                    Implementation::MbedTls => finder.calls(&MBEDTLS_CALLS),
+                    Implementation::S2n => finder.calls(&S2N_CALLS),
+                    Implementation::Nss => finder.nss_calls(),
+                    _ => Vec::new(),
+                });
             }
         }
     }
@@ -137,6 +142,44 @@ impl Finder<'_, '_> {
             .iter()
             .filter_map(|(hook, symbol)| self.named(*hook, symbol))
             .collect()
+    }
+
+    /// By their names, or, where BoringSSL is linked in without any, by inference. Not in what has no log function: that is no TLS code.
+    fn openssl_calls(&mut self, implementation: Implementation, texts: &LabelTexts) -> Vec<Point> {
+        let has_names = OPENSSL_CALLS.iter().any(|(_, name)| self.symbols.has(name));
+        let is_open = implementation == Implementation::OpenSsl || has_names || texts.is_empty();
+        if is_open {
+            return self.calls(&OPENSSL_CALLS);
+        }
+        let found = backend::find_boringssl_calls(self.elf);
+        self.inferred_calls("SSL_read", found)
+    }
+
+    /// They have no names outside of libssl3.
+    fn nss_calls(&mut self) -> Vec<Point> {
+        let found = backend::find_nss_calls(self.elf);
+        self.inferred_calls("ssl_SecureRecv", found)
+    }
+
+    /// What was inferred, or that `symbol` was not.
+    fn inferred_calls<const N: usize>(
+        &mut self,
+        symbol: &'static str,
+        found: Result<backend::Inferred<N>, ElfError>,
+    ) -> Vec<Point> {
+        let reason = match found {
+            Ok(Ok(calls)) => {
+                let points = calls
+                    .into_iter()
+                    .map(|(hook, symbol, address)| self.point(hook, symbol, address, Found::CrossReference));
+                return points.flatten().collect();
+            }
+            Ok(Err(reason)) => reason,
+            Err(error) => error.to_string(),
+        };
+        let symbol = symbol.into();
+        self.missing.push(Missing { symbol, reason });
+        Vec::new()
     }
 
     fn log_function(&mut self, symbol: &'static str, texts: &LabelTexts) -> Option<Point> {

@@ -10,29 +10,51 @@ const MAX_FUNCTION: u64 = 16 * 1024;
 /// behind the end of something else. Programs without unwind tables have no better evidence, and those built for size do not
 /// align their functions.
 pub(crate) fn function_start(elf: &Elf<'_>, address: u64) -> Result<Option<u64>, ElfError> {
+    Ok(function_starts(elf, &[address])?.first().copied())
+}
+
+/// The same for many addresses, in one pass over the code: the starts, each once.
+pub(crate) fn function_starts(elf: &Elf<'_>, addresses: &[u64]) -> Result<Vec<u64>, ElfError> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
     let mut targets = Vec::new();
     direct_targets(elf, |target| {
-        if target < address && address - target <= MAX_FUNCTION {
+        let next = sorted.partition_point(|address| *address <= target);
+        if sorted
+            .get(next)
+            .is_some_and(|address| address - target <= MAX_FUNCTION)
+        {
             targets.push(target);
         }
     })?;
     targets.sort_unstable();
     targets.dedup();
-    for target in targets.into_iter().rev() {
-        let Some(before) = target.checked_sub(8) else {
-            continue;
-        };
-        let bytes = elf.code_at(before, 16)?;
-        let (before, at) = bytes.split_at_checked(8).unwrap_or_default();
-        let fits = match elf.machine {
-            Machine::X86_64 => is_end(before) && is_prologue(at),
-            Machine::Aarch64 => is_arm64_prologue(at),
-        };
-        if fits {
-            return Ok(Some(target));
+    let mut starts = Vec::new();
+    for address in sorted {
+        let before = targets.partition_point(|target| *target < address);
+        let near = targets.get(..before).unwrap_or_default().iter().rev();
+        for target in near.take_while(|target| address - **target <= MAX_FUNCTION) {
+            if begins_function(elf, *target)? {
+                starts.push(*target);
+                break;
+            }
         }
     }
-    Ok(None)
+    starts.dedup();
+    Ok(starts)
+}
+
+/// Whether a call target begins like a function, behind the end of something else.
+fn begins_function(elf: &Elf<'_>, target: u64) -> Result<bool, ElfError> {
+    let Some(before) = target.checked_sub(8) else {
+        return Ok(false);
+    };
+    let bytes = elf.code_at(before, 16)?;
+    let (before, at) = bytes.split_at_checked(8).unwrap_or_default();
+    Ok(match elf.machine {
+        Machine::X86_64 => is_end(before) && is_prologue(at),
+        Machine::Aarch64 => is_arm64_prologue(at),
+    })
 }
 
 /// Whether x86-64 code ends in something behind which a function can begin: padding, or an instruction that does not go on.

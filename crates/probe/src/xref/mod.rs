@@ -16,9 +16,9 @@ mod pointers;
 mod vote;
 
 pub(crate) use code::references;
-pub(crate) use function::function_start;
+pub(crate) use function::{function_start, function_starts};
 pub(crate) use labels::LabelTexts;
-pub(crate) use pointers::{pointer_at, slots_of};
+pub(crate) use pointers::{loaded_words, pointer_at, slots_of};
 
 use std::collections::BTreeSet;
 

@@ -2,7 +2,7 @@
 
 use memchr::memmem::Finder;
 
-use crate::elf::{Elf, ElfError, Machine, u64_at};
+use crate::elf::{Elf, ElfError, Machine, Segment, u64_at};
 
 /// Slots remembered for each address.
 const MAX_SLOTS: usize = 256;
@@ -45,6 +45,28 @@ pub(crate) fn pointer_at(elf: &Elf<'_>, slot: u64) -> Result<Option<u64>, ElfErr
     };
     let value = elf.read("pointer", offset, 8, 8)?;
     Ok(Some(u64_at(&value, 0)).filter(|value| *value != 0))
+}
+
+/// The words of a writable segment once the file is loaded, as far as relative relocations tell, from its first word on. Empty if it has
+/// more than `limit` bytes.
+pub(crate) fn loaded_words(elf: &Elf<'_>, segment: &Segment, limit: u64) -> Result<Vec<u64>, ElfError> {
+    let skipped = segment.address.wrapping_neg() % 8;
+    let size = segment.size.saturating_sub(skipped);
+    if size > limit {
+        return Ok(Vec::new());
+    }
+    let bytes = elf.read("data", segment.offset.saturating_add(skipped), size, limit)?;
+    let words = bytes.chunks_exact(8).map(|word| u64_at(word, 0));
+    let mut words: Vec<u64> = words.collect();
+    let first = segment.address.saturating_add(skipped);
+    each_relative(elf, |slot, addend| {
+        let index = slot.checked_sub(first).filter(|at| at % 8 == 0).map(|at| at / 8);
+        let word = index.and_then(|index| words.get_mut(usize::try_from(index).ok()?));
+        if let Some(word) = word {
+            *word = addend;
+        }
+    })?;
+    Ok(words)
 }
 
 /// Where `DT_RELA` puts `address`.

@@ -39,7 +39,12 @@ impl KernelAttacher {
             | Hook::MbedtlsWrite
             | Hook::MbedtlsFree => TlsProbe::MbedTls,
             Hook::S2nDerive | Hook::S2nPrf | Hook::S2nRecv | Hook::S2nSend | Hook::S2nFree => TlsProbe::S2n,
-            Hook::NssDerive | Hook::NssHmacFinish | Hook::NssTlsPrf => TlsProbe::Nss,
+            Hook::NssDerive
+            | Hook::NssHmacFinish
+            | Hook::NssTlsPrf
+            | Hook::NssRecv
+            | Hook::NssSend
+            | Hook::NssClose => TlsProbe::Nss,
             Hook::GoKeyLog
             | Hook::GoMasterKeys
             | Hook::GoRead

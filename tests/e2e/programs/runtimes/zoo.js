@@ -1,4 +1,4 @@
-// Clients and servers of Node.js, which Bun runs too. `zoo.js MODE ADDRESS CA BODY` is a client, `zoo.js MODE CERTIFICATE KEY BODY`
+// Clients and servers of Node.js, which Bun runs too, and Deno under a name that ends in `.cjs`. `zoo.js MODE ADDRESS CA BODY` is a client, `zoo.js MODE CERTIFICATE KEY BODY`
 // a server; what they print and read is described in tests/e2e/src/zoo.rs.
 "use strict";
 
@@ -10,9 +10,12 @@ const [mode, first, second, bodyFile] = process.argv.slice(2);
 const body = fs.readFileSync(bodyFile);
 const sha256 = (bytes) => crypto.createHash("sha256").update(bytes).digest("hex");
 const openssl = process.versions.openssl;
-const version = process.versions.bun
-  ? { version: process.versions.bun, library: "BoringSSL" }
-  : { version: process.versions.node, library: `OpenSSL ${openssl}` };
+const { bun, deno, node } = process.versions;
+const version = { version: bun || deno || node, library: `OpenSSL ${openssl}` };
+if (bun) version.library = "BoringSSL";
+if (deno) version.library = "rustls, aws-lc-rs";
+// Who serves in the workers of a cluster.
+const workers = { cluster: "https-server", "cluster-http2": "http2-server" };
 
 async function whole(stream) {
   const parts = [];
@@ -75,10 +78,29 @@ function say(word, facts) {
   console.log(`${word} ${JSON.stringify(facts)}`);
 }
 
+function serveDeno() {
+  const answerOne = async (request) => {
+    const received = await request.arrayBuffer();
+    return new Response(request.method === "POST" ? received : body);
+  };
+  Deno.serve(
+    {
+      hostname: "127.0.0.1",
+      port: 0,
+      cert: fs.readFileSync(first, "utf8"),
+      key: fs.readFileSync(second, "utf8"),
+      onListen: ({ port }) => say("ready", { ...version, port, pid: process.pid }),
+    },
+    answerOne,
+  );
+  process.stdin.on("end", () => process.exit(0));
+  process.stdin.resume();
+}
+
 function serve() {
   const cluster = require("cluster");
   const options = { cert: fs.readFileSync(first), key: fs.readFileSync(second) };
-  if (mode === "cluster" && cluster.isPrimary) {
+  if (workers[mode] && cluster.isPrimary) {
     const worker = cluster.fork();
     worker.on("message", (port) => say("ready", { ...version, port, pid: worker.process.pid }));
     worker.on("exit", () => process.exit(1));
@@ -90,10 +112,12 @@ function serve() {
     process.stdin.resume();
     return;
   }
-  const server = servers[mode === "cluster" ? "https-server" : mode](options);
+  const server = servers[workers[mode] || mode](options);
+  // Rounds may be further apart than its 5 seconds.
+  server.keepAliveTimeout = 60000;
   server.listen(0, "127.0.0.1", () => {
     const { port } = server.address();
-    if (mode === "cluster") {
+    if (workers[mode]) {
       process.send(port);
       return;
     }
@@ -117,7 +141,9 @@ async function request() {
   setTimeout(() => process.exit(0), 100);
 }
 
-if (clients[mode]) {
+if (mode === "deno-serve") {
+  serveDeno();
+} else if (clients[mode]) {
   request().catch((error) => {
     console.error(error);
     process.exit(1);

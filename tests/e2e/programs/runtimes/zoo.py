@@ -12,6 +12,8 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 MODE, FIRST, SECOND, BODY_FILE = sys.argv[1:5]
+# `MODE-any`: whatever the server answers with.
+MODE, ANY = MODE.removesuffix("-any"), MODE.endswith("-any")
 with open(BODY_FILE, "rb") as file:
     BODY = file.read()
 PATHS = (("GET", "/bytes/30721", b""), ("POST", "/echo", BODY))
@@ -21,23 +23,35 @@ def say(word, **facts):
     print(word, json.dumps(facts), flush=True)
 
 
+def done(*bodies):
+    got, echoed = (hashlib.sha256(body).hexdigest() for body in bodies)
+    say("done", **({} if ANY else {"get": got, "post": echoed}))
+
+
 def ready(package, library, **more):
     name = sys.version.split()[0] if package is None else version(package)
     say("ready", version=name, library=library, **more)
 
 
+def die_with_parent():
+    """What this program started does not outlive it, however it ends."""
+    import ctypes
+    import signal
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 def rounds(exchange):
     """`exchange(method, path, body)` → body, as often as asked for."""
     for _ in sys.stdin:
-        got, echoed = (hashlib.sha256(exchange(*request)).hexdigest() for request in PATHS)
-        say("done", get=got, post=echoed)
+        done(*[exchange(*request) for request in PATHS])
 
 
 async def async_rounds(exchange):
     loop = asyncio.get_running_loop()
     while await loop.run_in_executor(None, sys.stdin.readline):
-        got, echoed = [hashlib.sha256(await exchange(*request)).hexdigest() for request in PATHS]
-        say("done", get=got, post=echoed)
+        done(*[await exchange(*request) for request in PATHS])
 
 
 def http1_request(method, path, body):
@@ -126,6 +140,43 @@ def httpx_client(http2=False):
     context = ssl.create_default_context(cafile=SECOND)
     with httpx.Client(verify=context, http1=not http2, http2=http2, trust_env=False) as client:
         rounds(lambda method, path, body: client.request(method, FIRST + path, content=body or None).content)
+
+
+def with_tstclnt():
+    """NSS's own client, which has the connection, from its start on: what it reads it sends, and what comes it prints."""
+    import pathlib
+    import subprocess
+    import tempfile
+
+    installed = ["dpkg-query", "-W", "-f=${Version}", "libnss3-tools"]
+    debian = subprocess.run(installed, check=True, capture_output=True, text=True).stdout
+    number = debian.split(":")[-1].split("-")[0].split("+")[0]
+    url = urlsplit(FIRST)
+    with tempfile.TemporaryDirectory(prefix="qtap-nss-") as folder:
+        database = f"sql:{pathlib.Path(folder)}"
+        for command in (["-N", "--empty-password"], ["-A", "-n", "authority", "-t", "C,,", "-i", SECOND]):
+            subprocess.run(["certutil", *command, "-d", database], check=True, capture_output=True)
+        command = ["tstclnt", "-h", "127.0.0.1", "-p", str(url.port), "-a", url.hostname, "-d", database]
+        client = subprocess.Popen(
+            [*command, "-V", "tls1.2:tls1.3"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            preexec_fn=die_with_parent,
+        )
+        reader = Http1Reader(lambda: client.stdout.read(65536))
+
+        def exchange(method, path, body):
+            client.stdin.write(http1_request(method, path, body))
+            return reader.response()
+
+        # Until it has connected it does not read.
+        exchange(*PATHS[0])
+        say("ready", version=number, library=f"NSS {number}", pid=client.pid)
+        rounds(exchange)
+        # It would wait for the server to close.
+        client.terminate()
+        client.wait(20)
 
 
 def pyopenssl():
@@ -260,6 +311,7 @@ MODES = {
     "httpx": httpx_client,
     "httpx-h2": lambda: httpx_client(http2=True),
     "pyopenssl": pyopenssl,
+    "tstclnt": with_tstclnt,
     "curl_cffi": curl_cffi_client,
     "curl_cffi-h2": lambda: curl_cffi_client(http2=True),
     "grpc": grpc_client,
