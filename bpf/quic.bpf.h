@@ -67,6 +67,8 @@ struct quic_scratch {
 	u8 payload[QUIC_BYTES];
 	/* Only its addresses are used. */
 	struct event_opened ends;
+	/* What becomes an entry: the stack has no room for it. */
+	struct quic_counts fresh;
 };
 
 /* Used where sockets are seen, which is never twice at a time on one CPU. */
@@ -160,17 +162,18 @@ static __noinline void count_quic(struct sock *sk, u32 direction, u64 bytes, u64
 
 /* The entry of the socket or of a peer, made when there is none; the bytes of what is moved just
  * now are counted in either case. */
-static __always_inline struct quic_counts *ensure_counts(const struct quic_key *key, u16 local_port,
-							 u32 direction, u64 bytes)
+static __always_inline struct quic_counts *
+ensure_counts(const struct quic_key *key, struct quic_scratch *s, u32 direction, u64 bytes)
 {
 	struct quic_counts *counts = bpf_map_lookup_elem(&quic_counts, key);
-	struct quic_counts fresh = {.local_port = local_port};
 
 	if (counts)
 		return counts;
-	fresh.bytes[direction & 1] = bytes;
-	fresh.role = direction == DIRECTION_EGRESS ? ROLE_CLIENT : ROLE_SERVER;
-	bpf_map_update_elem(&quic_counts, key, &fresh, BPF_NOEXIST);
+	__builtin_memset(&s->fresh, 0, sizeof(s->fresh));
+	s->fresh.local_port = s->ends.local_port;
+	s->fresh.bytes[direction & 1] = bytes;
+	s->fresh.role = direction == DIRECTION_EGRESS ? ROLE_CLIENT : ROLE_SERVER;
+	bpf_map_update_elem(&quic_counts, key, &s->fresh, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&quic_counts, key);
 }
 
@@ -227,7 +230,7 @@ static __noinline void send_quic(struct sock *sk, const struct quic_datagram *da
 		count(COUNT_QUIC_FILTERED, 1);
 		return;
 	}
-	counts = ensure_counts(&key, s->ends.local_port, direction, datagram->bytes);
+	counts = ensure_counts(&key, s, direction, datagram->bytes);
 	if (!counts)
 		return;
 	quic_seen = 1;
@@ -240,7 +243,7 @@ static __noinline void send_quic(struct sock *sk, const struct quic_datagram *da
 	if (!is_connected && s->ends.remote_port) {
 		__builtin_memcpy(key.remote, s->ends.remote_address, 16);
 		key.port = s->ends.remote_port;
-		counts = ensure_counts(&key, s->ends.local_port, direction, datagram->bytes);
+		counts = ensure_counts(&key, s, direction, datagram->bytes);
 		if (counts)
 			s->event.sent_before = counts->bytes[DIRECTION_EGRESS] - datagram->bytes;
 	}
