@@ -61,13 +61,9 @@ fn programs(hook: Hook) -> (&'static str, Option<&'static str>) {
         Hook::NssTlsPrf => ("secret_nss_prf", None),
         Hook::GoKeyLog => ("secret_go_key_log", None),
         Hook::GoMasterKeys => ("secret_go_master_keys", None),
-        Hook::SslRead | Hook::WolfsslRead | Hook::MbedtlsRead => {
-            ("call_ssl_read", Some("call_ssl_read_return"))
-        }
+        Hook::SslRead => ("call_ssl_read", Some("call_ssl_read_return")),
         Hook::SslReadEx => ("call_ssl_read_ex", Some("call_ssl_read_ex_return")),
-        Hook::SslWrite | Hook::WolfsslWrite | Hook::MbedtlsWrite => {
-            ("call_ssl_write", Some("call_ssl_write_return"))
-        }
+        Hook::SslWrite => ("call_ssl_write", Some("call_ssl_write_return")),
         Hook::SslWriteEx => ("call_ssl_write_ex", Some("call_ssl_write_ex_return")),
         Hook::SslFree => ("call_ssl_free", None),
         // Of the same shape: session, buffer, length; an int, which is positive when bytes were moved.

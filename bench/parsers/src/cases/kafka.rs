@@ -14,7 +14,7 @@ use kafka_protocol::records::{
     Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 use qtap_protocol::kafka::{Parser, Topics};
-use qtap_protocol::{Event, Limits, Side};
+use qtap_protocol::{Detail, Event, Limits, Side};
 
 use crate::exchange::{Case, Exchange, text};
 
@@ -134,7 +134,7 @@ pub(crate) fn case() -> anyhow::Result<Case> {
         bytes: exchange.bytes(),
         messages: 4 * ROUNDS,
         ours: Box::new(move || {
-            let mut parser = Parser::new(Limits::default(), false, Arc::new(Topics::default()));
+            let mut parser = Parser::new(Limits::default(), Detail::default(), false, Arc::new(Topics::default()));
             exchange.parse(&mut parser, &mut events, |event| {
                 matches!(
                     event,

@@ -10,7 +10,7 @@ use mysql_common::proto::codec::PacketCodec;
 use mysql_common::proto::{MyDeserialize as _, Text};
 use mysql_common::row::RowDeserializer;
 use mysql_common::value::ServerSide;
-use qtap_protocol::{Event, Limits, Side, mysql};
+use qtap_protocol::{Detail, Event, Limits, Side, mysql};
 
 use crate::exchange::{Case, Exchange, text};
 
@@ -92,7 +92,7 @@ pub(crate) fn case() -> Case {
         bytes: exchange.bytes(),
         messages: 2 * QUERIES,
         ours: Box::new(move || {
-            let mut parser = mysql::start(Limits::default(), false);
+            let mut parser = mysql::start(Limits::default(), Detail::default(), false);
             exchange.parse(&mut *parser, &mut events, |event| {
                 matches!(
                     event,

@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::Message;
-use qtap_protocol::{Event, Limits, Side, postgres};
+use qtap_protocol::{Detail, Event, Limits, Side, postgres};
 
 use crate::exchange::{Case, Exchange, text};
 
@@ -74,7 +74,7 @@ pub(crate) fn case() -> Case {
         bytes: exchange.bytes(),
         messages: 2 * QUERIES,
         ours: Box::new(move || {
-            let mut parser = postgres::start(Limits::default(), false);
+            let mut parser = postgres::start(Limits::default(), Detail::default(), false);
             exchange.parse(&mut *parser, &mut events, |event| {
                 matches!(
                     event,

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use bytes::{Buf as _, Bytes};
-use qtap_protocol::{Event, Limits, redis};
+use qtap_protocol::{Detail, Event, Limits, redis};
 use redis_protocol::resp2::decode::decode_bytes;
 
 use crate::exchange::{Case, Exchange, text};
@@ -49,7 +49,7 @@ pub(crate) fn case() -> Case {
         bytes: exchange.bytes(),
         messages: 2 * COMMANDS * ROUNDS,
         ours: Box::new(move || {
-            let mut parser = redis::start(Limits::default(), false);
+            let mut parser = redis::start(Limits::default(), Detail::default(), false);
             exchange.parse(&mut *parser, &mut events, |event| {
                 matches!(
                     event,
