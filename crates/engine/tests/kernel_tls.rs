@@ -49,6 +49,7 @@ fn tell(bench: &mut Bench, recording: &Recording) {
             secret: secret.bytes.clone(),
             client_random: None,
             connection: Some(bench.id),
+            origin: None,
         }));
     }
 }

@@ -105,6 +105,7 @@ fn tls(bench: &mut Bench, role: Role, recording: &Recording, split_header: bool)
             secret: secret.bytes.clone(),
             client_random: secret.client_random,
             connection: Some(bench.id),
+            origin: None,
         }));
     }
     for (side, bytes) in &recording.wire {

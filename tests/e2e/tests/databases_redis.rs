@@ -8,7 +8,9 @@ use std::time::Duration;
 use qtap_e2e::databases::{
     SECRET, agent, agent_with, ends, find, node_client, of_connection, redis, statements,
 };
-use qtap_e2e::{Certificates, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
+use qtap_e2e::{
+    Certificates, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch, venv,
+};
 use serde_json::json;
 
 /// "statement, result, counts, errors, durations" with `redis-cli`, as both ends see it.

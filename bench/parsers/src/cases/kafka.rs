@@ -134,7 +134,12 @@ pub(crate) fn case() -> anyhow::Result<Case> {
         bytes: exchange.bytes(),
         messages: 4 * ROUNDS,
         ours: Box::new(move || {
-            let mut parser = Parser::new(Limits::default(), Detail::default(), false, Arc::new(Topics::default()));
+            let mut parser = Parser::new(
+                Limits::default(),
+                Detail::default(),
+                false,
+                Arc::new(Topics::default()),
+            );
             exchange.parse(&mut parser, &mut events, |event| {
                 matches!(
                     event,

@@ -45,10 +45,13 @@ const WORDS: &[&[u8]] = &[
 
 const SUBJECT: commands::Subject = commands::Subject {
     parser: dns::start,
-    words: WORDS,
-    beginning: &[],
+    script: commands::Script::Words {
+        words: WORDS,
+        beginning: &[],
+    },
     shows_secret: |_| false,
     can_start_tls: false,
+    held_bytes: 160 << 10,
 };
 
 /// One end for each query.
