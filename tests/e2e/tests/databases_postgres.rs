@@ -11,6 +11,13 @@ use qtap_e2e::databases::{
 use qtap_e2e::{Certificates, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
 use serde_json::json;
 
+const fn sslmode(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Plain => "disable",
+        Transport::Tls => "require",
+    }
+}
+
 fn psycopg(port: u16) -> Command {
     let mut command = Command::new(venv().join("bin/python"));
     command
