@@ -186,6 +186,7 @@ mod tests {
     #[test]
     fn a_connection_of_quic_says_so() {
         let mut quic = report(true);
+        quic.facts.transport = qtap_engine::Transport::Udp;
         quic.facts.protocol = Some(qtap_protocol::detect::Protocol::Http3);
         quic.facts.quic = Some(QuicFacts {
             version: Some(2),

@@ -120,7 +120,8 @@ fn a_stripped_static_library_is_found_by_cross_reference() {
         found
             .missing
             .iter()
-            .any(|missing| missing.symbol == "SSL_read" && missing.reason.contains("no symbol"))
+            .any(|missing| missing.symbol == "SSL_read"
+                && missing.reason.contains("no function of ssl_lib.cc"))
     );
 }
 

@@ -69,6 +69,7 @@ impl Connection {
         if let Wire::Tls(tls) = &mut self.wire {
             tls.tally.secret_missing |= tls.session.is_waiting() && tls.reading == Reading::Secrets;
         }
+        self.judge_origins(cx);
         let end = Time(closed.time.0);
         self.with_session(cx, |session, events| session.close(end, events));
         if !closed.reset {

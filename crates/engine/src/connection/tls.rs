@@ -179,17 +179,25 @@ impl Connection {
             return;
         }
         tls.tally.secret_missing = true;
-        if let Some(pid) = self.last_pid {
-            for (origin, is_certain) in tls.failed_origins() {
-                cx.host.origin_failed(pid, origin, is_certain);
-            }
-        }
+        self.judge_origins(cx);
         cx.stats.tls_unreadable.add(1);
         let now = Time(cx.now.0);
         self.with_session(cx, |session, events| session.give_up(now, events));
         match cx.settings.tls {
             TlsMode::Secrets => self.set_verdict(UNREAD, cx),
             TlsMode::Auto | TlsMode::Calls => self.read_calls(true, cx),
+        }
+    }
+
+    /// Tells of the functions whose secrets should have opened its first records and did not. To be called before they are given up.
+    pub(super) fn judge_origins(&mut self, cx: &Context<'_>) {
+        let (Wire::Tls(tls), Some(pid)) = (&mut self.wire, self.last_pid) else {
+            return;
+        };
+        if tls.reading == Reading::Secrets && tls.waiting_since.is_some() {
+            for (origin, is_certain) in tls.failed_origins() {
+                cx.host.origin_failed(pid, origin, is_certain);
+            }
         }
     }
 
