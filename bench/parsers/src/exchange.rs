@@ -86,14 +86,14 @@ impl Exchange {
 /// Pieces as something to read from, at whose end there is no more; what is written to it is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
-    pieces: std::vec::IntoIter<Bytes>,
+    pieces: std::collections::VecDeque<Bytes>,
     now: Bytes,
 }
 
 impl Feed {
     pub(crate) fn new(pieces: &[Bytes]) -> Self {
         Self {
-            pieces: pieces.to_vec().into_iter(),
+            pieces: pieces.iter().cloned().collect(),
             now: Bytes::new(),
         }
     }
@@ -101,7 +101,7 @@ impl Feed {
     /// Up to `room` bytes of one piece; none at the end.
     fn next_part(&mut self, room: usize) -> Bytes {
         while self.now.is_empty() {
-            match self.pieces.next() {
+            match self.pieces.pop_front() {
                 Some(piece) => self.now = piece,
                 None => return Bytes::new(),
             }

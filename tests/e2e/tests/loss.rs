@@ -316,7 +316,9 @@ fn check(kind: Kind, events: &Events, client: &Client, side: Side) {
                 );
                 assert!(whole.insert(asked), "{what}: told twice: {}", outline(record));
             } else {
-                assert!(gap > 0, "{what}: hurt without a loss: {}", outline(record));
+                // What calls lose is no gap at the socket.
+                let is_told = gap > 0 || capture.reasons().contains(&"ring_full");
+                assert!(is_told, "{what}: hurt without a loss: {}", outline(record));
             }
             match asked.or(answered) {
                 Some(number) => drop(told.insert(number)),
@@ -396,7 +398,6 @@ fn http1() {
 
 /// Records of what calls of the TLS library hand over are lost instead of records of the socket.
 #[test]
-#[ignore = "fails: the first answer of a connection was once shown with the second request, and gapBytes leaves out what calls lost"]
 fn http1_read_by_calls() {
     let ground = Ground::new();
     let (_nginx, [_, tls]) = ground.nginx("");
@@ -517,7 +518,6 @@ fn postgresql() {
 }
 
 #[test]
-#[ignore = "fails: connections of psycopg, whose libssl was mapped before the agent came, are not read within a minute with a debug build"]
 fn postgresql_inside_of_tls() {
     lossy_postgresql(Transport::Tls);
 }

@@ -143,10 +143,10 @@ impl Connection {
             Wire::Tls(tls) => {
                 let read = tls.session.read_bytes() + self.tally.before_tls;
                 match self.tls_source() {
-                    Some(TlsSource::Calls) => (self.tally.calls_base + self.tally.calls_gap, 0),
+                    Some(TlsSource::Calls) => (self.tally.calls_base + self.tally.calls_gap(), 0),
                     Some(TlsSource::Kernel) => {
                         let sealed = tls.tally.no_secret_bytes + tls.tally.unauthenticated_bytes;
-                        (self.tally.gap_bytes() + self.tally.calls_gap + sealed, 0)
+                        (self.tally.gap_bytes() + self.tally.calls_gap() + sealed, 0)
                     }
                     _ if is_off => {
                         let held = tls.session.buffered() as u64;

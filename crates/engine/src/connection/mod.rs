@@ -48,8 +48,8 @@ pub(crate) struct Tally {
     before_tls: u64,
     /// Wire bytes that had passed unread when calls began to be read.
     calls_base: u64,
-    /// Plaintext of calls that is missing.
-    calls_gap: u64,
+    /// Plaintext of calls that is missing, by reason.
+    calls_gaps: [u64; Loss::COUNT],
     /// Positions at the socket from which on the kernel does the TLS: `[egress, ingress]`.
     kernel_from: [Option<u64>; 2],
 }
@@ -64,6 +64,22 @@ impl Tally {
     /// Bytes missing for `loss`.
     fn lost(&self, loss: Loss) -> u64 {
         self.gaps.get(loss as usize).copied().unwrap_or_default()
+    }
+
+    fn call_gap(&mut self, loss: Loss, length: u64) {
+        if let Some(count) = self.calls_gaps.get_mut(loss as usize) {
+            *count += length;
+        }
+    }
+
+    /// Plaintext of calls that is missing for `loss`.
+    fn lost_of_calls(&self, loss: Loss) -> u64 {
+        self.calls_gaps.get(loss as usize).copied().unwrap_or_default()
+    }
+
+    /// The same, for whatever reason.
+    fn calls_gap(&self) -> u64 {
+        self.calls_gaps.iter().sum()
     }
 
     fn gap_bytes(&self) -> u64 {

@@ -99,7 +99,7 @@ impl Connection {
         }
         match &piece {
             Piece::Bytes { data, .. } => self.note_first_call(data.len() as u64),
-            Piece::Gap { length, .. } => self.tally.calls_gap += length,
+            Piece::Gap { length, loss, .. } => self.tally.call_gap(*loss, *length),
         }
         if let Some(tls) = self.facts.as_mut().and_then(|facts| facts.tls.as_mut()) {
             tls.read_by(TlsSource::Calls);

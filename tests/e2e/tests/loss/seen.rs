@@ -240,7 +240,7 @@ pub(crate) fn database<'a>(events: &'a Events, capture: &'a Capture) -> Vec<Seen
         let value = value.trim_end().rsplit(" | ").next().unwrap_or_default();
         let told = answered(value.as_bytes(), is_whole, &what);
         // Logging in, settings and the like have no number.
-        (asked.is_some() || told.is_some() || !is_whole).then(|| Seen {
+        (asked.is_some() || told.is_some() || !is_whole).then_some(Seen {
             asked,
             answered: told,
             is_whole,

@@ -197,11 +197,15 @@ impl Evidence<'_> {
         ];
         let mut state = CheckState::Ok;
         for (loss, code) in causes {
-            let bytes = self.tally.lost(loss);
-            if bytes > 0 {
-                reasons.add(code, format!("{bytes} bytes"));
-                state = CheckState::Partial;
-            }
+            let (bytes, of_calls) = (self.tally.lost(loss), self.tally.lost_of_calls(loss));
+            let detail = match (bytes, of_calls) {
+                (0, 0) => continue,
+                (_, 0) => format!("{bytes} bytes"),
+                (0, _) => format!("{of_calls} bytes of calls"),
+                _ => format!("{bytes} bytes, {of_calls} of calls"),
+            };
+            reasons.add(code, detail);
+            state = CheckState::Partial;
         }
         if self.tally.backlog_dropped > 0 {
             let detail = format!(
