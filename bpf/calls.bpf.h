@@ -164,6 +164,14 @@ static __always_inline struct connection *connection_of(struct session *session,
 	conn = bpf_map_lookup_elem(&connections, &frame->sock);
 	if (!conn || conn->id != frame->connection)
 		return NULL;
+	/*
+	 * Calls before this one went without a connection. Those that user space could not tell
+	 * whose they were are missing here: it has to know before an answer comes to one of them.
+	 */
+	if (!conn->calls_position[0] && !conn->calls_position[1]) {
+		conn->calls_position[0] = conn->calls_lost_end[0] = session->position[0];
+		conn->calls_position[1] = conn->calls_lost_end[1] = session->position[1];
+	}
 	session->sock = frame->sock;
 	session->connection = frame->connection;
 	conn->session_object = frame->object;

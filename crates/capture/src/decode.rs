@@ -154,6 +154,7 @@ fn data(record: &[u8], arena: &mut Arena) -> Option<Event> {
         missing: (event.missing != 0).then(|| (event.missing, loss(event.loss))),
         call_start: event.call_start != 0,
         other_settled: event.other_settled,
+        object: NonZeroU64::new(event.object),
     };
     if event.connection == 0 {
         return Some(Event::Unattributed(Box::new(Unattributed {

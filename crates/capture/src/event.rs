@@ -237,6 +237,8 @@ pub struct Data {
     /// Bytes of the other direction and the same layer before this position that have not come by now are lost. Tells of a
     /// hole before anything behind it comes.
     pub other_settled: u64,
+    /// Of a call, the TLS session object that it was made for.
+    pub object: Option<NonZeroU64>,
 }
 
 /// The socket is gone. All bytes up to the positions given here are accounted for.

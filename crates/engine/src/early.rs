@@ -44,6 +44,11 @@ impl EarlyCalls {
         lost
     }
 
+    /// Whether no call waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// The calls to a session object of a process, in order.
     pub(crate) fn take(&mut self, pid: Pid, object: u64) -> Vec<Unattributed> {
         let mut taken = Vec::new();
@@ -90,6 +95,7 @@ mod tests {
                 missing: None,
                 call_start: true,
                 other_settled: 0,
+                object: None,
             },
         }
     }

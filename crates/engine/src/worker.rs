@@ -281,6 +281,17 @@ impl Worker {
 
     fn data(&mut self, data: Data, now: KernelTime) {
         let (id, pid) = (data.id, data.pid);
+        if let (Layer::Calls, false, Some(object)) = (data.layer, self.early.is_empty(), data.object) {
+            // Whose they are is known by this one, which comes behind them.
+            for call in self.early.take(pid, object.get()) {
+                let early = Data {
+                    id,
+                    layer: Layer::Calls,
+                    ..call.data
+                };
+                self.with(id, now, |connection, cx| connection.data(early, cx));
+            }
+        }
         let step = |connection: &mut Connection, cx: &mut Context<'_>| connection.data(data, cx);
         let (has_backlog, seeking) = self.step(id, now, step, Seeking::of);
         if has_backlog {

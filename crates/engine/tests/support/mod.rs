@@ -276,6 +276,7 @@ impl Bench {
             missing,
             call_start: true,
             other_settled: self.lost_ends[positions][direction.opposite() as usize],
+            object: None,
         };
         *position += bytes.len() as u64 + missing.map_or(0, |(length, _)| u64::from(length));
         data
