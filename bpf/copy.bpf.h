@@ -11,10 +11,10 @@ struct source {
 	u64 message;
 	/* The sockaddr of who it is sent to or, once the call is over, came from; or 0. */
 	u64 name;
-	u32 messages;
 	/* What comes with a message. */
 	u64 control;
 	u64 control_length;
+	u32 messages;
 	/* Why they cannot be read, or LOSS_NONE. */
 	u32 loss;
 };

@@ -129,27 +129,33 @@ static __noinline int send_datagram(struct sock *sk, u32 direction, u64 bytes, u
 	return 0;
 }
 
-/* One datagram that a call moved; the first of its buffers has the beginning. */
-static __always_inline void datagram(struct sock *sk, u32 direction, u64 bytes,
-				     const struct source *from)
+/* One datagram that a call moved: in `buffer`, or in the buffers that are listed at `vector`, the
+ * first of which has the beginning. */
+static __always_inline void datagram(struct sock *sk, u32 direction, u64 bytes, u64 buffer,
+				     u64 vector, u64 name, u32 loss)
 {
-	struct user_vector first = {.base = from->buffer, .length = bytes};
-	struct quic_datagram quic = {.bytes = bytes, .direction = direction};
+	struct user_vector first = {.base = buffer, .length = bytes};
+	struct quic_scratch *s;
+	u32 zero = 0;
 
-	if (direction == DIRECTION_EGRESS)
-		quic.name = from->name;
 	if (quic_seen)
-		count_quic(sk, direction, bytes, quic.name, from->loss);
-	if (from->loss)
+		count_quic(sk, direction, bytes, direction == DIRECTION_EGRESS ? name : 0, loss);
+	if (loss)
 		return;
-	if (from->vector && bpf_probe_read_user(&first, sizeof(first), (void *)from->vector))
+	if (vector && bpf_probe_read_user(&first, sizeof(first), (void *)vector))
 		return;
-	note_peer(from->name);
+	note_peer(name);
 	if (!send_datagram(sk, direction, bytes, first.base, first.length))
 		return;
-	quic.buffer = first.base;
-	quic.length = bytes < first.length ? bytes : first.length;
-	send_quic(sk, &quic);
+	s = bpf_map_lookup_elem(&quic_scratches, &zero);
+	if (!s)
+		return;
+	s->at.bytes = bytes;
+	s->at.buffer = first.base;
+	s->at.length = bytes < first.length ? bytes : first.length;
+	s->at.name = direction == DIRECTION_EGRESS ? name : 0;
+	s->at.direction = direction;
+	send_quic(sk);
 }
 
 /* Messages of one call that are looked at: a resolver asks for both kinds of addresses at once. */
@@ -160,21 +166,20 @@ enum { DATAGRAMS = 4 };
 static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result, u64 bytes,
 				      const struct source *from)
 {
-	struct source one = {};
+	u64 at, vector, name;
 	u32 length;
-	u64 at;
 
 	if (!from->message) {
-		datagram(sk, direction, result, from);
+		datagram(sk, direction, result, from->buffer, from->vector, from->name, from->loss);
 		return;
 	}
 	for (int i = 0; i < DATAGRAMS; i++) {
 		at = from->message + i * sizeof(struct user_mmessage);
 		if (i >= result ||
-		    bpf_probe_read_user(&one.vector, sizeof(one.vector),
+		    bpf_probe_read_user(&vector, sizeof(vector),
 					(void *)(at + __builtin_offsetof(struct user_mmessage,
 									 message.vector))) ||
-		    bpf_probe_read_user(&one.name, sizeof(one.name),
+		    bpf_probe_read_user(&name, sizeof(name),
 					(void *)(at + __builtin_offsetof(struct user_mmessage,
 									 message.name))) ||
 		    bpf_probe_read_user(
@@ -182,7 +187,7 @@ static __always_inline void datagrams(struct sock *sk, u32 direction, u64 result
 			    (void *)(at + __builtin_offsetof(struct user_mmessage, length))))
 			break;
 		bytes -= length;
-		datagram(sk, direction, length, &one);
+		datagram(sk, direction, length, 0, vector, name, LOSS_NONE);
 	}
 	if (quic_seen && result > DATAGRAMS)
 		count_quic(sk, direction, bytes, 0, 1);

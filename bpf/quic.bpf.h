@@ -62,6 +62,18 @@ struct {
 	__uint(max_entries, 8192);
 } quic_counts SEC(".maps");
 
+/* A datagram, or several that went in one call (GSO, GRO). */
+struct quic_datagram {
+	u64 bytes;
+	u64 buffer;
+	/* Bytes at `buffer`. */
+	u64 length;
+	/* Where the user's sockaddr of the peer is that it is sent to, or 0. */
+	u64 name;
+	u32 direction;
+	u32 reserved;
+};
+
 struct quic_scratch {
 	struct event_quic event;
 	u8 payload[QUIC_BYTES];
@@ -69,6 +81,8 @@ struct quic_scratch {
 	struct event_opened ends;
 	/* What becomes an entry: the stack has no room for it. */
 	struct quic_counts fresh;
+	/* What send_quic() is to look at. */
+	struct quic_datagram at;
 };
 
 /* Used where sockets are seen, which is never twice at a time on one CPU. */
@@ -81,18 +95,6 @@ struct {
 
 /* Some socket had an Initial packet: before that, nothing is looked up. */
 u32 quic_seen SEC(".data.quic");
-
-/* A datagram, or several that went in one call (GSO, GRO). */
-struct quic_datagram {
-	u64 bytes;
-	u64 buffer;
-	/* Bytes at `buffer`. */
-	u64 length;
-	/* Where the user's sockaddr of the peer is that it is sent to, or 0. */
-	u64 name;
-	u32 direction;
-	u32 reserved;
-};
 
 /* What user programs pass as struct sockaddr_in, and the beginning of sockaddr_in6: the address
  * follows. */
@@ -205,10 +207,12 @@ static __always_inline bool is_quic_filtered(const struct event_opened *ends, u3
 	return filter(ends, pid, role) != NOT_FILTERED;
 }
 
-static __noinline void send_quic(struct sock *sk, const struct quic_datagram *datagram)
+/* Looks at what the scratch says, for the programs that come here have no stack to spare. */
+static __noinline void send_quic(struct sock *sk)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), length, flags;
-	u32 direction = datagram->direction, zero = 0;
+	u32 direction, zero = 0;
+	const struct quic_datagram *datagram;
 	struct quic_key key = {.socket = (u64)sk};
 	struct quic_counts *counts;
 	struct quic_scratch *s;
@@ -218,6 +222,8 @@ static __noinline void send_quic(struct sock *sk, const struct quic_datagram *da
 	s = bpf_map_lookup_elem(&quic_scratches, &zero);
 	if (!s)
 		return;
+	datagram = &s->at;
+	direction = datagram->direction;
 	read_endpoints(&s->ends, sk);
 	is_connected = s->ends.remote_port != 0;
 	if (direction == DIRECTION_EGRESS && datagram->name)

@@ -91,40 +91,52 @@ static __always_inline struct sock *tcp_sock_of(struct file *file)
 }
 
 /*
+ * Index: who adopts (enum id_family), which is never twice at a time on one CPU. What becomes an
+ * entry of connections: the stack has no room for it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, u32);
+	__type(value, struct connection);
+	__uint(max_entries, 8);
+} adopted SEC(".maps");
+
+/*
  * A connection that nobody told us of: older than the agent, or a hook missed it. `sent` and
  * `received` are what the call moved that made us see it; the connection begins before them.
  */
 static __always_inline struct connection *adopt(struct sock *sk, u64 key, u64 pid_tgid, s32 fd,
 						u64 sent, u64 received, u32 family)
 {
-	struct connection fresh = {};
+	struct connection *fresh = bpf_map_lookup_elem(&adopted, &family);
 	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	u64 unread_bytes;
 
-	if (state == TCP_LISTEN || state == TCP_SYN_SENT)
+	if (!fresh || state == TCP_LISTEN || state == TCP_SYN_SENT)
 		return NULL;
 	/* Of a file system or a tunnel, used in the name of whatever program. */
 	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
 		return NULL;
 	unread_bytes = unread(sk);
-	fresh.id = next_connection(family);
-	fresh.time = bpf_ktime_get_ns();
-	fresh.pid = pid_tgid >> 32;
-	fresh.tid = pid_tgid;
-	fresh.fd = fd;
-	fresh.role = find_role(sk, state);
-	fresh.sent_base = sequence_sent(sk) - sent;
-	fresh.received_base = sequence_received(sk) - unread_bytes - received;
-	fresh.fin_in_base = fin_received(sk) && !unread_bytes;
-	fresh.midstream =
-		fresh.received_base != 0 || fresh.sent_base != (fresh.role == ROLE_CLIENT ? 1 : 0);
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	fresh->id = next_connection(family);
+	fresh->time = bpf_ktime_get_ns();
+	fresh->pid = pid_tgid >> 32;
+	fresh->tid = pid_tgid;
+	fresh->fd = fd;
+	fresh->role = find_role(sk, state);
+	fresh->sent_base = sequence_sent(sk) - sent;
+	fresh->received_base = sequence_received(sk) - unread_bytes - received;
+	fresh->fin_in_base = fin_received(sk) && !unread_bytes;
+	fresh->midstream = fresh->received_base != 0 ||
+			   fresh->sent_base != (fresh->role == ROLE_CLIENT ? 1 : 0);
 	if (state == TCP_CLOSE) {
 		/* The counts stand still already. */
-		fresh.ended = 1;
-		fresh.sent_final = sent;
-		fresh.received_final = received + unread_bytes;
+		fresh->ended = 1;
+		fresh->sent_final = sent;
+		fresh->received_final = received + unread_bytes;
 	}
-	if (bpf_map_update_elem(&connections, &key, &fresh, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&connections, &key, fresh, BPF_NOEXIST)) {
 		struct connection *other = bpf_map_lookup_elem(&connections, &key);
 
 		if (!other)

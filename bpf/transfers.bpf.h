@@ -159,7 +159,8 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 		if (direction == DIRECTION_INGRESS)
 			from.name = 0;
 		if (result > 0)
-			datagram(sk, direction, result, &from);
+			datagram(sk, direction, result, from.buffer, from.vector, from.name,
+				 from.loss);
 		return 0;
 	}
 	if (result <= 0) {
