@@ -382,8 +382,8 @@ impl Worker {
             .objects
             .get(&key)
             .copied()
-            .filter(|id| self.connections.contains_key(id));
-        let Some(id) = known.or_else(|| self.only_candidate(call.pid)) else {
+            .filter(|id| self.could_have(*id, &call));
+        let Some(id) = known.or_else(|| self.only_candidate(&call)) else {
             self.shared
                 .stats
                 .lost_unattributed
@@ -411,16 +411,24 @@ impl Worker {
     }
 
     /// The connection of `pid` that is read by calls and has no object yet, if there is just one.
-    fn only_candidate(&self, pid: Pid) -> Option<ConnectionId> {
+    fn only_candidate(&self, call: &Unattributed) -> Option<ConnectionId> {
         let is_free = |id: &ConnectionId| {
             self.connections
                 .get(id)
                 .is_some_and(|connection| connection.wants_calls())
+                && self.could_have(*id, call)
                 && !self.objects.values().any(|taken| taken == id)
         };
-        let mut candidates = self.seeking.get(&pid)?.iter().copied().filter(is_free);
+        let mut candidates = self.seeking.get(&call.pid)?.iter().copied().filter(is_free);
         let only = candidates.next()?;
         candidates.next().is_none().then_some(only)
+    }
+
+    /// Whether the call can have been one of that connection: a session object is used again after its connection is over.
+    fn could_have(&self, id: ConnectionId, call: &Unattributed) -> bool {
+        self.connections
+            .get(&id)
+            .is_some_and(|connection| connection.lived_at(call.data.time))
     }
 
     /// Runs `step` on the connection, which is made if it is new, and works off what waited for its gate to open.

@@ -1,7 +1,7 @@
 //! One process that opens and closes TLS connections without end (`programs/tls_churn.c`: OpenSSL, both ends in it).
 //!
 //! Issue: "Safety: 100,000 TLS connections opened and closed in one process leave every in-flight map empty". How many are made is a
-//! setting, `QTAP_E2E_TLS_CONNECTIONS`: 10,000 unless it says otherwise, as 100,000 take some minutes; `make churn` makes those.
+//! setting, `QTAP_E2E_TLS_CONNECTIONS`: 5,000 unless it says otherwise, as 100,000 take some minutes; `make churn` makes those.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use qtap_e2e::{
 use serde_json::Value;
 
 /// Connections of a test run, each seen at both ends.
-const CONNECTIONS: u64 = 10_000;
+const CONNECTIONS: u64 = 5_000;
 /// Connections made between two looks at the agent.
 const ROUND: u64 = 5_000;
 /// What a round may take.

@@ -392,6 +392,13 @@ impl Connection {
         }
     }
 
+    /// Whether it was not over yet at `time`.
+    pub(crate) fn lived_at(&self, time: KernelTime) -> bool {
+        self.closing
+            .as_ref()
+            .is_none_or(|(closed, _)| time <= closed.time)
+    }
+
     /// Whether it was known before `time`, and nothing of its end is.
     pub(crate) fn began_before(&self, time: KernelTime) -> bool {
         self.closing.is_none() && self.created < time
