@@ -18,7 +18,7 @@ use serde_json::Value;
 /// Connections of a test run, each seen at both ends.
 const CONNECTIONS: u64 = 5_000;
 /// Connections made between two looks at the agent.
-const ROUND: u64 = 5_000;
+const ROUND: u64 = 2_500;
 /// What a round may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the agent counts connections that ended, at least.
