@@ -424,11 +424,11 @@ impl Worker {
         candidates.next().is_none().then_some(only)
     }
 
-    /// Whether the call can have been one of that connection: a session object is used again after its connection is over.
+    /// Whether the call can have been one of that connection: a session object is used again when it is freed, and then counts anew.
     fn could_have(&self, id: ConnectionId, call: &Unattributed) -> bool {
-        self.connections
-            .get(&id)
-            .is_some_and(|connection| connection.lived_at(call.data.time))
+        self.connections.get(&id).is_some_and(|connection| {
+            connection.lived_at(call.data.time) && connection.goes_on_with(&call.data)
+        })
     }
 
     /// Runs `step` on the connection, which is made if it is new, and works off what waited for its gate to open.

@@ -73,6 +73,12 @@ impl Connection {
         }
     }
 
+    /// Whether `data` can be what comes next of the calls that way.
+    pub(crate) fn goes_on_with(&self, data: &Data) -> bool {
+        let stream = self.calls.get(index(data.direction));
+        stream.is_none_or(|stream| stream.position() <= data.position)
+    }
+
     /// The call that `data` tells of is the first of its stream that is known to be this connection's: those before it were not seen, or
     /// were not kept until it was known. A response must not overtake the request behind them while it is waited for them in vain.
     pub(crate) fn join_calls(&mut self, data: &Data) {
