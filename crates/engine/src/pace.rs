@@ -2,7 +2,8 @@
 //!
 //! Workers do most of the agent's work. At normal priority they take processors from the very programs that are looked at: on two
 //! CPUs, at half of a server's capacity, that was the greater part of the tail of its latencies. In the background they cost none
-//! of it, and on a busy host they come to nothing: so a worker that falls behind competes until it has caught up.
+//! of it, and on a busy host they come to nothing: so a worker that falls behind competes, the harder the further it is behind. On a host
+//! that is busy throughout it comes to rest where it just keeps up, and what it does not need is left to the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,16 @@ use std::time::Duration;
 
 use qtap_capture::{KernelTime, Priority, ThreadId, set_priority};
 
-/// A worker this far behind competes. The kernel's ring holds several times as much at any rate the engine can keep up with.
-const BEHIND: Duration = Duration::from_millis(100);
+/// How hard a worker competes that is so far behind. The kernel's ring and the queue hold several times as much at any rate the
+/// engine can keep up with.
+const STEPS: [(Duration, Priority); 4] = [
+    (Duration::from_millis(100), Priority::Nice(10)),
+    (Duration::from_millis(140), Priority::Nice(6)),
+    (Duration::from_millis(180), Priority::Nice(3)),
+    (Duration::from_millis(220), Priority::Normal),
+];
+/// It competes less once it is so much less behind than what made it compete more.
+const SLACK: Duration = Duration::from_millis(60);
 /// It has caught up when it is no further behind than this...
 const CAUGHT_UP: Duration = Duration::from_millis(20);
 /// ... for so long.
@@ -48,7 +57,8 @@ pub(crate) struct Sight {
 pub(crate) struct Pace {
     thread: ThreadId,
     reached: Arc<Reached>,
-    priority: Priority,
+    /// How many of the [`STEPS`] it took; `None` at first.
+    steps: Option<usize>,
     /// Since when the queue was never seen empty.
     busy_since: Option<KernelTime>,
     /// Since when it has been up with its events.
@@ -56,19 +66,19 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// That of the worker in `thread`, which begins at normal priority and leaves it with the first look.
+    /// That of the worker in `thread`, which begins at normal priority until the first look.
     pub(crate) fn new(thread: ThreadId, reached: Arc<Reached>) -> Self {
         Self {
             thread,
             reached,
-            priority: Priority::Normal,
+            steps: None,
             busy_since: None,
             level_since: Some(KernelTime(0)),
         }
     }
 
-    /// The priority to change to, if it is to change.
-    fn judge(&mut self, sight: Sight) -> Option<Priority> {
+    /// How many steps it should have taken, if that is to change.
+    fn judge(&mut self, sight: Sight) -> Option<usize> {
         let lag = self.lag(sight);
         if lag > CAUGHT_UP {
             self.level_since = None;
@@ -78,12 +88,14 @@ impl Pace {
             None => sight.now,
             Some(since) => since,
         };
-        let next = match self.priority {
-            Priority::Background if lag > BEHIND => Priority::Normal,
-            Priority::Normal if elapsed(level_since, sight.now) >= STEADY => Priority::Background,
-            _ => return None,
+        let reached = |lag: Duration| STEPS.iter().take_while(|(behind, _)| lag > *behind).count();
+        let Some(steps) = self.steps else {
+            return Some(reached(lag));
         };
-        Some(next)
+        let has_caught_up = elapsed(level_since, sight.now) >= STEADY;
+        let least = usize::from(steps > 0 && !has_caught_up);
+        let next = steps.clamp(reached(lag), reached(lag + SLACK).max(reached(lag)).max(least));
+        (next != steps).then_some(next)
     }
 
     /// How long the events wait. `Reached` alone does not tell: after a silence it is old.
@@ -96,24 +108,26 @@ impl Pace {
         elapsed(busy_since, sight.now).min(elapsed(self.reached.get(), sight.sent))
     }
 
-    /// Judges, and sets the priority of the worker's thread. `true` when it had fallen behind.
+    /// Judges, and sets the priority of the worker's thread. `true` when it left the background.
     pub(crate) fn set(&mut self, sight: Sight) -> bool {
         let Some(next) = self.judge(sight) else {
             return false;
         };
-        if let Err(error) = set_priority(self.thread, next) {
+        let taken = STEPS.iter().take(next).next_back();
+        let priority = taken.map_or(Priority::Background, |(_, priority)| *priority);
+        if let Err(error) = set_priority(self.thread, priority) {
             // Asked again with the next look.
-            tracing::debug!(%error, ?next, "cannot set the priority of a worker");
+            tracing::debug!(%error, ?priority, "cannot set the priority of a worker");
             return false;
         }
-        self.priority = next;
-        next == Priority::Normal
+        self.steps.replace(next) == Some(0)
     }
 
     /// The worker is to end: it competes from here on.
     pub(crate) fn hurry(&mut self) {
-        if self.priority == Priority::Background && set_priority(self.thread, Priority::Normal).is_ok() {
-            self.priority = Priority::Normal;
+        let all = Some(STEPS.len());
+        if self.steps.is_some() && self.steps != all && set_priority(self.thread, Priority::Normal).is_ok() {
+            self.steps = all;
         }
     }
 }
@@ -157,7 +171,7 @@ mod tests {
                     sent: KernelTime(self.now),
                 };
                 if let Some(next) = self.pace.judge(sight) {
-                    self.pace.priority = next;
+                    self.pace.steps = Some(next);
                 }
             }
         }
@@ -168,7 +182,7 @@ mod tests {
         for lag in [None, Some(5)] {
             let mut bench = Bench::new();
             bench.watch(10, lag);
-            assert_eq!(bench.pace.priority, Priority::Background, "{lag:?}");
+            assert_eq!(bench.pace.steps, Some(0), "{lag:?}");
         }
     }
 
@@ -177,26 +191,42 @@ mod tests {
         let mut bench = Bench::new();
         bench.watch(100, None);
         bench.watch(90, Some(110));
-        assert_eq!(
-            bench.pace.priority,
-            Priority::Background,
-            "it may be one late event"
-        );
+        assert_eq!(bench.pace.steps, Some(0), "it may be one late event");
         bench.watch(40, Some(110));
-        assert_eq!(bench.pace.priority, Priority::Normal);
+        assert_eq!(bench.pace.steps, Some(1));
         bench.watch(5000, Some(30));
-        assert_eq!(bench.pace.priority, Priority::Normal, "not caught up");
+        assert_eq!(bench.pace.steps, Some(1), "not caught up");
         bench.watch(400, Some(1));
-        assert_eq!(bench.pace.priority, Priority::Normal, "not for long");
+        assert_eq!(bench.pace.steps, Some(1), "not for long");
         bench.watch(200, Some(1));
-        assert_eq!(bench.pace.priority, Priority::Background);
+        assert_eq!(bench.pace.steps, Some(0));
+    }
+
+    #[test]
+    fn the_further_behind_the_harder_it_competes() {
+        let mut bench = Bench::new();
+        bench.watch(100, None);
+        bench.watch(300, Some(150));
+        assert_eq!(bench.pace.steps, Some(2));
+        bench.watch(300, Some(1000));
+        assert_eq!(bench.pace.steps, Some(STEPS.len()));
+        bench.watch(300, Some(170));
+        assert_eq!(
+            bench.pace.steps,
+            Some(STEPS.len()),
+            "it has only begun to catch up"
+        );
+        bench.watch(10, Some(150));
+        assert_eq!(bench.pace.steps, Some(3));
+        bench.watch(10, Some(30));
+        assert_eq!(bench.pace.steps, Some(1), "it competes until it has caught up");
     }
 
     #[test]
     fn the_first_event_after_a_silence_is_no_delay() {
         let mut bench = Bench::new();
         bench.watch(10_000, None);
-        assert_eq!(bench.pace.priority, Priority::Background);
+        assert_eq!(bench.pace.steps, Some(0));
         // `reached` is ten seconds old.
         bench.now += MS;
         let sight = Sight {

@@ -80,7 +80,7 @@ stats! {
     Counter reports "qtap_engine_emitted_total" [("kind", "connection")], "What was handed to the plugins.";
     Counter opened "qtap_engine_connections_opened_total" [], "Connections that began, or were found.";
     Counter excluded "qtap_engine_connections_excluded_total" [], "Connections left out by filters or strategy.";
-    Counter raised "qtap_engine_priority_raised_total" [], "Times that a worker fell behind in the background, and was given normal priority.";
+    Counter raised "qtap_engine_priority_raised_total" [], "Times that a worker fell behind in the background, and was given a share of the processors.";
     Level open "qtap_engine_connections" [], "Connections open now.";
     Level queued "qtap_engine_queue_depth" [], "Kernel events waiting for a worker.";
     Level held_bytes "qtap_engine_held_bytes" [], "Payload held in memory.";
