@@ -78,7 +78,12 @@ impl Front {
     /// Starts both in `folder`.
     #[must_use]
     pub fn start(folder: &Path, certificates: &Certificates) -> Self {
-        let python = PythonServer::http(folder);
+        Self::before(PythonServer::http(folder), folder, certificates)
+    }
+
+    /// Starts nginx alone.
+    #[must_use]
+    pub fn before(python: PythonServer, folder: &Path, certificates: &Certificates) -> Self {
         let port = free_port();
         let server = format!(
             "server {{ listen 127.0.0.1:{port} ssl http2; listen [::1]:{port} ssl http2; ssl_certificate {}; \
@@ -95,10 +100,10 @@ impl Front {
         }
     }
 
-    /// Port of the Python server behind, without TLS.
+    /// The Python server behind, without TLS.
     #[must_use]
-    pub fn origin(&self) -> u16 {
-        self.python.port
+    pub const fn origin(&self) -> &PythonServer {
+        &self.python
     }
 }
 
