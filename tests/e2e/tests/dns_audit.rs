@@ -165,7 +165,8 @@ fn lookups_are_told_at_both_ends_and_those_without_an_answer_time_out() {
         !asked(events, in_vain).is_empty()
     });
     let events = agent.stop();
-    assert_timed_out(one(&asked(&events, in_vain)));
+    let unanswered = *one(&asked(&events, in_vain));
+    assert_timed_out(unanswered);
     for (transport, digs) in lookups {
         assert_lookups(&events, digs, transport);
     }
