@@ -85,9 +85,10 @@ impl Front {
     #[must_use]
     pub fn before(python: PythonServer, folder: &Path, certificates: &Certificates) -> Self {
         let port = free_port();
+        // Clients that would give up a connection which rests, as `fetch` of Node.js after four seconds, are told not to.
         let server = format!(
             "server {{ listen 127.0.0.1:{port} ssl http2; listen [::1]:{port} ssl http2; ssl_certificate {}; \
-             ssl_certificate_key {}; keepalive_timeout 300; location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1; }} }}",
+             ssl_certificate_key {}; keepalive_timeout 300 300; location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1; }} }}",
             certificates.certificate.display(),
             certificates.key.display(),
             python.port,
