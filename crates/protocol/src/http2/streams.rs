@@ -14,6 +14,8 @@ use crate::{Counts, Event, Outcome, RequestHead, Side, StreamKey, Time};
 const FORGOTTEN: usize = 256;
 /// RFC 9113 §7.
 const NO_ERROR: u32 = 0;
+const STREAM_CLOSED: u32 = 5;
+const CANCEL: u32 = 8;
 
 /// Bytes of a body may be missing, no one knows how many.
 fn unknown_gap(id: u32, side: Side, time: Time) -> Event {
@@ -287,17 +289,20 @@ impl Streams {
     /// RST_STREAM of `side`; without a code when that was lost.
     ///
     /// After a whole response, a server that resets with NO_ERROR only wants no more of the request (RFC 9113 §8.1): the transaction is
-    /// complete, without an end of the request's half where more of that was to come.
+    /// complete, without an end of the request's half where more of that was to come. And a client that has all of a response by its declared
+    /// length may be done with the stream before its END_STREAM comes: libcurl resets it with STREAM_CLOSED then.
     pub(crate) fn reset(&mut self, side: Side, id: u32, code: Option<u32>, time: Time, out: &mut Vec<Event>) {
         let Some(stream) = self.open.get(&id) else { return };
         let is_answered = side == Side::Server && stream.server.ended;
+        let is_done = side == Side::Client && stream.is_whole();
         let outcome = match code {
             None => Outcome::Incomplete,
             Some(NO_ERROR) if is_answered && stream.is_doubtful() => Outcome::Incomplete,
             Some(NO_ERROR) if is_answered => Outcome::Complete,
+            Some(NO_ERROR | STREAM_CLOSED | CANCEL) if is_done => Outcome::Complete,
             Some(code) => Outcome::Reset(code),
         };
-        if outcome == Outcome::Complete && stream.client.is_whole() {
+        if outcome == Outcome::Complete {
             self.end_whole_halves(id, time, out);
         }
         self.end(id, outcome, time, out);

@@ -104,14 +104,37 @@ fn a_whole_response_before_no_error_is_complete() {
 
 #[test]
 fn any_other_reset_is_one() {
-    for (whole, side, code) in [
-        (false, Side::Server, 0),
-        (true, Side::Server, 8),
-        (true, Side::Client, 0),
-        (true, Side::Client, 5),
+    for (declared, whole, side, code) in [
+        ("4", false, Side::Server, 0),
+        ("4", true, Side::Server, 8),
+        ("4", false, Side::Client, 8),
+        ("4", true, Side::Client, 2),
+        ("5", true, Side::Client, 0),
+        ("5", true, Side::Client, 5),
     ] {
-        let seen = reset_after("4", b"body", whole, side, code);
+        let seen = reset_after(declared, b"body", whole, side, code);
         assert_eq!(seen.outcome(), Some(Outcome::Reset(code)));
+    }
+}
+
+/// libcurl is done with a stream when it has a response by its length, though the END_STREAM comes alone, and resets it.
+#[test]
+fn a_client_that_has_everything_may_reset() {
+    for (body, code, outcome) in [
+        (&b"body"[..], 5, Outcome::Complete),
+        (b"body", 8, Outcome::Complete),
+        (b"bod", 5, Outcome::Reset(5)),
+        (b"body", 1, Outcome::Reset(1)),
+    ] {
+        let (mut tap, mut client, mut server) = (Tap::open(), Encoder::new(), Encoder::new());
+        tap.client(&client.get(1, "/"));
+        tap.server(&server.headers(1, 0, &[(":status", "200"), ("content-length", "4")]));
+        tap.server(&data(1, 0, body));
+        tap.client(&rst(1, code));
+        tap.server(&data(1, END_STREAM, b""));
+        let seen = tap.stream(1);
+        assert_eq!(seen.outcome(), Some(outcome));
+        assert_eq!(seen.ended, [true, outcome == Outcome::Complete]);
     }
 }
 
