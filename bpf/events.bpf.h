@@ -248,6 +248,7 @@ enum misfit {
 	MISFIT_LOG_SECRET = 1,
 	MISFIT_RUSTLS_DERIVE = 2,
 	MISFIT_S2N_DERIVE = 3,
+	MISFIT_S2N_PRF = 4,
 };
 
 struct event_misfit {

@@ -45,6 +45,16 @@ int secret_s2n_derive_return(struct pt_regs *ctx)
 	return end_derivation();
 }
 
+/* Whether a label may be one of those that the PRF is given: "master secret" to "extended master
+ * secret". */
+static __always_inline bool is_prf_label(const struct s2n_blob *label)
+{
+	char first = 0;
+
+	return label->size >= 13 && label->size <= 22 &&
+	       !bpf_probe_read_user(&first, 1, (void *)label->data) && first >= 'a' && first <= 'z';
+}
+
 /* s2n_prf(connection, secret, label, seed_a, seed_b, seed_c, out): "key expansion", server random,
  * client random. */
 SEC("uprobe/secret")
@@ -52,8 +62,13 @@ int secret_s2n_prf(struct pt_regs *ctx)
 {
 	struct s2n_blob secret, label, client_random;
 
-	if (!read_blob(&label, PT_REGS_PARM3(ctx)) || label.size != 13 ||
-	    !is_key_expansion(label.data))
+	if (!read_blob(&label, PT_REGS_PARM3(ctx)))
+		return 0;
+	if (!is_prf_label(&label)) {
+		misfit(MISFIT_S2N_PRF);
+		return 0;
+	}
+	if (label.size != 13 || !is_key_expansion(label.data))
 		return 0;
 	if (read_blob(&secret, PT_REGS_PARM2(ctx)) && secret.size == MASTER_BYTES &&
 	    read_blob(&client_random, PT_REGS_PARM5(ctx)) && client_random.size == RANDOM_BYTES)

@@ -236,6 +236,7 @@ fn misfit(record: &[u8]) -> Option<Event> {
         kernel::misfit::MISFIT_LOG_SECRET => Hook::LogSecret,
         kernel::misfit::MISFIT_RUSTLS_DERIVE => Hook::RustlsDerive,
         kernel::misfit::MISFIT_S2N_DERIVE => Hook::S2nDerive,
+        kernel::misfit::MISFIT_S2N_PRF => Hook::S2nPrf,
         _ => return None,
     };
     Some(Event::Misfit(Misfit {

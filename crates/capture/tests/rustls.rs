@@ -11,10 +11,9 @@
 mod common;
 
 use std::hint::black_box;
-use std::time::Duration;
 
-use common::Tap;
-use qtap_capture::{Event, Hook, Misfit, Pid, ProbeLinks, TlsSecret};
+use common::{Tap, probe, told};
+use qtap_capture::Hook;
 
 /// `OkmBlock` of rustls.
 #[repr(C)]
@@ -46,36 +45,6 @@ struct KeyBlock([usize; 3]);
 #[inline(never)]
 extern "C" fn make_key_block(secrets: &Secrets) -> KeyBlock {
     black_box(KeyBlock([secrets.suite; 3]))
-}
-
-fn probe(tap: &Tap, hook: Hook, function: usize) -> ProbeLinks {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
-    let offset = maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let inside = (number(start)..number(end)).contains(&function);
-        inside.then(|| function - number(start) + number(fields.nth(1).unwrap()))
-    });
-    let offset = offset.expect("the function is mapped") as u64;
-    let own = Pid(std::process::id());
-    tap.capture
-        .attach_uprobe("/proc/self/exe", Some(own), &[(hook, offset)])
-        .unwrap()
-}
-
-fn told(tap: &mut Tap) -> (Vec<TlsSecret>, Vec<Misfit>) {
-    tap.during(Duration::from_millis(50));
-    let own = Pid(std::process::id());
-    let (mut secrets, mut misfits) = (Vec::new(), Vec::new());
-    for event in &tap.events {
-        match event {
-            Event::Secret(secret) if secret.pid == own => secrets.push(secret.clone()),
-            Event::Misfit(misfit) if misfit.pid == own => misfits.push(misfit.clone()),
-            _ => {}
-        }
-    }
-    (secrets, misfits)
 }
 
 #[test]

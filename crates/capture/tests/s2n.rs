@@ -11,10 +11,9 @@
 mod common;
 
 use std::hint::black_box;
-use std::time::Duration;
 
-use common::Tap;
-use qtap_capture::{Event, Hook, Misfit, Pid, ProbeLinks, TlsSecret};
+use common::{Tap, probe, told};
+use qtap_capture::Hook;
 
 /// `struct s2n_blob`.
 #[repr(C)]
@@ -79,36 +78,6 @@ extern "C" fn mbedtls(
     // SAFETY: the tests pass a buffer of that length.
     unsafe { std::slice::from_raw_parts_mut(output, black_box(output_length)) }.fill(6);
     0
-}
-
-fn probe(tap: &Tap, hook: Hook, function: usize) -> ProbeLinks {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
-    let offset = maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let inside = (number(start)..number(end)).contains(&function);
-        inside.then(|| function - number(start) + number(fields.nth(1).unwrap()))
-    });
-    let offset = offset.expect("the function is mapped") as u64;
-    let own = Pid(std::process::id());
-    tap.capture
-        .attach_uprobe("/proc/self/exe", Some(own), &[(hook, offset)])
-        .unwrap()
-}
-
-fn told(tap: &mut Tap) -> (Vec<TlsSecret>, Vec<Misfit>) {
-    tap.during(Duration::from_millis(50));
-    let own = Pid(std::process::id());
-    let (mut secrets, mut misfits) = (Vec::new(), Vec::new());
-    for event in &tap.events {
-        match event {
-            Event::Secret(secret) if secret.pid == own => secrets.push(secret.clone()),
-            Event::Misfit(misfit) if misfit.pid == own => misfits.push(misfit.clone()),
-            _ => {}
-        }
-    }
-    (secrets, misfits)
 }
 
 fn derive_by_s2n(fill: u8, label: &str, length: usize) {
@@ -182,7 +151,8 @@ fn the_master_secret_of_s2n_is_read_where_its_keys_are_expanded() {
             &Blob::of(&mut client),
         ));
     }
-    let (secrets, _) = told(&mut tap);
+    let (secrets, misfits) = told(&mut tap);
+    assert_eq!(misfits, [], "other labels of the PRF are its own");
     let [secret] = secrets.as_slice() else {
         panic!("{secrets:?}");
     };
@@ -190,6 +160,32 @@ fn the_master_secret_of_s2n_is_read_where_its_keys_are_expanded() {
         (secret.label, secret.secret.as_slice(), secret.client_random),
         ("CLIENT_RANDOM", &[4; 48][..], Some([2; 32]))
     );
+}
+
+/// As one that derives traffic secrets does.
+#[test]
+fn a_function_that_takes_no_label_of_the_prf_is_told_and_not_read() {
+    let mut tap = Tap::start();
+    let _links = probe(&tap, Hook::S2nPrf, prf as *const () as usize);
+    for label in [
+        "no such",
+        "\x01\x02\x03 thirteen b",
+        "some text that is too long for it",
+    ] {
+        let (mut master, mut label) = ([4; 48], label.as_bytes().to_vec());
+        let (mut server, mut client) = ([3; 32], [2; 32]);
+        black_box(prf(
+            &1,
+            &Blob::of(&mut master),
+            &Blob::of(&mut label),
+            &Blob::of(&mut server),
+            &Blob::of(&mut client),
+        ));
+    }
+    let (secrets, misfits) = told(&mut tap);
+    assert_eq!(secrets, []);
+    let hooks: Vec<Hook> = misfits.iter().map(|misfit| misfit.hook).collect();
+    assert_eq!(hooks, [Hook::S2nPrf]);
 }
 
 #[test]

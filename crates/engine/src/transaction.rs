@@ -92,6 +92,13 @@ impl Transaction {
         self.started + Duration::from_nanos(time.0.saturating_sub(first.0))
     }
 
+    /// The server answered whole and then wanted no more of the request (see [`Outcome::Complete`]).
+    #[must_use]
+    pub fn is_request_aborted(&self) -> bool {
+        let is_cut = self.response_half.ended && !self.request_half.ended;
+        self.outcome == Outcome::Complete && !self.partial && is_cut
+    }
+
     /// Bytes of either half that were not captured.
     #[must_use]
     pub fn gap_bytes(&self) -> u64 {

@@ -59,6 +59,11 @@ fn by_kernel(bench: &mut Bench, direction: Direction, bytes: &[u8], missing: Opt
     bench.send(Event::Data(data));
 }
 
+fn by_calls(bench: &mut Bench, direction: Direction, bytes: &[u8]) {
+    let data = bench.record(direction, Layer::Calls, bytes, None);
+    bench.send(Event::Data(data));
+}
+
 /// Ends it; the kernel counts `records` more than what calls moved, each way.
 fn close(bench: &mut Bench, records: u64) {
     let mut closed = bench.closed();
@@ -95,12 +100,38 @@ fn play_hellos(bench: &mut Bench, role: Role, recording: &Recording) {
     }
 }
 
-#[test]
-fn plaintext_of_both_directions_is_read_and_the_kernel_counts_the_wire() {
+/// A connection of TLS 1.2 both directions of which are the kernel's from now on.
+fn after_hellos(role: Role) -> Bench {
     let recording = handshake(cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, b"");
     let mut bench = Bench::new();
+    bench.open(role, false);
+    play_hellos(&mut bench, role, &recording);
+    bench
+}
+
+/// One exchange of a client with TLS 1.3 whose library gave only what it sends to the kernel, and which told its secrets or not.
+fn sends_by_kernel(has_secrets: bool) -> Bench {
+    let recording = handshake(cipher_suite::TLS13_AES_128_GCM_SHA256, RESPONSE);
+    let mut sides = recording.wire.iter().map(|(side, _)| *side);
+    let last_of_client = sides.rposition(|side| side == Side::Client).unwrap();
+    let mut bench = Bench::new();
     bench.open(Role::Client, false);
-    play_hellos(&mut bench, Role::Client, &recording);
+    for (number, (side, bytes)) in recording.wire.iter().enumerate() {
+        let data = bench.record(direction_of(Role::Client, *side), Layer::Socket, bytes, None);
+        bench.send(Event::Data(data));
+        if number == 1 && has_secrets {
+            tell(&mut bench, &recording);
+        }
+        if number == last_of_client {
+            by_kernel(&mut bench, Direction::Egress, REQUEST, None);
+        }
+    }
+    bench
+}
+
+#[test]
+fn plaintext_of_both_directions_is_read_and_the_kernel_counts_the_wire() {
+    let mut bench = after_hellos(Role::Client);
     // The Finished of each side: 16 bytes that are no payload.
     by_kernel(&mut bench, Direction::Egress, &[], Some((16, Loss::TlsControl)));
     by_kernel(&mut bench, Direction::Ingress, &[], Some((16, Loss::TlsControl)));
@@ -129,24 +160,7 @@ fn plaintext_of_both_directions_is_read_and_the_kernel_counts_the_wire() {
 /// OpenSSL 3.0 leaves what is received under TLS 1.3 to itself.
 #[test]
 fn one_direction_by_the_kernel_and_the_other_by_secrets_make_whole_exchanges() {
-    let recording = handshake(cipher_suite::TLS13_AES_128_GCM_SHA256, RESPONSE);
-    let last_of_client = recording
-        .wire
-        .iter()
-        .rposition(|(side, _)| *side == Side::Client)
-        .unwrap();
-    let mut bench = Bench::new();
-    bench.open(Role::Client, false);
-    for (number, (side, bytes)) in recording.wire.iter().enumerate() {
-        let data = bench.record(direction_of(Role::Client, *side), Layer::Socket, bytes, None);
-        bench.send(Event::Data(data));
-        if number == 1 {
-            tell(&mut bench, &recording);
-        }
-        if number == last_of_client {
-            by_kernel(&mut bench, Direction::Egress, REQUEST, None);
-        }
-    }
+    let mut bench = sends_by_kernel(true);
     by_kernel(&mut bench, Direction::Egress, &[], Some((2, Loss::TlsControl)));
     close(&mut bench, 0);
 
@@ -162,10 +176,7 @@ fn one_direction_by_the_kernel_and_the_other_by_secrets_make_whole_exchanges() {
 /// sendfile(2) of a server: the file never was in its memory, and its length is known.
 #[test]
 fn a_file_that_the_kernel_sends_by_itself_is_a_gap_and_the_next_response_is_right() {
-    let recording = handshake(cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, b"");
-    let mut bench = Bench::new();
-    bench.open(Role::Server, false);
-    play_hellos(&mut bench, Role::Server, &recording);
+    let mut bench = after_hellos(Role::Server);
     by_kernel(&mut bench, Direction::Ingress, REQUEST, None);
     by_kernel(
         &mut bench,
@@ -202,10 +213,7 @@ fn a_file_that_the_kernel_sends_by_itself_is_a_gap_and_the_next_response_is_righ
 /// splice(2) from a socket tells nothing but that records went by.
 #[test]
 fn what_is_spliced_away_is_never_replaced_by_what_follows() {
-    let recording = handshake(cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, b"");
-    let mut bench = Bench::new();
-    bench.open(Role::Client, false);
-    play_hellos(&mut bench, Role::Client, &recording);
+    let mut bench = after_hellos(Role::Client);
     by_kernel(&mut bench, Direction::Egress, REQUEST, None);
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
     by_kernel(&mut bench, Direction::Ingress, head, None);
@@ -238,11 +246,9 @@ fn an_old_connection_is_read_at_its_socket_even_if_its_calls_tell_too() {
     bench.open(Role::Client, true);
     for _ in 0..3 {
         by_kernel(&mut bench, Direction::Egress, REQUEST, None);
-        let call = bench.record(Direction::Egress, Layer::Calls, REQUEST, None);
-        bench.send(Event::Data(call));
+        by_calls(&mut bench, Direction::Egress, REQUEST);
         by_kernel(&mut bench, Direction::Ingress, RESPONSE, None);
-        let call = bench.record(Direction::Ingress, Layer::Calls, RESPONSE, None);
-        bench.send(Event::Data(call));
+        by_calls(&mut bench, Direction::Ingress, RESPONSE);
     }
     close(&mut bench, 4);
 
@@ -272,11 +278,9 @@ fn an_old_connection_with_one_direction_by_the_kernel_has_the_other_from_calls()
     let record = |length: usize| [&[0x17, 3, 3, 0, length as u8][..], &vec![0xa5; length]].concat();
     for _ in 0..3 {
         by_kernel(&mut bench, Direction::Egress, REQUEST, None);
-        let call = bench.record(Direction::Egress, Layer::Calls, REQUEST, None);
-        bench.send(Event::Data(call));
+        by_calls(&mut bench, Direction::Egress, REQUEST);
         bench.reads(&record(90));
-        let call = bench.record(Direction::Ingress, Layer::Calls, RESPONSE, None);
-        bench.send(Event::Data(call));
+        by_calls(&mut bench, Direction::Ingress, RESPONSE);
     }
     close(&mut bench, 0);
 
@@ -291,21 +295,7 @@ fn an_old_connection_with_one_direction_by_the_kernel_has_the_other_from_calls()
 /// The library cannot be probed, and it does the TLS of what is received itself.
 #[test]
 fn the_direction_that_nobody_decrypts_is_told() {
-    let recording = handshake(cipher_suite::TLS13_AES_128_GCM_SHA256, RESPONSE);
-    let last_of_client = recording
-        .wire
-        .iter()
-        .rposition(|(side, _)| *side == Side::Client)
-        .unwrap();
-    let mut bench = Bench::new();
-    bench.open(Role::Client, false);
-    for (number, (side, bytes)) in recording.wire.iter().enumerate() {
-        let data = bench.record(direction_of(Role::Client, *side), Layer::Socket, bytes, None);
-        bench.send(Event::Data(data));
-        if number == last_of_client {
-            by_kernel(&mut bench, Direction::Egress, REQUEST, None);
-        }
-    }
+    let mut bench = sends_by_kernel(false);
     bench.wait_ms(6000);
     close(&mut bench, 0);
 

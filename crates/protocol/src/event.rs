@@ -12,7 +12,8 @@ pub struct StreamKey(pub u64);
 /// How a transaction ended (P-M3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Both halves were seen to their end.
+    /// Both halves were seen to their end. HTTP/2: or the response was, and the server then asked for no more of the request (RST_STREAM
+    /// with NO_ERROR, RFC 9113 §8.1); the request's half then has no [`Event::HalfEnd`].
     Complete,
     /// The connection closed first.
     Canceled,

@@ -307,12 +307,7 @@ class Exchange:
         host, port = self.target.rsplit(":", 1)
         with socket.create_connection((self.connection.options.tunnel_to or host, int(port)), timeout=10) as far:
             self.connection.send(self.head(200))
-            near = self.connection.sock
-            both = [threading.Thread(target=relay, args=pair) for pair in ((near, far), (far, near))]
-            for thread in both:
-                thread.start()
-            for thread in both:
-                thread.join(30)
+            relay_both(self.connection.sock, far)
         return False
 
 
@@ -323,6 +318,15 @@ def relay(source, sink):
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         pass
+
+
+def relay_both(near, far):
+    """Until both ends have said everything."""
+    both = [threading.Thread(target=relay, args=pair) for pair in ((near, far), (far, near))]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(30)
 
 
 def tls_context(options):

@@ -10,6 +10,8 @@ import ssl
 import sys
 import threading
 
+from server import relay_both
+
 
 class Lines:
     """A conversation of lines."""
@@ -111,21 +113,8 @@ def socks(lines, _context):
     port = int.from_bytes(exactly(near, 2), "big")
     with socket.create_connection((host, port), timeout=10) as far:
         near.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
-        both = [threading.Thread(target=relay, args=pair) for pair in ((near, far), (far, near))]
-        for thread in both:
-            thread.start()
-        for thread in both:
-            thread.join(30)
+        relay_both(near, far)
     return near
-
-
-def relay(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 def serve(talk, sock, context):

@@ -8,6 +8,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::until;
 
+/// Of the first version.
+const FREEZER_STATE: &str = "freezer.state";
+
 /// What a group bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
@@ -15,6 +18,8 @@ pub enum Controller {
     Memory,
     /// Number of processes.
     Processes,
+    /// Nothing, but its processes can be made to stand still.
+    Freezer,
 }
 
 impl Controller {
@@ -22,6 +27,7 @@ impl Controller {
         match self {
             Self::Memory => "memory",
             Self::Processes => "pids",
+            Self::Freezer => "freezer",
         }
     }
 }
@@ -29,6 +35,7 @@ impl Controller {
 /// The group; its processes are killed and it is removed when it is dropped.
 pub struct Cgroup {
     folder: PathBuf,
+    controller: Controller,
     limit: &'static str,
     usage: &'static str,
 }
@@ -44,8 +51,11 @@ impl Cgroup {
             first
         } else {
             let root = PathBuf::from("/sys/fs/cgroup");
-            fs::write(root.join("cgroup.subtree_control"), format!("+{name}"))
-                .unwrap_or_else(|error| panic!("cgroup controller {name}: {error}"));
+            // The second version freezes without a controller.
+            if controller != Controller::Freezer {
+                fs::write(root.join("cgroup.subtree_control"), format!("+{name}"))
+                    .unwrap_or_else(|error| panic!("cgroup controller {name}: {error}"));
+            }
             root
         };
         let folder = root.join(format!("qtap-e2e-{name}-{}", std::process::id()));
@@ -54,8 +64,15 @@ impl Cgroup {
             (Controller::Memory, true) => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
             (Controller::Memory, false) => ("memory.max", "memory.current"),
             (Controller::Processes, _) => ("pids.max", "pids.current"),
+            (Controller::Freezer, true) => (FREEZER_STATE, FREEZER_STATE),
+            (Controller::Freezer, false) => ("cgroup.freeze", "cgroup.events"),
         };
-        Self { folder, limit, usage }
+        Self {
+            folder,
+            controller,
+            limit,
+            usage,
+        }
     }
 
     /// Program and first arguments that put a process into it and replace themselves with what follows.
@@ -68,6 +85,21 @@ impl Cgroup {
     /// Sets the limit. Tells whether the kernel took it: the first version refuses one that is below what is in use.
     pub fn limit(&self, value: u64) -> bool {
         fs::write(self.folder.join(self.limit), value.to_string()).is_ok()
+    }
+
+    /// Freezes its processes, or thaws them, and waits until that is done.
+    pub fn freeze(&self, frozen: bool) {
+        let (value, done) = match (self.limit == FREEZER_STATE, frozen) {
+            (true, true) => ("FROZEN", "FROZEN"),
+            (true, false) => ("THAWED", "THAWED"),
+            (false, true) => ("1", "frozen 1"),
+            (false, false) => ("0", "frozen 0"),
+        };
+        fs::write(self.folder.join(self.limit), value).expect("freeze a cgroup");
+        until(Duration::from_secs(10), done, || {
+            let state = fs::read_to_string(self.folder.join(self.usage));
+            state.expect("state of a cgroup").lines().any(|line| line == done)
+        });
     }
 
     /// What is in use.
@@ -87,6 +119,10 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        if self.controller == Controller::Freezer {
+            // What is frozen does not die.
+            self.freeze(false);
+        }
         until(Duration::from_secs(20), "end of a cgroup's processes", || {
             for pid in self.pids() {
                 if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

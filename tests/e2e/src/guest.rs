@@ -78,11 +78,17 @@ impl Front {
     /// Starts both in `folder`.
     #[must_use]
     pub fn start(folder: &Path, certificates: &Certificates) -> Self {
-        let python = PythonServer::http(folder);
+        Self::before(PythonServer::http(folder), folder, certificates)
+    }
+
+    /// Starts nginx alone.
+    #[must_use]
+    pub fn before(python: PythonServer, folder: &Path, certificates: &Certificates) -> Self {
         let port = free_port();
+        // Clients that would give up a connection which rests, as `fetch` of Node.js after four seconds, are told not to.
         let server = format!(
             "server {{ listen 127.0.0.1:{port} ssl http2; listen [::1]:{port} ssl http2; ssl_certificate {}; \
-             ssl_certificate_key {}; keepalive_timeout 300; location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1; }} }}",
+             ssl_certificate_key {}; keepalive_timeout 300 300; location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1; }} }}",
             certificates.certificate.display(),
             certificates.key.display(),
             python.port,
@@ -95,10 +101,10 @@ impl Front {
         }
     }
 
-    /// Port of the Python server behind, without TLS.
+    /// The Python server behind, without TLS.
     #[must_use]
-    pub fn origin(&self) -> u16 {
-        self.python.port
+    pub const fn origin(&self) -> &PythonServer {
+        &self.python
     }
 }
 

@@ -1,6 +1,6 @@
 //! nginx with documents, and a load generator for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,15 +79,37 @@ impl Load {
     /// Starts h2load on all documents of a port.
     #[must_use]
     pub fn start(&self, port: u16, arguments: &[&str]) -> Generator {
+        let mut command = Command::new("h2load");
+        command.args(arguments).arg("-i").arg(self.list(port));
+        Generator {
+            program: Program::start(&mut command),
+            stop: None,
+        }
+    }
+
+    /// The same again and again, each time for a second, until [`Generator::finish`].
+    #[must_use]
+    pub fn start_until_finished(&self, port: u16, arguments: &[&str]) -> Generator {
+        let stop = self.folder.path().join(format!("stop-{port}"));
+        let script = "while [ ! -e \"$0\" ]; do h2load -D 1 \"$@\" || exit; done";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).arg(&stop).args(arguments);
+        command.arg("-i").arg(self.list(port));
+        Generator {
+            program: Program::start(&mut command),
+            stop: Some(stop),
+        }
+    }
+
+    /// A file with the addresses of all documents.
+    fn list(&self, port: u16) -> PathBuf {
         let scheme = if port == self.tls { "https" } else { "http" };
         let list = self.folder.path().join(format!("urls-{port}"));
         let urls: String = (0..self.documents)
             .map(|number| format!("{scheme}://127.0.0.1:{port}/{number}\n"))
             .collect();
         std::fs::write(&list, urls).expect("write a list");
-        let mut command = Command::new("h2load");
-        command.args(arguments).arg("-i").arg(list);
-        Generator(Program::start(&mut command))
+        list
     }
 
     /// One request over TLS is captured whole: the agent is well. Returns what it saw at the client.
@@ -118,13 +140,20 @@ impl Load {
 }
 
 /// A running load generator.
-pub struct Generator(Program);
+pub struct Generator {
+    program: Program,
+    /// The file that has it stop.
+    stop: Option<PathBuf>,
+}
 
 impl Generator {
     /// Waits for its end: no request may have failed. Returns how many there were.
     #[must_use]
     pub fn finish(self) -> u64 {
-        let finished = self.0.finish(Duration::from_secs(60));
+        if let Some(stop) = &self.stop {
+            std::fs::write(stop, "").expect("write a file");
+        }
+        let finished = self.program.finish(Duration::from_secs(60));
         unharmed(&finished)
     }
 }
@@ -132,10 +161,13 @@ impl Generator {
 fn unharmed(finished: &Finished) -> u64 {
     let text = finished.text();
     assert!(finished.status.success(), "{text}{}", finished.errors());
-    assert!(text.contains(" 0 failed, 0 errored, 0 timeout"), "{text}");
-    let line = text.lines().find(|line| line.starts_with("requests:"));
-    let succeeded = line.and_then(|line| line.split(", ").find_map(|part| part.strip_suffix(" succeeded")));
-    let count = succeeded.and_then(|count| count.parse().ok()).unwrap_or(0);
+    let reports = text.lines().filter(|line| line.starts_with("requests:"));
+    let counts = reports.map(|line| {
+        assert!(line.contains(" 0 failed, 0 errored, 0 timeout"), "{text}");
+        let succeeded = line.split(", ").find_map(|part| part.strip_suffix(" succeeded"));
+        succeeded.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)
+    });
+    let count: u64 = counts.sum();
     assert!(count > 0, "the workload did nothing: {text}");
     count
 }

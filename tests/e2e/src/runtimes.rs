@@ -95,7 +95,7 @@ pub struct Row {
     pub implementation: &'static str,
     /// Starts the client, to an address.
     pub client: fn(&Bench, &str) -> Command,
-    /// Starts the server; [`Bench::front`] where there is none.
+    /// Starts the server, and need not wait for it; [`Bench::front`] where there is none.
     pub server: Option<fn(&Bench) -> Guest>,
     /// What is expected of older connections.
     pub late: Late,
@@ -185,10 +185,17 @@ impl Running<'_> {
 
 fn start<'a>(bench: &Bench, rows: &'a [Row]) -> Vec<Running<'a>> {
     // Many start at a time: most of it is waiting for the disk.
-    let servers: Vec<Option<Guest>> = rows
+    let mut servers: Vec<Option<Guest>> = rows
         .iter()
         .map(|row| row.server.map(|server| server(bench)))
         .collect();
+    for server in servers
+        .iter_mut()
+        .flatten()
+        .filter(|server| server.facts.is_null())
+    {
+        server.welcome();
+    }
     let mut started: Vec<(&Row, Guest, Option<Guest>)> = Vec::new();
     for (row, server) in rows.iter().zip(servers) {
         let port = server.as_ref().map_or(bench.front.port, Guest::port);

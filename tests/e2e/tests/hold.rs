@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use qtap_e2e::{
-    Agent, Certificates, Config, Program, Side, Transport, assert_complete, assert_healthy, check, one,
-    scratch, until, wait_for_listener,
+    Agent, Certificates, Cgroup, Config, Controller, Program, Side, Transport, assert_complete,
+    assert_healthy, check, one, scratch, until, wait_for_listener,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -228,6 +228,37 @@ fn nobody_waits_for_a_holder_that_is_stopped_or_killed() {
     let _ = agent.wait_for_log(&["programs are not held any more"], Duration::from_secs(5));
     wait_until_gone(agent.pid());
     let _ = agent.stop();
+}
+
+/// Nor when both are frozen, as `docker pause` and `systemctl freeze` do: the process that holds is in no group that can be.
+#[test]
+fn nobody_waits_for_an_agent_whose_control_group_is_frozen() {
+    let folder = scratch();
+    let programs = copies(Path::new("/bin/true"), folder.path(), 80);
+    let cgroup = Cgroup::create(Controller::Freezer);
+    let enter = cgroup.wrapper();
+    let wrapper = enter.each_ref().map(String::as_str);
+    let config = Config {
+        tls_hold: true,
+        ..Config::default()
+    };
+    let agent = Agent::start_by(&wrapper, &config.to_string(), &[]);
+    let _ = agent.wait_for_log(&["programs that are new are held"], Duration::from_secs(5));
+    assert_eq!(
+        cgroup.pids(),
+        [agent.pid()],
+        "the process that holds is elsewhere"
+    );
+    let took = slowest(&programs, |number| match number {
+        10 => cgroup.freeze(true),
+        60 => cgroup.freeze(false),
+        _ => {}
+    });
+    println!("agent frozen: {took:?} at most");
+    assert!(took < SOON, "{took:?}");
+    let pid = agent.pid();
+    let _ = agent.stop();
+    wait_until_gone(pid);
 }
 
 /// 1,000 short processes, several at a time, of files that are new and of one that is not: all end, none is stopped.

@@ -6,6 +6,9 @@
 //! The programs are built by `scripts/go-programs` (`programs/go`). Header versions: 1.16 in what Go 1.17.8 built, 1.20 in the
 //! others, of which 1.27 no longer says where the code starts; 1.18 is in a unit test of `qtap-probe`.
 
+#[path = "runtimes_go/turbo.rs"]
+mod turbo;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,9 +16,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qtap_e2e::{
-    Agent, Capture, Certificates, Column, Config, Found, Program, PythonServer, Runtime, Side, Transport,
-    Truth, Zoo, assert_complete, assert_healthy, assert_truth, hex_sha256, is_flagged, one, outline, run_ok,
-    scratch, wait_for_both_ends,
+    Agent, Capture, Certificates, Column, Config, Found, Program, Runtime, Side, Transport, Zoo,
+    assert_complete, assert_healthy, hex_sha256, is_flagged, one, outline, scratch, wait_for_both_ends,
 };
 use serde_json::{Value, json};
 
@@ -294,198 +296,6 @@ fn a_program_that_talks_to_itself_is_read_at_both_ends() {
         }
     }
     let _ = agent.stop();
-}
-
-/// "1.17": turbo 1.1.10, built by its authors with Go 1.17.8, asks a cache for a build and gives it the result.
-#[test]
-fn a_program_of_go_117_is_read() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &[]);
-    let project = folder.path().join("project");
-    let package = project.join("packages/one");
-    std::fs::create_dir_all(&package).expect("create a folder");
-    let workspace = r#"{"name":"root","private":true,"packageManager":"npm@8.0.0","workspaces":["packages/*"],
-        "turbo":{"pipeline":{"build":{"outputs":["dist/**"]}}}}"#;
-    let build = r#"{"name":"one","version":"1.0.0","scripts":{"build":"mkdir -p dist && date >dist/out"}}"#;
-    for (path, content) in [
-        (project.join("package.json"), workspace),
-        (project.join("package-lock.json"), "{}"),
-        (package.join("package.json"), build),
-    ] {
-        std::fs::write(path, content).expect("write a file");
-    }
-    run_ok(Command::new("git").args(["init", "-q"]).arg(&project));
-    let turbo = || {
-        let mut command = Command::new(built("1.17.8", "turbo"));
-        command.args(["run", "build", "--token=token", "--team=team_qtap"]);
-        command.arg(format!("--api=https://127.0.0.1:{}", server.port));
-        command
-            .env("SSL_CERT_FILE", &certificates.authority)
-            .current_dir(&project);
-        run_ok(&mut command)
-    };
-    let agent = Agent::start(&Config::default());
-    // The agent may meet the program after its first connection.
-    turbo();
-    std::thread::sleep(PROBED);
-    let before = server.truths("transaction", 1).len();
-    std::fs::write(package.join("changed"), "").expect("write a file");
-    let pid = turbo().pid;
-    let truths = server.truths("transaction", before + 2);
-    agent.wait_for("the transactions of turbo", LINE, |events| {
-        let captures = events.of_pid(pid);
-        captures
-            .iter()
-            .map(|capture| capture.transactions.len())
-            .sum::<usize>()
-            >= truths.len() - before
-    });
-    let captures = agent.stop().of_pid(pid);
-    let mut seen = 0;
-    // Go may dial for a request that another connection then carries: nothing is said on that one.
-    let used = captures.iter().filter(|capture| !capture.transactions.is_empty());
-    for capture in used {
-        assert_healthy(capture, Transport::Tls);
-        assert_eq!(
-            capture.connection["meta"]["tlsProbeTypesDetected"],
-            json!(["gotls"])
-        );
-        assert_eq!(capture.connection["meta"]["tlsSource"], "secrets");
-        for transaction in &capture.transactions {
-            let path = &transaction["request"]["path"];
-            let truth = (truths[before..].iter())
-                .find(|truth| {
-                    truth.0["target"] == *path && truth.0["method"] == transaction["request"]["method"]
-                })
-                .unwrap_or_else(|| panic!("the server saw no {path}"));
-            assert_truth(transaction, truth, Side::Client);
-            let agent = truth.0["request_headers"].to_string();
-            assert!(agent.contains("go1.17.8"), "{agent}");
-            seen += 1;
-        }
-    }
-    assert_eq!(seen, truths.len() - before);
-    let mut zoo = Zoo::open("go-117");
-    zoo.check(&turbo_row("npm binary"), Column::Http1, read);
-    zoo.finish();
-}
-
-fn turbo_row(build: &str) -> Runtime {
-    Runtime {
-        name: "Go net/http (turbo 1.1.10)".to_owned(),
-        ..row("1.17.8", build, Side::Client)
-    }
-}
-
-/// A project of packages that are built one after another, each when `go-NAME` is there, and put into the cache.
-fn chain_of_packages(project: &Path, names: &[&str]) {
-    let workspace = r#"{"name":"root","private":true,"packageManager":"npm@8.0.0","workspaces":["packages/*"],
-        "turbo":{"pipeline":{"build":{"dependsOn":["^build"],"outputs":["dist/**"]}}}}"#;
-    std::fs::create_dir_all(project).expect("create a folder");
-    std::fs::write(project.join("package.json"), workspace).expect("write a file");
-    std::fs::write(project.join("package-lock.json"), "{}").expect("write a file");
-    let mut former = String::new();
-    for name in names {
-        let package = project.join("packages").join(name);
-        std::fs::create_dir_all(&package).expect("create a folder");
-        let script =
-            format!("while [ ! -e ../../go-{name} ]; do sleep 0.05; done; mkdir -p dist && date >dist/out");
-        let package_json = format!(
-            r#"{{"name":"{name}","version":"1.0.0","dependencies":{{{former}}},"scripts":{{"build":"{script}"}}}}"#
-        );
-        std::fs::write(package.join("package.json"), package_json).expect("write a file");
-        former = format!(r#""{name}":"1.0.0""#);
-    }
-    run_ok(Command::new("git").args(["init", "-q"]).arg(project));
-}
-
-/// "1.17", and that `strip` takes nothing away that is needed: the program asks for each package and puts it on one connection, which is
-/// older than the agent.
-#[test]
-fn a_connection_of_go_117_that_is_older_than_the_agent_is_read_by_calls() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &["--empty"]);
-    let names = ["one", "two", "three", "four"];
-    let stripped = folder.path().join("turbo");
-    run_ok(
-        Command::new("strip")
-            .arg("-o")
-            .arg(&stripped)
-            .arg(built("1.17.8", "turbo")),
-    );
-    let mut zoo = Zoo::open("go-117-late");
-    for (build, program) in [
-        ("npm binary", built("1.17.8", "turbo")),
-        ("npm binary, `strip`", stripped),
-    ] {
-        let project = folder
-            .path()
-            .join(build.replace(|letter: char| !letter.is_alphanumeric(), "-"));
-        chain_of_packages(&project, &names);
-        let before = server.truths("transaction", 0).len();
-        let mut command = Command::new(program);
-        command.args(["run", "build", "--token=token", "--team=team_qtap"]);
-        command.arg(format!("--api=https://127.0.0.1:{}", server.port));
-        command
-            .env("SSL_CERT_FILE", &certificates.authority)
-            .current_dir(&project);
-        let turbo = Program::start(&mut command);
-        // It has asked for the first package, and builds it.
-        let _ = server.truths("transaction", before + 1);
-        let agent = Agent::start(&Config::default());
-        agent.wait_until_found(turbo.pid(), "gotls");
-        for name in names {
-            std::fs::write(project.join(format!("go-{name}")), "").expect("write a file");
-            std::thread::sleep(2 * PROBED);
-        }
-        let pid = turbo.pid();
-        assert!(turbo.finish(LINE).status.success());
-        let truths = server.truths("transaction", before + 2 * names.len());
-        agent.wait_for("the end of a late connection", LINE, |events| {
-            !events.of_pid(pid).is_empty()
-        });
-        let captures = agent.stop().of_pid(pid);
-        zoo.check(&turbo_row(build), Column::LateHttp1, || {
-            assert_late_turbo(&captures, &truths[before..])
-        });
-    }
-    zoo.finish();
-}
-
-/// What the program said on the late connection was read whole: some of the packages, as it has a second connection for its statistics, and
-/// either may carry any.
-fn assert_late_turbo(captures: &[Capture], truths: &[Truth]) -> Found {
-    let is_late = |capture: &&Capture| capture.reasons().contains(&"joined_midstream");
-    let late: Vec<&Capture> = captures.iter().filter(is_late).collect();
-    let [late] = late[..] else {
-        panic!("one late connection expected: {captures:#?}");
-    };
-    assert_eq!(
-        late.connection["meta"]["tlsSource"], "calls",
-        "{:#}",
-        late.connection
-    );
-    let (mut read, mut put) = (0, 0);
-    for transaction in late.transactions.iter().filter(|one| !is_flagged(one)) {
-        let (path, method) = (&transaction["request"]["path"], &transaction["request"]["method"]);
-        let digest = body_digest(&transaction["request"]);
-        // Its own statistics go to one path.
-        let is_it = |truth: &&Truth| {
-            let body = truth.text("request_body_sha256");
-            truth.0["target"] == *path
-                && truth.0["method"] == *method
-                && body.is_none_or(|body| body == digest)
-        };
-        let truth = truths.iter().find(is_it);
-        let truth = truth.unwrap_or_else(|| panic!("the server saw no {}", outline(transaction)));
-        assert_truth(transaction, truth, Side::Client);
-        read += 1;
-        put += usize::from(method == "PUT");
-    }
-    assert!(read >= 3 && put >= 1, "{read}, {put}: {:#}", late.connection);
-    Found::Read("calls".to_owned())
 }
 
 /// Requests of a late client: one before the agent, one that tells it that calls are needed, two that have to be read.

@@ -13,7 +13,7 @@ fn node(bench: &Bench, version: &str, mode: &str, address: &str) -> Command {
 }
 
 fn node_server(bench: &Bench, version: &str, mode: &str) -> Guest {
-    Guest::start(&mut bench.server(runtime(version).join("bin/node"), "zoo.js", mode))
+    Guest::spawn(&mut bench.server(runtime(version).join("bin/node"), "zoo.js", mode))
 }
 
 macro_rules! node_client {
@@ -76,7 +76,7 @@ fn rows() -> Vec<Row> {
         // It takes HTTP/2 where it is offered.
         Row {
             server: Some(|bench| {
-                Guest::start(&mut bench.server(wheels_python(), "zoo.py", "asyncio-server"))
+                Guest::spawn(&mut bench.server(wheels_python(), "zoo.py", "asyncio-server"))
             }),
             ..node_client!("26", "fetch", "http1", Late::Calls)
         },

@@ -95,9 +95,13 @@ fn rows() -> Vec<Row> {
         row("s2n-tls, TLS 1.3", STRIPPED, "http1", |b, a| {
             client(b, a, TLS13, true)
         }),
+        row("s2n-tls, TLS 1.2", STRIPPED, "http1", |b, a| {
+            client(b, a, TLS12, true)
+        }),
         serving("s2n-tls, TLS 1.3", WHEEL, |b| server(b, TLS13, false)),
         serving("s2n-tls, TLS 1.2", WHEEL, |b| server(b, TLS12, false)),
         serving("s2n-tls, TLS 1.3", STRIPPED, |b| server(b, TLS13, true)),
+        serving("s2n-tls, TLS 1.2", STRIPPED, |b| server(b, TLS12, true)),
     ]
 }
 

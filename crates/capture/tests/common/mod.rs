@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use qtap_capture::{
-    Capture, Closed, ConnectionId, Control, Data, Direction, Event, Layer, Opened, Options, Reader,
+    Capture, Closed, ConnectionId, Control, Data, Direction, Event, Hook, Layer, Misfit, Opened, Options,
+    Pid, ProbeLinks, Reader, TlsSecret,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -194,4 +195,36 @@ pub fn pattern(length: usize) -> Vec<u8> {
     (0..length)
         .map(|index| (index ^ ((index >> 8) * 7) ^ ((index >> 16) * 31)) as u8)
         .collect()
+}
+
+/// Probes a function of this program, which has the arguments and the result of a library's.
+pub fn probe(tap: &Tap, hook: Hook, function: usize) -> ProbeLinks {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let offset = maps.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let inside = (number(start)..number(end)).contains(&function);
+        inside.then(|| function - number(start) + number(fields.nth(1).unwrap()))
+    });
+    let offset = offset.expect("the function is mapped") as u64;
+    let own = Pid(std::process::id());
+    tap.capture
+        .attach_uprobe("/proc/self/exe", Some(own), &[(hook, offset)])
+        .unwrap()
+}
+
+/// What the probed functions of this program told within a short while.
+pub fn told(tap: &mut Tap) -> (Vec<TlsSecret>, Vec<Misfit>) {
+    tap.during(Duration::from_millis(50));
+    let own = Pid(std::process::id());
+    let (mut secrets, mut misfits) = (Vec::new(), Vec::new());
+    for event in &tap.events {
+        match event {
+            Event::Secret(secret) if secret.pid == own => secrets.push(secret.clone()),
+            Event::Misfit(misfit) if misfit.pid == own => misfits.push(misfit.clone()),
+            _ => {}
+        }
+    }
+    (secrets, misfits)
 }

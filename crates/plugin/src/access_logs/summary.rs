@@ -78,6 +78,9 @@ pub(super) fn notes(exchange: &Exchange<'_>) -> Vec<String> {
         (Outcome::Incomplete, None) => notes.push("incomplete".to_owned()),
         (Outcome::Reset(code), None) => notes.push(format!("reset: {}", reset_name(code))),
     }
+    if transaction.is_request_aborted() {
+        notes.push("request aborted".to_owned());
+    }
     if transaction.partial {
         notes.push("open".to_owned());
     }

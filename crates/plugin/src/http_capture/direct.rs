@@ -175,6 +175,7 @@ fn write_notes(object: &mut Object<'_>, transaction: &Transaction) {
     let incomplete = gap_bytes > 0 || transaction.outcome == Outcome::Incomplete;
     object.flag(key!("incomplete"), incomplete);
     object.number_if_any(key!("gap_bytes"), gap_bytes);
+    object.flag(key!("request_aborted"), transaction.is_request_aborted());
     let response = transaction.response.as_ref();
     object.flag(
         key!("status_unknown"),

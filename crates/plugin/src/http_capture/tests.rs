@@ -265,7 +265,7 @@ prop_compose! {
         outcome in prop_oneof![Just(Outcome::Complete), Just(Outcome::Incomplete), Just(Outcome::Reset(8))],
         (status, interim) in (0..600_u16, proptest::collection::vec(100..200_u16, 0..3)),
         (gap_bytes, total, head_end) in (0..3_u64, 0..3_u64, proptest::option::of(any::<u64>())),
-        (answered, truncated, coded) in any::<(bool, bool, bool)>(),
+        (answered, truncated, coded, aborted) in any::<(bool, bool, bool, bool)>(),
         upgraded_to in proptest::option::of("[a-z\"]{0,5}"),
     ) -> qtap_engine::Transaction {
         let mut made = if answered { transaction() } else { without_response() };
@@ -287,6 +287,7 @@ prop_compose! {
         made.response_half.body.decode_error = coded.then(|| "bad".to_owned());
         made.upgraded_to = upgraded_to.map(Upgrade::Other);
         made.interim = interim;
+        (made.request_half.ended, made.response_half.ended) = (!aborted, true);
         made.outcome = outcome;
         made
     }

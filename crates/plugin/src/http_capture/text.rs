@@ -93,6 +93,9 @@ impl Text {
         if notes.gap_bytes > 0 {
             self.pair("Bytes Not Captured", &notes.gap_bytes.to_string());
         }
+        if notes.request_aborted {
+            self.pair("Request", "aborted by the server after its response");
+        }
         self.pair("Upgraded To", notes.upgraded_to.as_deref().unwrap_or_default());
     }
 

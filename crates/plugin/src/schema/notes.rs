@@ -23,6 +23,9 @@ pub struct Notes {
     /// How many, both directions.
     #[serde(skip_serializing_if = "is_zero")]
     pub gap_bytes: u64,
+    /// The server answered whole, and then wanted no more of the request: its body is what the client had sent by then.
+    #[serde(skip_serializing_if = "is_false")]
+    pub request_aborted: bool,
     /// No response head, or none with a status, was seen: the 422 of the compatible field is not from the wire.
     #[serde(skip_serializing_if = "is_false")]
     pub status_unknown: bool,
@@ -61,6 +64,7 @@ impl Notes {
             },
             incomplete: gap_bytes > 0 || transaction.outcome == Outcome::Incomplete,
             gap_bytes,
+            request_aborted: transaction.is_request_aborted(),
             status_unknown: response.is_none_or(|head| head.status == 0),
             headers_partial: is_headers_partial(transaction),
             interim: transaction.interim.clone(),

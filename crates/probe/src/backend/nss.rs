@@ -85,11 +85,8 @@ fn passes_on(elf: &Elf<'_>, from: u64, to: u64) -> Result<bool, ElfError> {
     if first.code() == Code::Endbr64 {
         first = decoder.decode();
     }
-    let is_zeroed = first.code() == Code::Xor_r32_rm32 || first.code() == Code::Xor_rm32_r32;
     let second = decoder.decode();
-    Ok(is_zeroed
-        && first.op0_register() == Register::ECX
-        && first.op1_register() == Register::ECX
+    Ok(xref::is_zeroing(&first, Register::ECX)
         && second.flow_control() == FlowControl::UnconditionalBranch
         && second.near_branch_target() == to)
 }

@@ -22,6 +22,8 @@ pub(crate) use pointers::{loaded_words, pointer_at, slots_of};
 
 use std::collections::BTreeSet;
 
+use iced_x86::{Code, Instruction, Register};
+
 use crate::elf::{Elf, ElfError};
 
 /// Why no function was found.
@@ -35,6 +37,12 @@ pub(crate) enum NoFunction {
     NoAgreement { references: usize },
     #[error(transparent)]
     Elf(#[from] ElfError),
+}
+
+/// Whether an x86-64 instruction makes a register of 32 bits zero, as a compiler does.
+pub(crate) fn is_zeroing(instruction: &Instruction, register: Register) -> bool {
+    let is_xor = matches!(instruction.code(), Code::Xor_r32_rm32 | Code::Xor_rm32_r32);
+    is_xor && instruction.op0_register() == register && instruction.op1_register() == register
 }
 
 /// The address of the function that is called with each label and its secret.

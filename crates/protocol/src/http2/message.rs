@@ -126,6 +126,19 @@ pub(crate) fn is_streaming(fields: &[Field]) -> bool {
     })
 }
 
+/// The one length that a head declares of its body, where no trailers are announced.
+pub(crate) fn declared_length(fields: &[Field]) -> Option<u64> {
+    let named = |name: &'static [u8]| fields.iter().filter(move |field| &field.name[..] == name);
+    let length = &named(b"content-length").next()?.value;
+    if framing_conflict(fields)
+        || named(b"trailer").next().is_some()
+        || !length.iter().all(u8::is_ascii_digit)
+    {
+        return None;
+    }
+    std::str::from_utf8(length).ok()?.parse().ok()
+}
+
 /// Content-Lengths that differ, or a Transfer-Encoding (which HTTP/2 forbids) beside one.
 fn framing_conflict(fields: &[Field]) -> bool {
     let mut lengths = fields.iter().filter(|field| &field.name[..] == b"content-length");

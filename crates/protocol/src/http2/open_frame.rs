@@ -238,7 +238,7 @@ impl OpenFrame {
             }
             Kind::RstStream => {
                 cx.streams
-                    .reset(id, (!self.blurred).then_some(number), time, cx.out);
+                    .reset(side, id, (!self.blurred).then_some(number), time, cx.out);
             }
             Kind::GoAway if !self.blurred => {
                 cx.streams.go_away(side, number & 0x7fff_ffff, time, cx.out);

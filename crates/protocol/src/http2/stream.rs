@@ -11,6 +11,10 @@ pub(crate) struct Half {
     pub(crate) ended: bool,
     /// Frames of unknown streams were lost while it was open: its end, or more, may be among them.
     pub(crate) doubtful: bool,
+    /// Length of the body as its head says, where nothing is to follow the body.
+    pub(crate) declared: Option<u64>,
+    /// Bytes of the body so far, missing ones included.
+    pub(crate) content: u64,
     pub(crate) counts: Counts,
 }
 
@@ -18,6 +22,11 @@ impl Half {
     /// Frames of this side were lost.
     pub(crate) fn doubt(&mut self) {
         self.doubtful |= !self.ended;
+    }
+
+    /// Nothing of it is outstanding but, at most, an END_STREAM without content (RFC 9113 §8.1.1).
+    pub(crate) fn is_whole(&self) -> bool {
+        self.ended || (self.head && !self.doubtful && self.declared == Some(self.content))
     }
 }
 
@@ -42,6 +51,12 @@ impl Stream {
 
     pub(crate) fn is_doubtful(&self) -> bool {
         self.client.doubtful || self.server.doubtful
+    }
+
+    /// Whether both messages are there to their last byte.
+    pub(crate) fn is_whole(&self) -> bool {
+        // What may rest for long says how it went in its trailers, or has no end.
+        !self.streaming && self.client.is_whole() && self.server.is_whole()
     }
 
     /// Whether nothing more is to be expected. A response that ended tells that the end of a request with

@@ -12,6 +12,10 @@ use crate::{Counts, Event, Outcome, RequestHead, Side, StreamKey, Time};
 
 /// Streams remembered after they ended early, since frames of theirs may still be on the way.
 const FORGOTTEN: usize = 256;
+/// RFC 9113 §7.
+const NO_ERROR: u32 = 0;
+const STREAM_CLOSED: u32 = 5;
+const CANCEL: u32 = 8;
 
 /// Bytes of a body may be missing, no one knows how many.
 fn unknown_gap(id: u32, side: Side, time: Time) -> Event {
@@ -138,6 +142,7 @@ impl Streams {
         let streaming = message::is_streaming(&head.fields) || &head.method[..] == b"CONNECT";
         let client = Half {
             head: true,
+            declared: message::declared_length(&head.fields),
             ..Half::default()
         };
         // A request that took long to find: its response may have been passed over, or lost.
@@ -207,6 +212,7 @@ impl Streams {
     /// Passes body bytes on.
     pub(crate) fn body(&mut self, side: Side, id: u32, data: Bytes, time: Time, out: &mut Vec<Event>) {
         if self.takes_body(side, id, time, out) {
+            self.add_content(side, id, data.len() as u64);
             out.push(Event::Body {
                 key: key(id),
                 side,
@@ -219,6 +225,9 @@ impl Streams {
     /// Bytes of a body are missing, and padding may be among those that are told.
     pub(crate) fn doubt_body(&mut self, side: Side, id: u32, time: Time, out: &mut Vec<Event>) {
         if self.takes_body(side, id, time, out) {
+            if let Some(stream) = self.open.get_mut(&id) {
+                stream.half(side).declared = None;
+            }
             out.push(unknown_gap(id, side, time));
         }
     }
@@ -226,12 +235,19 @@ impl Streams {
     /// Reports missing body bytes.
     pub(crate) fn body_gap(&mut self, side: Side, id: u32, length: u64, time: Time, out: &mut Vec<Event>) {
         if length > 0 && self.takes_body(side, id, time, out) {
+            self.add_content(side, id, length);
             out.push(Event::BodyGap {
                 key: key(id),
                 side,
                 length,
                 time,
             });
+        }
+    }
+
+    fn add_content(&mut self, side: Side, id: u32, length: u64) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            stream.half(side).content += length;
         }
     }
 
@@ -270,9 +286,26 @@ impl Streams {
         }
     }
 
-    /// RST_STREAM; without a code when that was lost.
-    pub(crate) fn reset(&mut self, id: u32, code: Option<u32>, time: Time, out: &mut Vec<Event>) {
-        self.end(id, code.map_or(Outcome::Incomplete, Outcome::Reset), time, out);
+    /// RST_STREAM of `side`; without a code when that was lost.
+    ///
+    /// After a whole response, a server that resets with NO_ERROR only wants no more of the request (RFC 9113 §8.1): the transaction is
+    /// complete, without an end of the request's half where more of that was to come. And a client that has all of a response by its declared
+    /// length may be done with the stream before its END_STREAM comes: libcurl resets it with STREAM_CLOSED then.
+    pub(crate) fn reset(&mut self, side: Side, id: u32, code: Option<u32>, time: Time, out: &mut Vec<Event>) {
+        let Some(stream) = self.open.get(&id) else { return };
+        let is_answered = side == Side::Server && stream.server.ended;
+        let is_done = side == Side::Client && stream.is_whole();
+        let outcome = match code {
+            None => Outcome::Incomplete,
+            Some(NO_ERROR) if is_answered && stream.is_doubtful() => Outcome::Incomplete,
+            Some(NO_ERROR) if is_answered => Outcome::Complete,
+            Some(NO_ERROR | STREAM_CLOSED | CANCEL) if is_done => Outcome::Complete,
+            Some(code) => Outcome::Reset(code),
+        };
+        if outcome == Outcome::Complete {
+            self.end_whole_halves(id, time, out);
+        }
+        self.end(id, outcome, time, out);
     }
 
     /// GOAWAY of `side`: it has not processed, and never will, what its peer began above `last`.
@@ -298,31 +331,52 @@ impl Streams {
     /// Ends streams without a frame since `before`.
     pub(crate) fn expire(&mut self, before: Time, out: &mut Vec<Event>) {
         let old = |stream: &Stream| stream.last < before && (!stream.streaming || stream.is_doubtful());
-        let expired: Vec<(u32, Time, bool)> = self
-            .open
-            .iter()
+        let expired: Vec<(u32, Time)> = (self.open.iter())
             .filter(|(_, stream)| old(stream))
-            .map(|(&id, stream)| (id, stream.last, stream.is_doubtful()))
+            .map(|(&id, stream)| (id, stream.last))
             .collect();
-        for (id, last, doubtful) in expired {
-            let outcome = if doubtful {
-                Outcome::Incomplete
-            } else {
-                Outcome::Timeout
-            };
-            self.end(id, outcome, last, out);
+        for (id, last) in expired {
+            self.give_up(id, Outcome::Timeout, last, out);
         }
     }
 
     /// The connection is over.
     pub(crate) fn close(&mut self, time: Time, out: &mut Vec<Event>) {
-        while let Some((&id, stream)) = self.open.first_key_value() {
-            let outcome = if stream.is_doubtful() {
-                Outcome::Incomplete
-            } else {
-                Outcome::Canceled
-            };
+        while let Some((&id, _)) = self.open.first_key_value() {
+            self.give_up(id, Outcome::Canceled, time, out);
+        }
+    }
+
+    /// Nothing more of a stream is to be expected, for a reason that has nothing to do with it. A program that knows the length of a response
+    /// may leave an END_STREAM that follows it unread (libcurl does): both messages are whole then, since their last byte.
+    fn give_up(&mut self, id: u32, outcome: Outcome, time: Time, out: &mut Vec<Event>) {
+        let Some(stream) = self.open.get(&id) else { return };
+        let last = stream.last;
+        if stream.is_doubtful() {
+            self.end(id, Outcome::Incomplete, time, out);
+        } else if stream.is_whole() {
+            self.end_whole_halves(id, last, out);
+            self.end(id, Outcome::Complete, last, out);
+        } else {
             self.end(id, outcome, time, out);
+        }
+    }
+
+    /// Ends the halves of a stream that are whole without END_STREAM.
+    fn end_whole_halves(&mut self, id: u32, time: Time, out: &mut Vec<Event>) {
+        let Some(stream) = self.open.get_mut(&id) else {
+            return;
+        };
+        for side in [Side::Client, Side::Server] {
+            let half = stream.half(side);
+            if half.is_whole() && !half.ended {
+                half.ended = true;
+                out.push(Event::HalfEnd {
+                    key: key(id),
+                    side,
+                    time,
+                });
+            }
         }
     }
 

@@ -63,8 +63,135 @@ fn early_response_keeps_the_request_body_apart() {
     assert_eq!(seen.body_text(Side::Client), "still sending");
     assert_eq!(
         (seen.status(), seen.outcome()),
-        (Some(413), Some(Outcome::Reset(0)))
+        (Some(413), Some(Outcome::Complete))
     );
+    assert_eq!(seen.ended, [false, true], "the request was cut");
+}
+
+/// A request with a body of `declared` bytes of which `sent` come, an answer that is whole if `whole`, and a reset.
+fn reset_after(declared: &str, sent: &[u8], whole: bool, side: Side, code: u32) -> Seen {
+    let (mut tap, mut client, mut server) = (Tap::open(), Encoder::new(), Encoder::new());
+    let head = [&request("POST", "/upload")[..], &[("content-length", declared)]].concat();
+    tap.client(&client.headers(1, 0, &head));
+    tap.client(&data(1, 0, sent));
+    let flags = if whole { END_STREAM } else { 0 };
+    tap.server(&server.headers(1, flags, &[(":status", "200")]));
+    tap.try_bytes(side, &rst(1, code)).unwrap();
+    // What was on its way when the reset came changes nothing.
+    tap.client(&data(1, END_STREAM, b""));
+    tap.close();
+    tap.stream(1)
+}
+
+/// RFC 9113 §8.1: "a server MAY request that the client abort transmission of a request without error by sending a RST_STREAM with an error
+/// code of NO_ERROR after sending a complete response". Apache sends it before it has read an END_STREAM that comes alone.
+#[test]
+fn a_whole_response_before_no_error_is_complete() {
+    let whole = reset_after("4", b"body", true, Side::Server, 0);
+    assert_eq!(
+        (whole.outcome(), whole.ended),
+        (Some(Outcome::Complete), [true, true])
+    );
+    for (declared, sent) in [("5", &b"body"[..]), ("3", b"body"), ("x", b"body")] {
+        let cut = reset_after(declared, sent, true, Side::Server, 0);
+        assert_eq!(
+            (cut.outcome(), cut.ended),
+            (Some(Outcome::Complete), [false, true])
+        );
+        assert_eq!(cut.body_text(Side::Client), "body");
+    }
+}
+
+#[test]
+fn any_other_reset_is_one() {
+    for (declared, whole, side, code) in [
+        ("4", false, Side::Server, 0),
+        ("4", true, Side::Server, 8),
+        ("4", false, Side::Client, 8),
+        ("4", true, Side::Client, 2),
+        ("5", true, Side::Client, 0),
+        ("5", true, Side::Client, 5),
+    ] {
+        let seen = reset_after(declared, b"body", whole, side, code);
+        assert_eq!(seen.outcome(), Some(Outcome::Reset(code)));
+    }
+}
+
+/// libcurl is done with a stream when it has a response by its length, though the END_STREAM comes alone, and resets it.
+#[test]
+fn a_client_that_has_everything_may_reset() {
+    for (body, code, outcome) in [
+        (&b"body"[..], 5, Outcome::Complete),
+        (b"body", 8, Outcome::Complete),
+        (b"bod", 5, Outcome::Reset(5)),
+        (b"body", 1, Outcome::Reset(1)),
+    ] {
+        let (mut tap, mut client, mut server) = (Tap::open(), Encoder::new(), Encoder::new());
+        tap.client(&client.get(1, "/"));
+        tap.server(&server.headers(1, 0, &[(":status", "200"), ("content-length", "4")]));
+        tap.server(&data(1, 0, body));
+        tap.client(&rst(1, code));
+        tap.server(&data(1, END_STREAM, b""));
+        let seen = tap.stream(1);
+        assert_eq!(seen.outcome(), Some(outcome));
+        assert_eq!(seen.ended, [true, outcome == Outcome::Complete]);
+    }
+}
+
+/// A program that counts the bytes of a response may leave its end unread: libcurl does, when the END_STREAM comes alone.
+#[test]
+fn messages_of_declared_length_are_whole_at_close() {
+    let ends = |fields: &[(&str, &str)], body: &[u8], lost: usize| {
+        let (mut tap, mut client, mut server) = (Tap::open(), Encoder::new(), Encoder::new());
+        tap.client(&client.get(1, "/"));
+        tap.server(&server.headers(1, 0, &[&[(":status", "200")], fields].concat()));
+        tap.server(&data(1, 0, body));
+        let last = tap.now;
+        if lost > 0 {
+            tap.gap(Side::Server, lost);
+        }
+        tap.close();
+        let seen = tap.stream(1);
+        let is_whole = seen.outcome() == Some(Outcome::Complete);
+        assert_eq!(seen.ended, [true, is_whole]);
+        assert!(
+            !is_whole || seen.times.last() == Some(&last),
+            "it ended with its last byte"
+        );
+        seen.outcome()
+    };
+    let four = ("content-length", "4");
+    assert_eq!(ends(&[four], b"body", 0), Some(Outcome::Complete));
+    assert_eq!(ends(&[four], b"bod", 0), Some(Outcome::Canceled));
+    assert_eq!(ends(&[], b"body", 0), Some(Outcome::Canceled));
+    assert_eq!(
+        ends(&[four, ("trailer", "x-end")], b"body", 0),
+        Some(Outcome::Canceled)
+    );
+    assert_eq!(
+        ends(&[four, ("content-length", "5")], b"body", 0),
+        Some(Outcome::Canceled)
+    );
+    assert_eq!(ends(&[four], b"body", 100), Some(Outcome::Incomplete));
+    let call = ("content-type", "application/grpc");
+    assert_eq!(ends(&[four, call], b"body", 0), Some(Outcome::Canceled));
+}
+
+/// The same where a connection rests: no byte is outstanding, so nothing has timed out.
+#[test]
+fn messages_of_declared_length_are_whole_when_nothing_more_comes() {
+    let (mut tap, mut client, mut server) = (Tap::open(), Encoder::new(), Encoder::new());
+    tap.client(&client.get(1, "/"));
+    tap.server(&server.headers(1, 0, &[(":status", "200"), ("content-length", "4")]));
+    tap.server(&data(1, 0, b"body"));
+    tap.client(&client.get(3, "/"));
+    tap.server(&server.headers(3, 0, &[(":status", "200"), ("content-length", "4")]));
+    tap.server(&data(3, 0, b"bo"));
+    let mut events = Vec::new();
+    tap.parser.expire(Time(tap.now + 1), &mut events);
+    tap.events.append(&mut events);
+    assert_eq!(tap.stream(1).outcome(), Some(Outcome::Complete));
+    assert_eq!(tap.stream(3).outcome(), Some(Outcome::Timeout));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use qtap_capture::Pid;
 use qtap_engine::Counter;
 use qtap_probe::{Admitted, Answers, Expected, HoldLink, Holder, Question, Verdict};
 
-use super::Scope;
+use super::{Scope, freezer};
 use crate::logging::LogSettings;
 use crate::privileges::{Confinement, Role};
 
@@ -87,6 +87,13 @@ impl HoldProcess {
 /// # Errors
 /// When the kernel does not ask before it executes a file. Nothing is held then.
 pub(crate) fn hold_programs(agent: u32, limit: Duration) -> anyhow::Result<ExitCode> {
+    if let Err(reason) = freezer::leave() {
+        let reason = format!("{:#}", anyhow::Error::from(reason));
+        tracing::warn!(
+            %reason,
+            "the process that holds programs can be frozen with the agent's control group: programs that are new wait until it is thawed"
+        );
+    }
     let confinement = Confinement::begin(Role::Holder, false);
     let socket = io::stdin()
         .lock()

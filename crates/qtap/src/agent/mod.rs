@@ -1,6 +1,7 @@
 //! The running agent: the rooms, the threads between them, and how they start and stop.
 
 mod attach;
+mod freezer;
 mod hold;
 mod host;
 mod load;

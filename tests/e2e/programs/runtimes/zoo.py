@@ -138,7 +138,9 @@ def httpx_client(http2=False):
 
     ready("httpx", ssl.OPENSSL_VERSION)
     context = ssl.create_default_context(cafile=SECOND)
-    with httpx.Client(verify=context, http1=not http2, http2=http2, trust_env=False) as client:
+    # By default a connection is given up after five seconds of rest, in which an agent may not be there yet on a busy machine.
+    limits = httpx.Limits(keepalive_expiry=None)
+    with httpx.Client(verify=context, http1=not http2, http2=http2, trust_env=False, limits=limits) as client:
         rounds(lambda method, path, body: client.request(method, FIRST + path, content=body or None).content)
 
 

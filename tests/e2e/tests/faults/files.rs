@@ -170,8 +170,8 @@ fn the_configuration_may_change_in_every_way_under_traffic() {
     let load = Load::new();
     let agent = Agent::start(&Config::default());
     let file = agent.config_file();
-    let generators =
-        [load.plain, load.tls].map(|port| load.start(port, &["--h1", "-D", "12", "-c", "4", "--rps", "20"]));
+    let generators = [load.plain, load.tls]
+        .map(|port| load.start_until_finished(port, &["--h1", "-c", "4", "--rps", "20"]));
     let with_body = |body: &str| Config {
         limits: format!("body: {body}"),
         ..Config::default()

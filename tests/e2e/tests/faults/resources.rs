@@ -55,8 +55,8 @@ fn an_agent_that_runs_out_of_memory_ends_alone_and_the_next_one_tells() {
     while limit > 1 << 20 && cgroup.limit(limit) {
         limit -= 1 << 20;
     }
-    let generators =
-        [load.plain, load.tls].map(|port| load.start(port, &["--h1", "-D", "10", "-c", "32", "--rps", "40"]));
+    let generators = [load.plain, load.tls]
+        .map(|port| load.start_until_finished(port, &["--h1", "-c", "32", "--rps", "40"]));
     let mut status = None;
     until(Duration::from_secs(30), "end of an agent without memory", || {
         status = agent.has_ended();

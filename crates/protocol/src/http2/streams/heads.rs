@@ -107,6 +107,7 @@ impl Streams {
         // What was lost came before the head, so nothing of this half is missing.
         half.doubtful = false;
         let head = Box::new(message::response(block.list));
+        half.declared = message::declared_length(&head.fields);
         stream.streaming |= message::is_streaming(&head.fields);
         out.push(Event::ResponseHead {
             key: key(id),
