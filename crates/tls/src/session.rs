@@ -6,6 +6,7 @@ use crate::candidates::Candidates;
 use crate::event::push_gap;
 use crate::flow::{Flow, Shared, Step};
 use crate::handshake::Handshake;
+use crate::join::{FoundSecrets, Joined, Partner};
 use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
@@ -21,6 +22,10 @@ pub struct Limits {
     pub hello_bytes: usize,
     /// Candidate secrets kept. Default 64.
     pub secrets: usize,
+    /// Bytes of records that trials of the secrets of one search may authenticate in each direction, with an allowance for each trial.
+    /// Default 256 MiB: all secrets of a process with AES-GCM, some hundred thousand numbers of short records with
+    /// ChaCha20-Poly1305.
+    pub found_work: u64,
 }
 
 impl Default for Limits {
@@ -29,6 +34,7 @@ impl Default for Limits {
             waiting_bytes: 1 << 20,
             hello_bytes: 64 << 10,
             secrets: 64,
+            found_work: 256 << 20,
         }
     }
 }
@@ -40,6 +46,8 @@ impl Default for Limits {
 pub struct Session {
     limits: Limits,
     midstream: bool,
+    /// Secrets that are found otherwise may come, if the handshake is not seen.
+    may_join: bool,
     given_up: bool,
     /// Labels of which it has taken a secret that carries its client random, as bits.
     taken: u8,
@@ -50,10 +58,15 @@ pub struct Session {
     read_before: u64,
     /// Ciphertext was lost.
     has_gap: bool,
+    /// What is known of the direction that was joined first.
+    partner: Partner,
     shared: Shared,
     client: Flow,
     server: Flow,
 }
+
+/// What is joined is TLS 1.3.
+const JOINED_VERSION: u16 = 0x0304;
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,12 +86,14 @@ impl Session {
         Self {
             limits,
             midstream,
+            may_join: false,
             given_up: false,
             taken: 0,
             export: false,
             told: 0,
             read_before: 0,
             has_gap: false,
+            partner: Partner::default(),
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
@@ -95,6 +110,92 @@ impl Session {
     /// Tells secrets from now on as soon as they prove to be this session's own ([`Event::Own`]): for a key log.
     pub fn export_secrets(&mut self) {
         self.export = true;
+    }
+
+    /// Of a session in mid-stream: secrets may be found ([`Session::join`]), so that bytes are kept for them, as many as may wait.
+    pub fn await_found(&mut self) {
+        self.may_join = self.midstream && self.shared.unreadable.is_none();
+    }
+
+    /// Whether found secrets are of use, or will be when bytes have come.
+    #[must_use]
+    pub fn awaits_found(&self) -> bool {
+        self.may_join || self.client.joining.is_some() || self.server.joining.is_some()
+    }
+
+    /// Whether something has come that a found secret can be tried on.
+    #[must_use]
+    pub fn wants_found(&self) -> bool {
+        [&self.client, &self.server]
+            .iter()
+            .any(|flow| flow.joining.as_ref().is_some_and(|joining| joining.saw_record()))
+    }
+
+    /// Whether trials of found secrets ended at a bound: one of those may be its own all the same.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        [&self.client, &self.server]
+            .iter()
+            .any(|flow| flow.joining.as_ref().is_some_and(|joining| joining.is_cut()))
+    }
+
+    /// Whether it was joined by a found secret in one direction at least.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.partner.suite.is_some()
+    }
+
+    /// Tries secrets that were found on what has come, for some milliseconds.
+    pub fn join(&mut self, found: &FoundSecrets, time: Time, out: &mut Vec<Event>) -> Joined {
+        let mut outcome = Joined::Yes;
+        for side in [Side::Client, Side::Server, Side::Client] {
+            let partner = self.partner;
+            let flow = self.flow(side);
+            if flow.joining.is_none() {
+                continue;
+            }
+            match flow.try_found(found, partner) {
+                (Joined::Yes, Some(hit)) => {
+                    if !self.is_joined() {
+                        self.shared.handshake.joined(hit.suite);
+                        self.partner = Partner {
+                            suite: Some(hit.suite),
+                            group: Some(hit.group),
+                        };
+                        out.push(Event::Joined {
+                            version: JOINED_VERSION,
+                            cipher_suite: hit.suite_id,
+                            time,
+                        });
+                        for flow in [&mut self.client, &mut self.server] {
+                            flow.retry_found();
+                        }
+                    }
+                    self.flow(side).join(hit);
+                    self.shared.generation += 1;
+                    self.advance(time, out);
+                }
+                (joined, _) => outcome = outcome.max(joined),
+            }
+        }
+        self.forget_secrets();
+        outcome
+    }
+
+    /// No secret will be found: what waits for one is given up. A direction of a session that was joined in the other one goes on waiting for
+    /// others.
+    pub fn give_up_found(&mut self, time: Time, out: &mut Vec<Event>) {
+        self.may_join = false;
+        if !self.is_joined() && self.shared.unreadable.is_none() {
+            self.fail(Unreadable::NoHandshake, time, out);
+            return;
+        }
+        for flow in [&mut self.client, &mut self.server] {
+            if flow.joining.is_some() {
+                while flow.drop_front(&mut self.shared, out) {}
+                flow.retry_found();
+            }
+        }
     }
 
     /// Whether a secret that protects application data was told.
@@ -135,6 +236,13 @@ impl Session {
         }
         let flow = self.flow(side);
         flow.framer.bytes(data, time, &mut flow.queue);
+        if flow.joining.is_some() {
+            flow.find_record();
+            if self.over_limit() {
+                self.advance(time, out);
+            }
+            return;
+        }
         if self.looks_like_tls(side, time, out) {
             self.advance(time, out);
             self.tell_secrets(out);
@@ -344,7 +452,9 @@ impl Session {
         if !flow.framer.has_started() {
             // Raw bytes at the front, and no hole before them: what came first is no record header.
             let is_tls = !matches!(flow.queue.front(), Some(Item::Raw(_))) || flow.lost.is_some();
-            if !is_tls {
+            if !is_tls && self.may_join {
+                self.begin_joining();
+            } else if !is_tls {
                 self.fail(Unreadable::NotTls, time, out);
             }
             return is_tls && !midstream;
@@ -365,10 +475,26 @@ impl Session {
         }
         if is_handshake && side == Side::Client && first == Some(kind::CLIENT_HELLO) {
             self.midstream = false;
+            self.may_join = false;
             return true;
         }
-        self.fail(Unreadable::NoHandshake, time, out);
+        if self.may_join {
+            self.begin_joining();
+        } else {
+            self.fail(Unreadable::NoHandshake, time, out);
+        }
         false
+    }
+
+    /// The handshake went by unseen: both directions wait for secrets that are found.
+    fn begin_joining(&mut self) {
+        self.may_join = false;
+        self.midstream = false;
+        let work = self.limits.found_work;
+        for flow in [&mut self.client, &mut self.server] {
+            flow.begin_joining(work);
+            flow.find_record();
+        }
     }
 
     /// Works off both queues until neither moves, and keeps the bound on waiting bytes.
