@@ -54,7 +54,7 @@ fn conversation(suite: SupportedCipherSuite, before: usize) -> (Recording, usize
 /// With less work than by default, as tests are not optimised.
 fn midstream() -> Session {
     let limits = Limits {
-        found_work: 4 << 20,
+        found_work: 6 << 20,
         ..Limits::default()
     };
     let mut session = Session::new(limits, true);
@@ -173,7 +173,7 @@ fn wrong_secrets_open_nothing_and_another_search_may_bring_the_right_ones() {
         let (recording, skipped) = conversation(suite, 2);
         let wrong = FoundSecrets {
             id: 1,
-            secrets: decoys(30, recording.secrets[0].bytes.len()),
+            secrets: decoys(4, recording.secrets[0].bytes.len()),
         };
         let (mut session, mut events) = (midstream(), Vec::new());
         feed(&mut session, &recording.wire[skipped..], &mut events);

@@ -4,6 +4,7 @@ mod attach;
 mod hold;
 mod host;
 mod load;
+mod memory;
 mod queue;
 mod state;
 mod threads;
@@ -21,7 +22,7 @@ use crossbeam_channel::{Sender, bounded};
 use qtap_capture::{
     Capture, Control, DirectionFilter, GroupReport, KernelTime, MappingEvents, Options, Pid, WallClock,
 };
-use qtap_config::{Config, Direction, TlsSource};
+use qtap_config::{Config, Direction, MemorySearch, TlsSource};
 use qtap_engine::{
     Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, Surveyor, TlsMode,
 };
@@ -33,6 +34,7 @@ use crate::keylog::KeyLogSink;
 use hold::Hold;
 use host::{AgentHost, Progress};
 use load::{LoadBreaker, LoadGauges};
+use memory::MemorySearches;
 use queue::queue;
 use threads::{Lost, ReaderLoop, keep_processes};
 use trace::Tracer;
@@ -109,6 +111,7 @@ pub(crate) struct Agent {
     reader: Option<JoinHandle<()>>,
     processes: JoinHandle<()>,
     tracker: JoinHandle<()>,
+    searcher: Option<JoinHandle<()>>,
     wall_clock: WallClock,
     breaker: LoadBreaker,
     hold: Option<Hold>,
@@ -212,7 +215,17 @@ impl Agent {
             tracker.run(&tracker_rx, &expected_rx);
         })?;
         writer.snapshot().context("cannot read /proc")?;
+        let searches_memory = config.tap.tls_memory_search == MemorySearch::Auto
+            && config.tap.tls_source != TlsSource::Calls
+            && probes.contains(&"rustls");
+        let (memory, searcher) = if searches_memory {
+            let (memory, searcher) = MemorySearches::start(implementations.clone())?;
+            (memory, Some(searcher))
+        } else {
+            (MemorySearches::off(implementations.clone()), None)
+        };
         let host = Arc::new(AgentHost {
+            memory,
             table: table.clone(),
             progress: Arc::clone(&progress),
             control: control.clone(),
@@ -301,6 +314,7 @@ impl Agent {
             reader: Some(reader),
             processes,
             tracker,
+            searcher,
             wall_clock,
             breaker,
             hold,
@@ -357,6 +371,7 @@ impl Agent {
         }
         self.breaker.stop();
         self.stop.store(true, Ordering::Release);
+        self.gauges.host.memory.stop();
         let asked = self.gauges.host.tracker.insist(Input::Stop);
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()
@@ -365,6 +380,11 @@ impl Agent {
         }
         if self.processes.join().is_err() {
             tracing::error!("the process table's thread ended by a panic");
+        }
+        if let Some(searcher) = self.searcher.take()
+            && searcher.join().is_err()
+        {
+            tracing::error!("the search of memory ended by a panic");
         }
         // Ending while the kernel is at the removal of a probe would leave its breakpoints behind.
         let until = Instant::now() + DETACH_WAIT;
