@@ -20,6 +20,7 @@ const RECORDINGS: [&str; 3] = [
 ];
 
 const LIMITS: Limits = Limits {
+    found_work: 1 << 20,
     waiting_bytes: 16 << 10,
     hello_bytes: 4 << 10,
     secrets: 4,

@@ -6,7 +6,7 @@ use crate::candidates::Candidates;
 use crate::event::push_gap;
 use crate::flow::{Flow, Shared, Step};
 use crate::handshake::Handshake;
-use crate::join::{FoundSecrets, Joined, Partner};
+use crate::join::Partner;
 use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
@@ -44,10 +44,10 @@ impl Default for Limits {
 /// Cost: one copy per record, plus its decryption. Memory: [`Session::buffered`] stays under
 /// [`Limits::waiting_bytes`] plus, for each direction, one record and one handshake message.
 pub struct Session {
-    limits: Limits,
-    midstream: bool,
+    pub(crate) limits: Limits,
+    pub(crate) midstream: bool,
     /// Secrets that are found otherwise may come, if the handshake is not seen.
-    may_join: bool,
+    pub(crate) may_join: bool,
     given_up: bool,
     /// Labels of which it has taken a secret that carries its client random, as bits.
     taken: u8,
@@ -59,14 +59,11 @@ pub struct Session {
     /// Ciphertext was lost.
     has_gap: bool,
     /// What is known of the direction that was joined first.
-    partner: Partner,
-    shared: Shared,
-    client: Flow,
-    server: Flow,
+    pub(crate) partner: Partner,
+    pub(crate) shared: Shared,
+    pub(crate) client: Flow,
+    pub(crate) server: Flow,
 }
-
-/// What is joined is TLS 1.3.
-const JOINED_VERSION: u16 = 0x0304;
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -112,92 +109,6 @@ impl Session {
         self.export = true;
     }
 
-    /// Of a session in mid-stream: secrets may be found ([`Session::join`]), so that bytes are kept for them, as many as may wait.
-    pub fn await_found(&mut self) {
-        self.may_join = self.midstream && self.shared.unreadable.is_none();
-    }
-
-    /// Whether found secrets are of use, or will be when bytes have come.
-    #[must_use]
-    pub fn awaits_found(&self) -> bool {
-        self.may_join || self.client.joining.is_some() || self.server.joining.is_some()
-    }
-
-    /// Whether something has come that a found secret can be tried on.
-    #[must_use]
-    pub fn wants_found(&self) -> bool {
-        [&self.client, &self.server]
-            .iter()
-            .any(|flow| flow.joining.as_ref().is_some_and(|joining| joining.saw_record()))
-    }
-
-    /// Whether trials of found secrets ended at a bound: one of those may be its own all the same.
-    #[must_use]
-    pub fn was_cut(&self) -> bool {
-        [&self.client, &self.server]
-            .iter()
-            .any(|flow| flow.joining.as_ref().is_some_and(|joining| joining.is_cut()))
-    }
-
-    /// Whether it was joined by a found secret in one direction at least.
-    #[must_use]
-    pub fn is_joined(&self) -> bool {
-        self.partner.suite.is_some()
-    }
-
-    /// Tries secrets that were found on what has come, for some milliseconds.
-    pub fn join(&mut self, found: &FoundSecrets, time: Time, out: &mut Vec<Event>) -> Joined {
-        let mut outcome = Joined::Yes;
-        for side in [Side::Client, Side::Server, Side::Client] {
-            let partner = self.partner;
-            let flow = self.flow(side);
-            if flow.joining.is_none() {
-                continue;
-            }
-            match flow.try_found(found, partner) {
-                (Joined::Yes, Some(hit)) => {
-                    if !self.is_joined() {
-                        self.shared.handshake.joined(hit.suite);
-                        self.partner = Partner {
-                            suite: Some(hit.suite),
-                            group: Some(hit.group),
-                        };
-                        out.push(Event::Joined {
-                            version: JOINED_VERSION,
-                            cipher_suite: hit.suite_id,
-                            time,
-                        });
-                        for flow in [&mut self.client, &mut self.server] {
-                            flow.retry_found();
-                        }
-                    }
-                    self.flow(side).join(hit);
-                    self.shared.generation += 1;
-                    self.advance(time, out);
-                }
-                (joined, _) => outcome = outcome.max(joined),
-            }
-        }
-        self.forget_secrets();
-        outcome
-    }
-
-    /// No secret will be found: what waits for one is given up. A direction of a session that was joined in the other one goes on waiting for
-    /// others.
-    pub fn give_up_found(&mut self, time: Time, out: &mut Vec<Event>) {
-        self.may_join = false;
-        if !self.is_joined() && self.shared.unreadable.is_none() {
-            self.fail(Unreadable::NoHandshake, time, out);
-            return;
-        }
-        for flow in [&mut self.client, &mut self.server] {
-            if flow.joining.is_some() {
-                while flow.drop_front(&mut self.shared, out) {}
-                flow.retry_found();
-            }
-        }
-    }
-
     /// Whether a secret that protects application data was told.
     #[must_use]
     pub fn has_exported(&self) -> bool {
@@ -237,7 +148,7 @@ impl Session {
         let flow = self.flow(side);
         flow.framer.bytes(data, time, &mut flow.queue);
         if flow.joining.is_some() {
-            flow.find_record();
+            flow.look_for_record();
             if self.over_limit() {
                 self.advance(time, out);
             }
@@ -368,7 +279,7 @@ impl Session {
     }
 
     /// Wipes secrets that can be of no use any more, and the keys made from them.
-    fn forget_secrets(&mut self) {
+    pub(crate) fn forget_secrets(&mut self) {
         if !self.shared.candidates.is_empty() && self.is_settled() {
             self.shared.candidates.clear();
         }
@@ -438,7 +349,7 @@ impl Session {
         self.client.buffered() + self.server.buffered()
     }
 
-    fn flow(&mut self, side: Side) -> &mut Flow {
+    pub(crate) fn flow(&mut self, side: Side) -> &mut Flow {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -486,19 +397,8 @@ impl Session {
         false
     }
 
-    /// The handshake went by unseen: both directions wait for secrets that are found.
-    fn begin_joining(&mut self) {
-        self.may_join = false;
-        self.midstream = false;
-        let work = self.limits.found_work;
-        for flow in [&mut self.client, &mut self.server] {
-            flow.begin_joining(work);
-            flow.find_record();
-        }
-    }
-
     /// Works off both queues until neither moves, and keeps the bound on waiting bytes.
-    fn advance(&mut self, time: Time, out: &mut Vec<Event>) {
+    pub(crate) fn advance(&mut self, time: Time, out: &mut Vec<Event>) {
         self.advance_flows(out);
         if self.over_limit() || (self.given_up && self.is_waiting()) {
             self.shared.last_resort = true;
@@ -555,7 +455,7 @@ impl Session {
     }
 
     /// Tells once that nothing can be read, and lets go of everything.
-    fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
+    pub(crate) fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
         self.tell_secrets(out);
         self.read_before = self.read_bytes();
         self.shared.unreadable = Some((reason, time));

@@ -339,3 +339,56 @@ impl<T, const N: usize> ConcatAll<T> for [Vec<T>; N] {
         self.into_iter().flatten().collect()
     }
 }
+
+/// Requests and answers that waited are told in the order in which they were made.
+#[test]
+fn what_waited_keeps_its_times() {
+    let pair = Pair::new(cipher_suite::TLS13_AES_128_GCM_SHA256);
+    let mut script = vec![Step::Send(Side::Client, b"GET /old HTTP/1.1\r\n\r\n".to_vec())];
+    let skipped = pair.run(&script).wire.len();
+    for number in 0..20 {
+        script.push(Step::Send(Side::Client, vec![number; 20]));
+        script.push(Step::Send(Side::Server, vec![number; 30]));
+    }
+    let recording = pair.run(&script);
+    let found = FoundSecrets {
+        id: 1,
+        secrets: own(&recording, 1),
+    };
+    let (mut session, mut events) = (midstream(), Vec::new());
+    feed(&mut session, &recording.wire[skipped..], &mut events);
+    assert_eq!(join(&mut session, &found, &mut events).0, Joined::Yes);
+    let mut told: Vec<_> = (events.iter())
+        .filter_map(|event| match event {
+            Event::Plaintext { side, data, time } => Some((*time, side.index(), data[0])),
+            _ => None,
+        })
+        .collect();
+    told.sort();
+    let order: Vec<_> = told.iter().map(|&(_, side, number)| (number, side)).collect();
+    let expected: Vec<_> = (0..20).flat_map(|number| [(number, 0), (number, 1)]).collect();
+    assert_eq!(order, expected);
+}
+
+/// What does not open is passed over: in front of what does there may be records of others, or damaged ones.
+#[test]
+fn records_that_do_not_open_are_passed_over() {
+    for (suite, id) in SUITES {
+        let (recording, skipped) = conversation(suite, 2);
+        let found = FoundSecrets {
+            id: 1,
+            secrets: own(&recording, 1),
+        };
+        let (mut session, mut events) = (midstream(), Vec::new());
+        for side in [Side::Client, Side::Server] {
+            let mut record = vec![23, 3, 3, 0, 60];
+            record.extend(noise(60, 5));
+            session.bytes(side, Bytes::from(record), Time(0), &mut events);
+        }
+        feed(&mut session, &recording.wire[skipped..], &mut events);
+        join(&mut session, &found, &mut events);
+        let heard = Heard::from(&events);
+        assert!(heard.plain == recording.plain, "{id:#x}");
+        assert!(!session.was_cut());
+    }
+}
