@@ -230,3 +230,46 @@ fn what_waits_is_given_up_when_memory_is_short() {
     bench.wait_ms(600);
     assert!(bench.worker.held() <= 100_000, "{}", bench.worker.held());
 }
+
+/// Its library was probed too late: the hellos were seen, and no secret.
+#[test]
+fn a_connection_whose_secrets_were_missed_is_read_whole() {
+    for suite in [
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ] {
+        let (recording, _) = two_exchanges(suite);
+        let mut bench = bench(Some(vec![others(&recording, 1), own(&recording, 2)]));
+        bench.open(Role::Client, false);
+        play(&mut bench, &recording.wire);
+        bench.wait_ms(900);
+        assert_eq!(bench.host.0.lock().unwrap().asked, 0);
+        bench.wait_ms(300);
+        bench.close();
+        bench.wait_ms(100);
+        assert_eq!(bench.transactions().len(), 2);
+        let report = bench.final_report();
+        assert_eq!(
+            report.health.status,
+            HealthStatus::Healthy,
+            "{:?}",
+            report.health.reasons
+        );
+        assert_eq!(report.facts.tls.unwrap().source, Some(TlsSource::Secrets));
+    }
+}
+
+#[test]
+fn a_connection_whose_secrets_were_missed_and_are_not_found_says_so() {
+    let (recording, _) = two_exchanges(cipher_suite::TLS13_AES_256_GCM_SHA384);
+    let mut bench = bench(Some(vec![others(&recording, 1), others(&recording, 2)]));
+    bench.open(Role::Client, false);
+    play(&mut bench, &recording.wire);
+    bench.wait_ms(3000);
+    bench.close();
+    bench.wait_ms(1000);
+    assert!(bench.transactions().is_empty());
+    assert_eq!(bench.final_report().health.status, HealthStatus::Blind);
+    assert_eq!(bench.codes(), [ReasonCode::TlsSecretMissing]);
+    assert_eq!(bench.host.0.lock().unwrap().calls, 0);
+}

@@ -58,7 +58,9 @@ pub struct Session {
     read_before: u64,
     /// Ciphertext was lost.
     has_gap: bool,
-    /// What is known of the direction that was joined first.
+    /// By a secret that was found, in one direction at least.
+    pub(crate) is_joined: bool,
+    /// What is known of the direction that was joined first, or of the handshake.
     pub(crate) partner: Partner,
     pub(crate) shared: Shared,
     pub(crate) client: Flow,
@@ -90,6 +92,7 @@ impl Session {
             told: 0,
             read_before: 0,
             has_gap: false,
+            is_joined: false,
             partner: Partner::default(),
             shared: Shared {
                 handshake: Handshake::new(),
@@ -364,7 +367,7 @@ impl Session {
             // Raw bytes at the front, and no hole before them: what came first is no record header.
             let is_tls = !matches!(flow.queue.front(), Some(Item::Raw(_))) || flow.lost.is_some();
             if !is_tls && self.may_join {
-                self.begin_joining();
+                self.begin_joining(time);
             } else if !is_tls {
                 self.fail(Unreadable::NotTls, time, out);
             }
@@ -390,7 +393,7 @@ impl Session {
             return true;
         }
         if self.may_join {
-            self.begin_joining();
+            self.begin_joining(time);
         } else {
             self.fail(Unreadable::NoHandshake, time, out);
         }

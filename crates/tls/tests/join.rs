@@ -392,3 +392,53 @@ fn records_that_do_not_open_are_passed_over() {
         assert!(!session.was_cut());
     }
 }
+
+/// Its library was probed too late: the hellos are seen, and no secret.
+#[test]
+fn a_session_whose_secrets_were_missed_is_read_whole() {
+    for (suite, id) in SUITES {
+        let recording = Pair::new(suite).run(&talk());
+        let found = FoundSecrets {
+            id: 1,
+            secrets: own(&recording, 1),
+        };
+        // From when on it is sought.
+        for first in [recording.wire.len() / 2, recording.wire.len()] {
+            let mut session = Session::new(Limits::default(), false);
+            let mut events = Vec::new();
+            feed(&mut session, &recording.wire[..first], &mut events);
+            assert!(session.seek_found(Time(50)) && session.wants_found());
+            join(&mut session, &found, &mut events);
+            for piece in &recording.wire[first..] {
+                feed(&mut session, std::slice::from_ref(piece), &mut events);
+                join(&mut session, &found, &mut events);
+            }
+            let heard = Heard::from(&events);
+            assert!(heard.plain == recording.plain, "{id:#x}");
+            assert_eq!((heard.client_hellos, heard.server_hellos), (1, 1));
+            assert!(heard.gaps.iter().all(Vec::is_empty) && session.is_settled());
+        }
+    }
+}
+
+/// The same, and they are not found, but come in the ordinary way after all.
+#[test]
+fn secrets_that_come_late_are_taken_after_a_search_in_vain() {
+    for (suite, id) in SUITES {
+        let recording = Pair::new(suite).run(&talk());
+        let wrong = FoundSecrets {
+            id: 1,
+            secrets: decoys(5, recording.secrets[0].bytes.len()),
+        };
+        let (mut session, mut events) = (Session::new(Limits::default(), false), Vec::new());
+        feed(&mut session, &recording.wire, &mut events);
+        assert!(session.seek_found(Time(50)));
+        assert_eq!(join(&mut session, &wrong, &mut events).0, Joined::No);
+        session.give_up_found(Time(51), &mut events);
+        assert!(!session.awaits_found() && session.is_waiting());
+        for secret in &recording.secrets {
+            session.offer(secret, &mut events);
+        }
+        assert!(Heard::from(&events).plain == recording.plain, "{id:#x}");
+    }
+}

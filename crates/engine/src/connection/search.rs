@@ -1,6 +1,7 @@
-//! A connection of TLS whose handshake was not seen: its secrets may be in the memory of its process.
+//! A connection of TLS whose handshake was not seen, or whose secrets were not: they may be in the memory of its process.
 //!
-//! Its bytes are kept meanwhile, within the bounds of a session, while its calls are looked for as well. Whichever comes first is how it is read.
+//! Its bytes are kept meanwhile, within the bounds of a session. In mid-stream its calls are looked for as well, and whichever comes first is how
+//! it is read.
 
 use std::time::Duration;
 
@@ -50,6 +51,23 @@ impl Connection {
     /// Whether it waits for secrets that are found.
     pub(super) fn is_searching(&self) -> bool {
         matches!(&self.wire, Wire::Tls(tls) if tls.search.is_some() && tls.session.wants_found())
+    }
+
+    /// Half of the wait for a secret of a handshake that was seen is over: its library was probed too late. Searches for it, once.
+    pub(super) fn search_for_missed(&mut self, cx: &mut Context<'_>) {
+        let Wire::Tls(tls) = &self.wire else { return };
+        if tls.was_searched || self.closing.is_some() || !tls.waits_in_vain(cx.now, cx.settings) {
+            return;
+        }
+        // Where nothing is known of the process, its calls may be all there is.
+        let is_known = self.last_pid.is_some_and(|pid| cx.host.tls(pid).is_some());
+        let may_search = is_known && self.may_search(cx);
+        let Wire::Tls(tls) = &mut self.wire else { return };
+        tls.was_searched = true;
+        if may_search && tls.session.seek_found(Time(cx.now.0)) {
+            tls.search = Some(Search::default());
+            self.look_for_secrets(cx);
+        }
     }
 
     /// Tries what a search found, if there is something to try it on.
@@ -121,6 +139,7 @@ impl Connection {
         }
         let now = Time(cx.now.0);
         self.with_session(cx, |session, events| session.give_up_found(now, events));
+        self.check_secret(cx);
     }
 
     /// A secret was found: its calls are of no use.

@@ -179,6 +179,7 @@ impl Connection {
 
     /// Ciphertext that waited long enough for its secret: gives up decryption and turns to the calls.
     pub(super) fn check_secret(&mut self, cx: &mut Context<'_>) {
+        self.search_for_missed(cx);
         if matches!(&self.wire, Wire::Tls(tls) if tls.is_overdue(cx.now, cx.settings)) {
             self.give_up_secret(cx);
         }

@@ -111,6 +111,8 @@ pub(crate) struct TlsWire {
     pub(crate) tally: TlsTally,
     /// Of a connection whose handshake was not seen: the wait for secrets that are found.
     pub(crate) search: Option<Search>,
+    /// Those of a handshake that was seen were searched for.
+    pub(super) was_searched: bool,
     /// Origin and label of secrets that were derived for this very connection, as far as that is known.
     pub(super) meant: Vec<(u64, Label)>,
 }
@@ -151,6 +153,7 @@ impl TlsWire {
             held_bytes: 0,
             tally: TlsTally::default(),
             search: None,
+            was_searched: false,
             meant: Vec::new(),
         }
     }

@@ -15,8 +15,8 @@ use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
 
 pub use found::{FoundSecret, FoundSecrets};
+use trials::{FROM_BEGINNING, IN_MIDSTREAM, Pass, WORK_AT_ONCE};
 pub(crate) use trials::{Hit, Joining, Partner};
-use trials::{Pass, WORK_AT_ONCE};
 
 /// How trials on a direction stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +31,24 @@ pub enum Joined {
 
 impl Flow {
     /// From now on its bytes are kept until a secret that was found opens some.
-    pub(crate) fn begin_joining(&mut self, work: u64) {
-        self.framer.lose(Time(0), &mut self.queue);
-        self.joining = Some(Box::new(Joining::new(work)));
+    pub(crate) fn begin_joining(&mut self, work: u64, is_midstream: bool, time: Time) {
+        let numbers = if is_midstream {
+            IN_MIDSTREAM
+        } else {
+            FROM_BEGINNING
+        };
+        self.framer.lose(time, &mut self.queue);
+        self.joining = Some(Box::new(Joining::new(work, numbers)));
+        self.look_for_record();
+    }
+
+    /// Goes on as if it had not been tried.
+    fn end_joining(&mut self) {
+        if self.joining.take().is_some() {
+            self.framer.resume(&mut self.queue);
+            self.front_tried = None;
+            self.ahead_tried = (0, 0);
+        }
     }
 
     /// Looks for a whole record among the bytes that `pass` did not look at; tells where it is.

@@ -2,6 +2,7 @@
 
 use super::{FoundSecrets, Hit, Joined, Partner};
 use crate::session::Session;
+use crate::suite::Protocol;
 use crate::{Event, Side, Time, Unreadable};
 
 /// What is joined is TLS 1.3.
@@ -38,7 +39,7 @@ impl Session {
     /// Whether it was joined by a found secret in one direction at least.
     #[must_use]
     pub fn is_joined(&self) -> bool {
-        self.partner.suite.is_some()
+        self.is_joined
     }
 
     /// Tries secrets that were found on what has come, for some milliseconds.
@@ -64,8 +65,9 @@ impl Session {
     }
 
     fn take_hit(&mut self, side: Side, hit: Hit, time: Time, out: &mut Vec<Event>) {
-        let is_first = !self.is_joined();
+        let is_first = !self.is_joined;
         if is_first {
+            self.is_joined = true;
             self.shared.handshake.joined(hit.suite);
             self.partner = Partner {
                 suite: Some(hit.suite),
@@ -87,12 +89,23 @@ impl Session {
         self.advance(time, out);
     }
 
-    /// No secret will be found: what waits for one is given up. A direction of a session that was joined in the other one goes on waiting for
-    /// others.
+    /// No secret will be found: what waits for one is given up, or, where the handshake was seen, goes on waiting for one that comes
+    /// otherwise. A direction of a session that was joined in the other one goes on waiting for others.
     pub fn give_up_found(&mut self, time: Time, out: &mut Vec<Event>) {
         self.may_join = false;
-        if !self.is_joined() && self.shared.unreadable.is_none() {
-            self.fail(Unreadable::NoHandshake, time, out);
+        if self.shared.unreadable.is_some() {
+            return;
+        }
+        if !self.is_joined {
+            if self.partner.suite.is_none() {
+                self.fail(Unreadable::NoHandshake, time, out);
+                return;
+            }
+            for flow in [&mut self.client, &mut self.server] {
+                flow.end_joining();
+            }
+            self.shared.generation += 1;
+            self.advance(time, out);
             return;
         }
         for flow in [&mut self.client, &mut self.server] {
@@ -104,13 +117,29 @@ impl Session {
     }
 
     /// The handshake went by unseen: both directions wait for secrets that are found.
-    pub(crate) fn begin_joining(&mut self) {
+    pub(crate) fn begin_joining(&mut self, time: Time) {
         self.may_join = false;
         self.midstream = false;
         let work = self.limits.found_work;
         for flow in [&mut self.client, &mut self.server] {
-            flow.begin_joining(work);
-            flow.look_for_record();
+            flow.begin_joining(work, true, time);
         }
+    }
+
+    /// The handshake was seen, and its secrets were not: what waits for them may be opened by secrets that are found. Tells whether that is so.
+    pub fn seek_found(&mut self, time: Time) -> bool {
+        let suite = self.shared.handshake.suite();
+        let is_tls13 = suite.is_some_and(|suite| suite.protocol == Protocol::Tls13);
+        if !is_tls13 || self.shared.unreadable.is_some() || !self.is_waiting() {
+            return false;
+        }
+        self.partner.suite = suite;
+        let work = self.limits.found_work;
+        for flow in [&mut self.client, &mut self.server] {
+            if !flow.is_final() && flow.joining.is_none() {
+                flow.begin_joining(work, false, time);
+            }
+        }
+        true
     }
 }

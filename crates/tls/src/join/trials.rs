@@ -8,8 +8,9 @@ use crate::flow::{Current, Epoch};
 use crate::record::{HEADER_LENGTH, Header};
 use crate::suite::Suite;
 
-/// Numbers of records tried with ChaCha20-Poly1305, which does not tell them.
-const MOST_TRIED: u64 = 1 << 20;
+/// Numbers of records tried with ChaCha20-Poly1305, which does not tell them: in mid-stream, and where all of them were seen.
+pub(super) const IN_MIDSTREAM: u64 = 1 << 20;
+pub(super) const FROM_BEGINNING: u64 = 16;
 /// Records, as parts of what all trials may cost: one that will never open is not to take all of it.
 const RECORDS: u64 = 4;
 
@@ -50,6 +51,8 @@ pub(crate) struct Joining {
     /// Bytes that trials may still authenticate, of what each search may.
     work: u64,
     limit: u64,
+    /// Numbers to try.
+    numbers: u64,
     /// A bound ended the trials before all were made.
     is_cut: bool,
 }
@@ -74,13 +77,14 @@ pub(crate) struct Hit {
 }
 
 impl Joining {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64, numbers: u64) -> Self {
         Self {
             cursors: Default::default(),
             saw_record: false,
             search: None,
             work: limit,
             limit,
+            numbers,
             is_cut: false,
         }
     }
@@ -210,8 +214,11 @@ impl Joining {
             return Err(Joined::No);
         }
         let most = self.limit / RECORDS;
-        for sequence in self.cursor(Pass::ChaCha).next..MOST_TRIED {
+        // Where it was seen from its beginning, records of the handshake are among those tried, which open under none of these.
+        let is_midstream = self.numbers == IN_MIDSTREAM;
+        for sequence in self.cursor(Pass::ChaCha).next..self.numbers {
             if self.work == 0 || self.cursor(Pass::ChaCha).spent >= most {
+                self.is_cut = true;
                 break;
             }
             if *slice == 0 {
@@ -225,7 +232,7 @@ impl Joining {
                 self.pay(Pass::ChaCha, slice, body.len());
             }
         }
-        self.is_cut = true;
+        self.is_cut |= is_midstream;
         Err(Joined::No)
     }
 }
