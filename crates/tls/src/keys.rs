@@ -141,8 +141,11 @@ impl RecordKey {
     }
 }
 
-/// Key, of which the suite's length is used, and iv of a TLS 1.3 traffic secret; `None` if the secret is not of the suite's length.
-pub(crate) fn traffic_key(suite: Suite, secret: &[u8]) -> Option<(Zeroizing<[u8; 32]>, Zeroizing<[u8; 12]>)> {
+/// A key, of which the suite's length is used, and an iv.
+type KeyAndIv = (Zeroizing<[u8; 32]>, Zeroizing<[u8; 12]>);
+
+/// Those of a TLS 1.3 traffic secret; `None` if the secret is not of the suite's length.
+pub(crate) fn traffic_key(suite: Suite, secret: &[u8]) -> Option<KeyAndIv> {
     if secret.len() != suite.secret_length() {
         return None;
     }

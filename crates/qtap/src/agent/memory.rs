@@ -303,8 +303,7 @@ mod tests {
         let is_kept = |ago, took| {
             let shared = shared(Duration::from_secs(ago), Duration::from_millis(took));
             shared.forget(Instant::now());
-            let is_kept = !shared.entries().is_empty();
-            is_kept
+            !shared.entries().is_empty()
         };
         assert!(is_kept(9, 10));
         assert!(!is_kept(11, 10));
