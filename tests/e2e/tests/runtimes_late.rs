@@ -387,6 +387,12 @@ fn rustls_is_read_by_secrets_in_its_memory_when_the_agent_comes_late() {
             }
         }
     }
+    // Connections that are idle for seconds are let go of by some.
+    for one in &mut all {
+        if let Some((_, peer)) = &mut one.peer {
+            peer.round(&served);
+        }
+    }
     let agent = Agent::start(&Config::default());
     for one in &mut all {
         if let Some((_, peer)) = &mut one.peer {

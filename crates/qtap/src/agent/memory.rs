@@ -28,8 +28,9 @@ const KEPT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(8);
 /// A search ends when it has taken so long.
 const LONGEST: Duration = Duration::from_secs(5);
-/// How long a search takes only what others leave of the processors (`SCHED_IDLE`). On a busy host that may be nearly nothing.
-const BACKGROUND: Duration = Duration::from_secs(1);
+/// How long a search takes only what others leave of the processors (`SCHED_IDLE`). On a busy host that may be nearly nothing, most searches take
+/// some milliseconds, and others wait for this one.
+const BACKGROUND: Duration = Duration::from_millis(100);
 
 /// What the thread is told.
 enum Job {
