@@ -36,8 +36,8 @@ pub use file::{ConfigFile, LoadError, load_file, load_reader};
 pub use parse::MAX_FILE;
 pub use schema::{
     AccessLogs, CaptureFormat, Config, CustomFilter, DATABASES, DatabaseDetail, Direction, Endpoint,
-    EventStore, FilterLayer, FilterStrategy, Filters, HttpCapture, Level, Limits, LogFormat, ObjectStore,
-    Plugin, ProcessTag, ReportUsage, Services, Stack, StoreKind, Tap, TlsSource, Values,
+    EventStore, FilterLayer, FilterStrategy, Filters, HttpCapture, Level, Limits, LogFormat, MemorySearch,
+    ObjectStore, Plugin, ProcessTag, ReportUsage, Services, Stack, StoreKind, Tap, TlsSource, Values,
 };
 pub use size::{MAX_SIZE, SizeError, parse_size};
 pub use suggest::nearest;

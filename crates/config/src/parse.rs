@@ -6,8 +6,8 @@ use crate::check;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
 use crate::reader::Checker;
 use crate::schema::{
-    AccessLogs, Config, DATABASES, Direction, EventStore, Filters, Level, Limits, LogFormat, ObjectStore,
-    Plugin, Services, Stack, StoreKind, Tap, TlsSource,
+    AccessLogs, Config, DATABASES, Direction, EventStore, Filters, Level, Limits, LogFormat, MemorySearch,
+    ObjectStore, Plugin, Services, Stack, StoreKind, Tap, TlsSource,
 };
 use crate::yaml::{self, Span};
 
@@ -98,6 +98,7 @@ impl Config {
                 filters: Filters::default(),
                 endpoints: Vec::new(),
                 tls_source: TlsSource::Auto,
+                tls_memory_search: MemorySearch::Auto,
                 tls_hold: false,
                 limits: Limits::default(),
             },

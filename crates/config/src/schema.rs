@@ -196,6 +196,8 @@ pub struct Tap {
     pub endpoints: Vec<Endpoint>,
     /// Which source of plaintext.
     pub tls_source: TlsSource,
+    /// Whether the memory of processes may be searched for secrets.
+    pub tls_memory_search: MemorySearch,
     /// `tap.tls.hold`: programs that are new wait until they are probed.
     pub tls_hold: bool,
     /// Bounds.
@@ -235,6 +237,16 @@ pub enum TlsSource {
     Calls,
     /// Secrets only.
     Secrets,
+}
+
+/// `tap.tls.memory_search`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemorySearch {
+    /// Where nothing else reads a connection.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// `tap.limits` (DESIGN §5). Sizes in bytes.

@@ -3,7 +3,8 @@
 
 use qtap_config::{
     AccessLogs, CaptureFormat, Config, DatabaseDetail, Direction, FilterLayer, FilterStrategy, HttpCapture,
-    Level, Limits, LogFormat, Plugin, Problem, ProcessTag, ReportUsage, StoreKind, TlsSource, Values,
+    Level, Limits, LogFormat, MemorySearch, Plugin, Problem, ProcessTag, ReportUsage, StoreKind, TlsSource,
+    Values,
 };
 
 fn parsed(text: &str) -> Config {
@@ -49,7 +50,7 @@ tap:
     - {domain: "*.Example.com", http: {stack: none}}
     - {domain: api.example.com., http: {stack: empty}}
     - {domain: localhost}
-  tls: {source: secrets, hold: true}
+  tls: {source: secrets, memory_search: off, hold: true}
   limits: {data_ring: 3mb, control_ring: 8192, memory: 1gb, body: 0, call: 64KB, cpu_percent: 250}
 tags:
   - {key: team, source: env, location: TEAM}
@@ -119,6 +120,7 @@ tags:
         ]
     );
     assert_eq!(config.tap.tls_source, TlsSource::Secrets);
+    assert_eq!(config.tap.tls_memory_search, MemorySearch::Off);
     assert!(config.tap.tls_hold);
     let limits = Limits {
         data_ring: 4 << 20,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use qtap_capture::{ConnectionId, KernelTime, Pid, QuicBytes, Verdict};
 use qtap_process::Process;
-use qtap_tls::OwnSecret;
+use qtap_tls::{FoundSecrets, OwnSecret};
 
 use crate::ReasonCode;
 
@@ -74,6 +74,17 @@ pub enum KeyOutcome {
     NoSecret,
 }
 
+/// What is known of the secrets in the memory of a process.
+#[derive(Clone, Debug)]
+pub enum MemorySearch {
+    /// It is not searched: nothing is known to be there, or it may not be.
+    Impossible,
+    /// It is being searched, or will be: ask again.
+    Pending,
+    /// What a search found.
+    Found(Arc<FoundSecrets>),
+}
+
 /// The agent around the engine. Every method returns at once; none may block a worker.
 pub trait Host: Send + Sync {
     /// How many process events were handed on so far.
@@ -87,6 +98,16 @@ pub trait Host: Send + Sync {
 
     /// TLS implementations of `pid`; `None` while they were not looked at.
     fn tls(&self, pid: Pid) -> Option<ProcessTls>;
+
+    /// Whether [`Host::search_memory`] may find something in `pid`, as far as that is known yet.
+    fn may_search_memory(&self, _pid: Pid) -> bool {
+        false
+    }
+
+    /// The traffic secrets in the memory of `pid`, which is searched for them if that was not done lately, or by the search `but` only.
+    fn search_memory(&self, _pid: Pid, _but: Option<u64>) -> MemorySearch {
+        MemorySearch::Impossible
+    }
 
     /// Tells the kernel what to copy of a connection.
     fn verdict(&self, id: ConnectionId, verdict: Verdict);

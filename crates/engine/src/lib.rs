@@ -47,7 +47,7 @@ pub use dns::DnsTransaction;
 pub use engine::{Clock, Engine, StartError};
 pub use facts::{ConnectionFacts, DirectionLabel, QuicFacts, TlsFacts, TlsSource, Transport};
 pub use health::{Check, CheckName, CheckState, Health, HealthStatus, Reason, ReasonCode};
-pub use host::{Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls};
+pub use host::{Exclusion, Host, KeyOutcome, MemorySearch, ProcessLookup, ProcessTls};
 pub use id::IdSource;
 pub use load::{Breaker, Load, LoadLevel, Mean, Step, Usage};
 pub use names::Names;

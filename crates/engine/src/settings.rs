@@ -34,6 +34,8 @@ pub struct Settings {
     pub reorder_wait: Duration,
     /// How long ciphertext may wait for its secret.
     pub secret_wait: Duration,
+    /// How long ciphertext may wait for a secret that is searched for in the memory of its process.
+    pub memory_wait: Duration,
     /// How long a closed connection may wait for its last records.
     pub close_wait: Duration,
     /// How long a closed TLS connection may wait until the libraries of its process were looked at.
@@ -63,6 +65,7 @@ impl Default for Settings {
             missing_wait: Duration::from_millis(300),
             reorder_wait: Duration::from_millis(200),
             secret_wait: Duration::from_secs(2),
+            memory_wait: Duration::from_secs(10),
             close_wait: Duration::from_millis(300),
             examine_wait: Duration::from_secs(1),
             first_report: Duration::from_millis(500),

@@ -109,6 +109,10 @@ stats! {
     Counter secrets "qtap_engine_tls_secrets_total" [("outcome", "received")], "TLS secrets by what became of them.";
     Counter secrets_bound "qtap_engine_tls_secrets_total" [("outcome", "bound")], "TLS secrets by what became of them.";
     Counter secrets_expired "qtap_engine_tls_secrets_total" [("outcome", "expired")], "TLS secrets by what became of them.";
+    Counter memory_joined "qtap_engine_memory_secrets_total" [("outcome", "opened")], "TLS connections whose handshake or secrets were not seen, by what became of the search for their secrets in memory.";
+    Counter memory_unmatched "qtap_engine_memory_secrets_total" [("outcome", "not_found")], "TLS connections whose handshake or secrets were not seen, by what became of the search for their secrets in memory.";
+    Counter memory_late "qtap_engine_memory_secrets_total" [("outcome", "too_late")], "TLS connections whose handshake or secrets were not seen, by what became of the search for their secrets in memory.";
+    Counter memory_cut "qtap_engine_memory_trials_cut_total" [], "TLS connections on which not every secret found was tried with every number of a record, for the bound on such trials.";
     Counter tls_unreadable "qtap_engine_tls_unreadable_total" [], "TLS connections that could not be decrypted.";
 }
 

@@ -19,7 +19,7 @@ use crate::identity::Inode;
 use crate::procmap;
 
 /// Bytes of a maps file that are read: about 100,000 mappings.
-const MAX_MAPS: u64 = 16 * 1024 * 1024;
+pub(crate) const MAX_MAPS: u64 = 16 * 1024 * 1024;
 /// Executable file mappings kept of one process.
 pub(crate) const MAX_MAPPINGS: usize = 4096;
 
@@ -83,7 +83,7 @@ pub(crate) fn file_path(name: &[u8]) -> Option<&[u8]> {
 }
 
 /// Splits five fields off; what follows the blanks behind them is the path, blanks included.
-fn split_fields(line: &[u8]) -> Option<([&str; 5], &[u8])> {
+pub(crate) fn split_fields(line: &[u8]) -> Option<([&str; 5], &[u8])> {
     let mut fields = [""; 5];
     let mut rest = line;
     for field in &mut fields {

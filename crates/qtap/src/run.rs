@@ -301,6 +301,7 @@ impl Running {
         let ring = |config: &qtap_config::Limits| (config.data_ring, config.control_ring, config.memory);
         if ring(&new.limits) != ring(&old.limits)
             || new.tls_source != old.tls_source
+            || new.tls_memory_search != old.tls_memory_search
             || new.tls_hold != old.tls_hold
             || config.tags != self.config.tags
         {

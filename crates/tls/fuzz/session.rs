@@ -10,7 +10,7 @@
 )]
 
 use bytes::Bytes;
-use qtap_tls::{Event, Label, Limits, Secret, Session, Side, Time};
+use qtap_tls::{Event, FoundSecret, FoundSecrets, Label, Limits, Secret, Session, Side, Time};
 use zeroize::Zeroizing;
 
 const RECORDINGS: [&str; 3] = [
@@ -20,6 +20,7 @@ const RECORDINGS: [&str; 3] = [
 ];
 
 const LIMITS: Limits = Limits {
+    found_work: 1 << 20,
     waiting_bytes: 16 << 10,
     hello_bytes: 4 << 10,
     secrets: 4,
@@ -75,6 +76,15 @@ pub(crate) fn fuzz_session(data: &[u8]) {
         }
     }
     let mut session = Session::new(LIMITS, choice & 0x80 != 0);
+    if choice & 0x40 != 0 {
+        session.await_found();
+    }
+    let found = FoundSecrets {
+        id: 1,
+        secrets: (secrets.iter())
+            .map(|secret| FoundSecret::new(secret.bytes.clone(), 1))
+            .collect(),
+    };
     let mut events = Vec::new();
     let mut sent = [0, 0];
     while let (Some(operation), Some(amount)) = (input.next(), input.next()) {
@@ -105,6 +115,10 @@ pub(crate) fn fuzz_session(data: &[u8]) {
                     session.offer(secret, &mut events);
                 }
             }
+            _ if session.awaits_found() && amount & 7 != 0 => {
+                session.join(&found, Time(2), &mut events);
+            }
+            _ if session.awaits_found() => session.give_up_found(Time(2), &mut events),
             _ => session.give_up(Time(2), &mut events),
         }
         let buffered = session.buffered();

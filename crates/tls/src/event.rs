@@ -56,6 +56,16 @@ pub enum Event {
     ClientHello(Box<ClientHello>, Time),
     /// A whole ServerHello was seen.
     ServerHello(Box<ServerHello>, Time),
+    /// The first record of a connection whose handshake was not seen authenticated under a secret that was found, which tells what was
+    /// agreed on.
+    Joined {
+        /// As in a ServerHello.
+        version: u16,
+        /// As in a ServerHello.
+        cipher_suite: u16,
+        /// When.
+        time: Time,
+    },
     /// ALPN chosen, from the EncryptedExtensions of TLS 1.3.
     Alpn(String, Time),
     /// Application bytes of one record.

@@ -10,6 +10,7 @@ use crate::event::push_gap;
 use crate::framer::Framer;
 use crate::handshake::Handshake;
 use crate::hello::{parse_client_hello, parse_encrypted_extensions, parse_server_hello};
+use crate::join::Joining;
 use crate::keys::{Params, RecordKey, next_generation};
 use crate::messages::{Message, MessageReader, kind};
 use crate::open::label;
@@ -124,6 +125,8 @@ pub(crate) struct Flow {
     pub(crate) bound: bool,
     /// The kernel protects what comes from now on: no record of it is seen.
     pub(crate) offloaded: bool,
+    /// Until a secret that was found opens something of it.
+    pub(crate) joining: Option<Box<Joining>>,
 }
 
 impl Flow {
@@ -144,6 +147,7 @@ impl Flow {
             read_wire: 0,
             bound: false,
             offloaded: false,
+            joining: None,
         }
     }
 
@@ -164,7 +168,7 @@ impl Flow {
     /// Works off the queue as far as possible; returns whether anything moved.
     pub(crate) fn advance(&mut self, shared: &mut Shared, out: &mut Vec<Event>) -> bool {
         let mut moved = false;
-        while shared.unreadable.is_none() {
+        while shared.unreadable.is_none() && self.joining.is_none() {
             let step = match self.queue.pop() {
                 None => break,
                 Some(Item::Record(record)) => match self.record(&record, shared, out) {

@@ -73,6 +73,11 @@ impl Handshake {
         }
     }
 
+    /// A record told the suite.
+    pub(crate) fn joined(&mut self, suite: Suite) {
+        self.suite = Some(suite);
+    }
+
     /// The suite, once the server chose it.
     pub(crate) fn suite(&self) -> Option<Suite> {
         self.suite

@@ -37,14 +37,8 @@ pub(crate) struct RecordKey {
 impl RecordKey {
     /// Key of a TLS 1.3 traffic secret; `None` if the secret is not of the suite's length.
     pub(crate) fn tls13(suite: Suite, secret: &[u8]) -> Option<Self> {
-        if secret.len() != suite.secret_length() {
-            return None;
-        }
-        let mut key = Zeroizing::new([0_u8; 32]);
-        let key = key.get_mut(..suite.key_length())?;
-        let mut iv = Zeroizing::new([0_u8; 12]);
-        expand_label(suite.hash, secret, b"key", key)?;
-        expand_label(suite.hash, secret, b"iv", iv.as_mut_slice())?;
+        let (key, iv) = traffic_key(suite, secret)?;
+        let key = key.get(..suite.key_length())?;
         Self::new(suite, key, iv)
     }
 
@@ -145,6 +139,21 @@ impl RecordKey {
         }
         nonce
     }
+}
+
+/// A key, of which the suite's length is used, and an iv.
+type KeyAndIv = (Zeroizing<[u8; 32]>, Zeroizing<[u8; 12]>);
+
+/// Those of a TLS 1.3 traffic secret; `None` if the secret is not of the suite's length.
+pub(crate) fn traffic_key(suite: Suite, secret: &[u8]) -> Option<KeyAndIv> {
+    if secret.len() != suite.secret_length() {
+        return None;
+    }
+    let mut key = Zeroizing::new([0_u8; 32]);
+    let mut iv = Zeroizing::new([0_u8; 12]);
+    expand_label(suite.hash, secret, b"key", key.get_mut(..suite.key_length())?)?;
+    expand_label(suite.hash, secret, b"iv", iv.as_mut_slice())?;
+    Some((key, iv))
 }
 
 /// The secret that follows `secret` after a KeyUpdate (RFC 8446 §7.2).

@@ -19,7 +19,8 @@
 //! [`quic`] reads the hellos of QUIC, whose first packets need no secret.
 //!
 //! The way through the room: [`Session`] → `framer` (bytes to records) → `flow` (one direction: which key, which
-//! sequence number) → `keys` (open a record) → `messages` (handshake messages); `resync` after losses.
+//! sequence number) → `keys` (open a record) → `messages` (handshake messages); `resync` after losses; `join` into
+//! connections whose handshake was not seen.
 #![forbid(unsafe_code)]
 
 mod candidates;
@@ -27,6 +28,7 @@ mod event;
 mod flow;
 mod framer;
 mod handshake;
+mod join;
 mod keys;
 mod messages;
 mod open;
@@ -41,6 +43,7 @@ pub mod hello;
 pub mod quic;
 
 pub use event::{Event, Failure, GapReason, OwnSecret, Unreadable};
+pub use join::{FoundSecret, FoundSecrets, Joined};
 pub use qtap_protocol::{Side, Time};
 pub use secret::{Label, Secret};
 pub use session::{Limits, Session};

@@ -342,6 +342,9 @@ impl Flow {
             Item::Raw(raw) => {
                 self.lose_wire(raw.data.len() as u64, GapReason::NoSecret, raw.time());
                 self.report_lost(shared, out);
+                if let Some(joining) = &mut self.joining {
+                    joining.start_over();
+                }
                 return true;
             }
         };
@@ -356,6 +359,9 @@ impl Flow {
 
     /// Whether waiting items wait for a secret, rather than for the peer's hello or for more bytes.
     pub(crate) fn is_waiting(&self, shared: &Shared) -> bool {
+        if let Some(joining) = &self.joining {
+            return joining.saw_record();
+        }
         // Records from before the kernel took over are those of the handshake: nothing of the application waits in them.
         let may_carry_data = !self.offloaded && !self.is_final();
         may_carry_data && !self.queue.is_empty() && shared.handshake.suite().is_some()

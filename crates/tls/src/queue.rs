@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::Time;
 use crate::record::{Header, Record};
 
-/// Pieces smaller than this join one time stamp in a [`Raw`], so that single bytes do not cost a stamp each.
+/// With more time stamps than these in a [`Raw`], pieces smaller than this join one stamp, so that single bytes do not cost a stamp each.
+const STAMPS: usize = 1024;
 const STAMP_BYTES: usize = 1024;
 
 /// What an item costs besides its bytes.
@@ -60,8 +61,9 @@ impl Raw {
             return;
         }
         self.data.extend_from_slice(data);
+        let is_many = self.stamps.len() >= STAMPS;
         match self.stamps.back_mut() {
-            Some((length, last)) if *last == time || *length < STAMP_BYTES => {
+            Some((length, last)) if *last == time || (is_many && *length < STAMP_BYTES) => {
                 *length += data.len();
                 *last = time;
             }

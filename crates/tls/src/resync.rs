@@ -265,16 +265,21 @@ impl Flow {
 
     /// Goes on with the record found, which is then opened once more in its turn.
     fn resume(&mut self, found: Found, shared: &mut Shared) {
-        self.queue.skip_raw(found.at);
-        self.framer.resume(&mut self.queue);
         if let Seal::Clear | Seal::Pending = self.seal
             && shared.handshake.protocol() == Some(Protocol::Tls12)
             && let Some(params) = shared.handshake.params()
         {
             self.seal = Seal::Tls12(params);
         }
-        self.current = Some(found.current);
-        self.next = found.sequence;
+        self.take_up(found.at, found.current, found.sequence);
+    }
+
+    /// Goes on `at` bytes into the raw ones at the front, where the record numbered `sequence` under the key of `current` begins.
+    pub(crate) fn take_up(&mut self, at: usize, current: Current, sequence: u64) {
+        self.queue.skip_raw(at);
+        self.framer.resume(&mut self.queue);
+        self.current = Some(current);
+        self.next = sequence;
         self.unsure = 0;
         self.lost = None;
         self.front_tried = None;

@@ -6,6 +6,7 @@ use crate::candidates::Candidates;
 use crate::event::push_gap;
 use crate::flow::{Flow, Shared, Step};
 use crate::handshake::Handshake;
+use crate::join::Partner;
 use crate::messages::kind;
 use crate::queue::Item;
 use crate::record::{HEADER_LENGTH, Header, content};
@@ -21,6 +22,10 @@ pub struct Limits {
     pub hello_bytes: usize,
     /// Candidate secrets kept. Default 64.
     pub secrets: usize,
+    /// Bytes of records that trials of the secrets of one search may authenticate in each direction, with an allowance for each trial.
+    /// Default 256 MiB: all secrets of a process with AES-GCM, some hundred thousand numbers of short records with
+    /// ChaCha20-Poly1305.
+    pub found_work: u64,
 }
 
 impl Default for Limits {
@@ -29,6 +34,7 @@ impl Default for Limits {
             waiting_bytes: 1 << 20,
             hello_bytes: 64 << 10,
             secrets: 64,
+            found_work: 256 << 20,
         }
     }
 }
@@ -38,8 +44,10 @@ impl Default for Limits {
 /// Cost: one copy per record, plus its decryption. Memory: [`Session::buffered`] stays under
 /// [`Limits::waiting_bytes`] plus, for each direction, one record and one handshake message.
 pub struct Session {
-    limits: Limits,
-    midstream: bool,
+    pub(crate) limits: Limits,
+    pub(crate) midstream: bool,
+    /// Secrets that are found otherwise may come, if the handshake is not seen.
+    pub(crate) may_join: bool,
     given_up: bool,
     /// Labels of which it has taken a secret that carries its client random, as bits.
     taken: u8,
@@ -50,9 +58,13 @@ pub struct Session {
     read_before: u64,
     /// Ciphertext was lost.
     has_gap: bool,
-    shared: Shared,
-    client: Flow,
-    server: Flow,
+    /// By a secret that was found, in one direction at least.
+    pub(crate) is_joined: bool,
+    /// What is known of the direction that was joined first, or of the handshake.
+    pub(crate) partner: Partner,
+    pub(crate) shared: Shared,
+    pub(crate) client: Flow,
+    pub(crate) server: Flow,
 }
 
 impl std::fmt::Debug for Session {
@@ -73,12 +85,15 @@ impl Session {
         Self {
             limits,
             midstream,
+            may_join: false,
             given_up: false,
             taken: 0,
             export: false,
             told: 0,
             read_before: 0,
             has_gap: false,
+            is_joined: false,
+            partner: Partner::default(),
             shared: Shared {
                 handshake: Handshake::new(),
                 candidates: Candidates::new(limits.secrets),
@@ -135,6 +150,13 @@ impl Session {
         }
         let flow = self.flow(side);
         flow.framer.bytes(data, time, &mut flow.queue);
+        if flow.joining.is_some() {
+            flow.look_for_record();
+            if self.over_limit() {
+                self.advance(time, out);
+            }
+            return;
+        }
         if self.looks_like_tls(side, time, out) {
             self.advance(time, out);
             self.tell_secrets(out);
@@ -260,7 +282,7 @@ impl Session {
     }
 
     /// Wipes secrets that can be of no use any more, and the keys made from them.
-    fn forget_secrets(&mut self) {
+    pub(crate) fn forget_secrets(&mut self) {
         if !self.shared.candidates.is_empty() && self.is_settled() {
             self.shared.candidates.clear();
         }
@@ -330,7 +352,7 @@ impl Session {
         self.client.buffered() + self.server.buffered()
     }
 
-    fn flow(&mut self, side: Side) -> &mut Flow {
+    pub(crate) fn flow(&mut self, side: Side) -> &mut Flow {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -344,7 +366,9 @@ impl Session {
         if !flow.framer.has_started() {
             // Raw bytes at the front, and no hole before them: what came first is no record header.
             let is_tls = !matches!(flow.queue.front(), Some(Item::Raw(_))) || flow.lost.is_some();
-            if !is_tls {
+            if !is_tls && self.may_join {
+                self.begin_joining(time);
+            } else if !is_tls {
                 self.fail(Unreadable::NotTls, time, out);
             }
             return is_tls && !midstream;
@@ -365,14 +389,19 @@ impl Session {
         }
         if is_handshake && side == Side::Client && first == Some(kind::CLIENT_HELLO) {
             self.midstream = false;
+            self.may_join = false;
             return true;
         }
-        self.fail(Unreadable::NoHandshake, time, out);
+        if self.may_join {
+            self.begin_joining(time);
+        } else {
+            self.fail(Unreadable::NoHandshake, time, out);
+        }
         false
     }
 
     /// Works off both queues until neither moves, and keeps the bound on waiting bytes.
-    fn advance(&mut self, time: Time, out: &mut Vec<Event>) {
+    pub(crate) fn advance(&mut self, time: Time, out: &mut Vec<Event>) {
         self.advance_flows(out);
         if self.over_limit() || (self.given_up && self.is_waiting()) {
             self.shared.last_resort = true;
@@ -429,7 +458,7 @@ impl Session {
     }
 
     /// Tells once that nothing can be read, and lets go of everything.
-    fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
+    pub(crate) fn fail(&mut self, reason: Unreadable, time: Time, out: &mut Vec<Event>) {
         self.tell_secrets(out);
         self.read_before = self.read_bytes();
         self.shared.unreadable = Some((reason, time));

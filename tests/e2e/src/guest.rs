@@ -64,6 +64,17 @@ impl Matter {
         std::fs::write(&matter.posted, posted).expect("write a file");
         matter
     }
+
+    /// The same where a server has another document, which is put into `file`.
+    #[must_use]
+    pub fn with_document(&self, file: PathBuf, document: &[u8]) -> Self {
+        std::fs::write(&file, document).expect("write a file");
+        Self {
+            document: file,
+            document_sha256: hex_sha256(document),
+            ..self.clone()
+        }
+    }
 }
 
 /// A server for every client: nginx with HTTP/1.1 and HTTP/2, in front of `programs/server.py`.

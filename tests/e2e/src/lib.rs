@@ -64,7 +64,8 @@ pub use python::{PythonServer, Truth, client, python};
 pub use quic::{QuicServer, quic, quic_curl};
 pub use resolver::{Resolver, dig};
 pub use runtimes::{
-    Bench, Late, Row, assert_blind, read_by_secrets, read_late, rustls_exchange_program, wheels_python,
+    Bench, Late, Row, assert_blind, assert_late, read_by_secrets, read_late, rustls_exchange_program,
+    wheels_python,
 };
 pub use web::{WebServer, web};
 pub use zoo::{Column, Found, Runtime, Zoo};

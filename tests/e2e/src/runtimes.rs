@@ -75,6 +75,8 @@ impl Bench {
 pub enum Late {
     /// The next round, by calls.
     Calls,
+    /// The next round, by secrets that are in the memory of the process.
+    Secrets,
     /// Nothing, and the agent says so with this code: the calls have no names in this build.
     Blind(&'static str),
     /// Not tried, and why.
@@ -298,7 +300,8 @@ pub fn read_late(zoo: &mut Zoo, rows: &[Row]) {
         zoo.check(&one.runtime, column, || {
             one.assert_process(&captures);
             match one.row.late {
-                Late::Calls => assert_late(&captures, &bench.matter, &one.row.expected(1)),
+                Late::Calls => assert_late(&captures, &bench.matter, &one.row.expected(1), "calls"),
+                Late::Secrets => assert_late(&captures, &bench.matter, &one.row.expected(1), "secrets"),
                 Late::Blind(code) => assert_blind(&captures, code),
                 Late::Not(why) => Found::NotApplicable(why.to_owned()),
             }
@@ -306,15 +309,15 @@ pub fn read_late(zoo: &mut Zoo, rows: &[Row]) {
     }
 }
 
-/// A later round was read by calls, and nothing that calls itself whole is wrong. Of HTTP/2 the tables that the first heads
+/// A later round was read by `source`, and nothing that calls itself whole is wrong. Of HTTP/2 the tables that the first heads
 /// filled are unknown, so heads may be partial there, which is said; bodies are whole.
-fn assert_late(captures: &[Capture], matter: &Matter, expected: &Expected<'_>) -> Found {
+pub fn assert_late(captures: &[Capture], matter: &Matter, expected: &Expected<'_>, source: &str) -> Found {
     let mut exact: BTreeSet<&str> = BTreeSet::new();
     for capture in captures {
         let connection = &capture.connection;
         assert_implementation(capture, expected.implementation);
         assert!(capture.reasons().contains(&"joined_midstream"), "{connection:#}");
-        assert_eq!(connection["meta"]["tlsSource"], "calls", "{connection:#}");
+        assert_eq!(connection["meta"]["tlsSource"], source, "{connection:#}");
         for transaction in &capture.transactions {
             if !is_flagged(transaction) {
                 assert_exchange(transaction, matter, expected);
@@ -325,7 +328,7 @@ fn assert_late(captures: &[Capture], matter: &Matter, expected: &Expected<'_>) -
         }
     }
     assert_eq!(exact.len(), 2, "exact: {exact:?}; {captures:#?}");
-    Found::Read("calls".to_owned())
+    Found::Read(source.to_owned())
 }
 
 /// Nothing of the one connection was read, and the agent says so.

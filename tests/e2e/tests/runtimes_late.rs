@@ -1,4 +1,5 @@
-//! Connections older than the agent, of TLS libraries that have calls to probe (wolfSSL, Mbed TLS, NSS) and of rustls, which has none.
+//! Connections older than the agent, of TLS libraries that have calls to probe (wolfSSL, Mbed TLS, NSS) and of rustls, which has none: its
+//! secrets are in the memory of its process.
 //!
 //! Issue "TLS by secrets everywhere": "calls serve connections older than the agent and libraries with no such point"; "late join, with the
 //! reason wherever a cell is not green".
@@ -8,13 +9,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use qtap_e2e::{
-    Agent, Bench, Capture, Column, Config, Events, Found, Guest, Late, Program, Row, Runtime, Side, Zoo,
-    assert_blind, assert_implementation, free_port, one, programs, read_by_secrets, read_late, run_ok,
-    rustls_exchange_program, until, wait_for_listener, wheels_python,
+    Agent, Bench, Capture, Column, Config, Events, Expected, Found, Guest, HTTP_PATHS, Late, Matter, Program,
+    Row, Runtime, Side, Zoo, assert_implementation, assert_late, deterministic_bytes, free_port, one,
+    programs, read_by_secrets, read_late, run_ok, rustls_exchange_program, until, wait_for_listener,
+    wheels_python,
 };
 
 const DEBIAN: &str = "Debian, shared";
-const BLIND: Late = Late::Blind("joined_midstream");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn python(bench: &Bench, mode: &str, address: &str) -> Command {
@@ -229,7 +230,7 @@ fn deno_rows() -> Vec<Row> {
         implementation: "rustls",
         client,
         server: None,
-        late: BLIND,
+        late: Late::Secrets,
     };
     let server = |protocol, peer| Row {
         side: Side::Server,
@@ -259,7 +260,7 @@ fn deno_is_read_by_secrets() {
 
 /// rustls has no functions that could be probed for their calls: they are of no stable ABI, and inlined.
 #[test]
-fn deno_is_said_to_be_blind_when_the_agent_comes_late() {
+fn deno_is_read_by_secrets_in_its_memory_when_the_agent_comes_late() {
     let mut zoo = Zoo::open("deno-late");
     read_late(&mut zoo, &deno_rows());
     zoo.finish();
@@ -296,12 +297,14 @@ impl Exchange {
         }
     }
 
-    /// A client that has its connection, and waits for an answer.
-    fn client(bench: &Bench, exe: &Path, build: &str, provider: &str, http: &str) -> Self {
+    /// A client that has its connection, and waits for an answer. What it asks for then is looked at.
+    fn client(bench: &Bench, _: &Matter, exe: &Path, build: &str, provider: &str, http: &str) -> Self {
         let mut client = Command::new(exe);
         client.arg("client").arg(&bench.certificates.authority);
         client.args(["localhost", &bench.front.port.to_string(), http, "1.3", "1"]);
-        client.args([&format!("/bytes/30721?delay={DELAY}"), "/bytes/5000"]);
+        client
+            .arg(format!("/bytes/1000?delay={DELAY}"))
+            .args(CLIENT_PATHS);
         let mut program = Program::start(client.stdin(Stdio::piped()));
         assert_eq!(program.line(PATIENCE), "ready");
         program.say("go");
@@ -309,19 +312,19 @@ impl Exchange {
     }
 
     /// A server whose client has made a round.
-    fn server(bench: &Bench, exe: &Path, build: &str, provider: &str, http: &str) -> Self {
+    fn server(bench: &Bench, matter: &Matter, exe: &Path, build: &str, provider: &str, http: &str) -> Self {
         let mut server = Command::new(exe);
         server.arg("server").arg(&bench.certificates.certificate);
         server.arg(&bench.certificates.key).stdin(Stdio::piped());
         let mut program = Program::start(&mut server);
         let port: u16 = program.line(PATIENCE).parse().expect("a port");
         let mode = if http == "http2" {
-            "httpx-h2-any"
+            "httpx-h2"
         } else {
-            "http.client-any"
+            "http.client"
         };
         let mut peer = Guest::start(&mut python(bench, mode, &format!("https://localhost:{port}")));
-        peer.round(&bench.matter);
+        peer.round(matter);
         Self::new(program, Some((port, peer)), build, provider, http)
     }
 
@@ -331,15 +334,43 @@ impl Exchange {
             Some((port, _)) => events.of_port(*port, Side::Server),
         }
     }
+
+    /// Whether its connection is over.
+    fn is_over(&self, events: &Events) -> bool {
+        let captures = self.captures(events);
+        !captures.is_empty() && (captures.iter()).all(|capture| capture.connection["finalized"] == true)
+    }
+
+    fn expected(&self) -> Expected<'static> {
+        Expected {
+            protocol: if self.column == Column::LateHttp2 {
+                "http2"
+            } else {
+                "http1"
+            },
+            rounds: 1,
+            implementation: "rustls",
+            paths: match self.peer {
+                None => CLIENT_PATHS,
+                Some(_) => HTTP_PATHS,
+            },
+        }
+    }
 }
 
+/// What a client asks for when it has its first answer. The answer to the first of these takes a while: secrets are wiped when their connection is
+/// over, and have to be found before.
+const CLIENT_PATHS: [&str; 2] = ["/bytes/30721?delay=2", "/echo/5000"];
 /// Seconds that the first answer takes: the agent starts in the meantime.
 const DELAY: u32 = 10;
 
 /// The same with every build of programs over rustls.
 #[test]
-fn rustls_is_said_to_be_blind_when_the_agent_comes_late() {
+fn rustls_is_read_by_secrets_in_its_memory_when_the_agent_comes_late() {
     let bench = Bench::start();
+    let served = bench
+        .matter
+        .with_document(bench.folder().join("served"), &deterministic_bytes(30_721));
     let mut all = Vec::new();
     // Clients last: the agent has to be there before their answers.
     for start in [Exchange::server, Exchange::client] {
@@ -352,31 +383,41 @@ fn rustls_is_said_to_be_blind_when_the_agent_comes_late() {
                 let folder = tempfile::tempdir_in(bench.folder()).expect("a folder").keep();
                 let exe = rustls_exchange_program(&folder, profile, provider);
                 for http in ["http1", "http2"] {
-                    all.push(start(&bench, &exe, build, provider, http));
+                    all.push(start(&bench, &served, &exe, build, provider, http));
                 }
             }
+        }
+    }
+    // Connections that are idle for seconds are let go of by some.
+    for one in &mut all {
+        if let Some((_, peer)) = &mut one.peer {
+            peer.round(&served);
         }
     }
     let agent = Agent::start(&Config::default());
     for one in &mut all {
         if let Some((_, peer)) = &mut one.peer {
-            peer.round(&bench.matter);
+            peer.round(&served);
+        }
+    }
+    // Secrets are wiped when their connection is over, and have to be found before.
+    std::thread::sleep(Duration::from_secs(1));
+    for one in &mut all {
+        if let Some((_, peer)) = &mut one.peer {
             peer.close_input();
         }
     }
     let deadline = Instant::now() + PATIENCE;
-    while all.iter().any(|one| one.captures(&agent.events()).is_empty()) && Instant::now() < deadline {
+    while !all.iter().all(|one| one.is_over(&agent.events())) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(200));
     }
     let events = agent.stop();
     let mut zoo = Zoo::open("rustls-late");
     for one in &all {
         let captures = one.captures(&events);
+        let matter = one.peer.as_ref().map_or(&bench.matter, |_| &served);
         zoo.check(&one.runtime, one.column, || {
-            for capture in &captures {
-                assert_implementation(capture, "rustls");
-            }
-            assert_blind(&captures, "joined_midstream")
+            assert_late(&captures, matter, &one.expected(), "secrets")
         });
     }
     zoo.finish();

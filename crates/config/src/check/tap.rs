@@ -6,7 +6,7 @@ use super::stacks::NO_STACK;
 use super::{databases, filters};
 use crate::diagnostic::Problem;
 use crate::reader::{At, Checker, Fields, Known, Names};
-use crate::schema::{DatabaseDetail, Direction, Endpoint, Limits, Tap, TlsSource};
+use crate::schema::{DatabaseDetail, Direction, Endpoint, Limits, MemorySearch, Tap, TlsSource};
 use crate::size::parse_size;
 use crate::yaml::shown;
 
@@ -42,6 +42,11 @@ const TLS_SOURCES: &Names<TlsSource> = &[
     ("calls", Known::Ready(TlsSource::Calls)),
 ];
 
+const MEMORY_SEARCHES: &Names<MemorySearch> = &[
+    ("auto", Known::Ready(MemorySearch::Auto)),
+    ("off", Known::Ready(MemorySearch::Off)),
+];
+
 pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap {
     let Some(fields) = checker.fields(at, &TAP) else {
         return Tap::nothing();
@@ -64,10 +69,13 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         .map(|at| filters::check(checker, &at))
         .unwrap_or_default();
     let endpoints = endpoints(checker, fields.get("endpoints"), stacks);
-    let tls = (fields.get("tls")).and_then(|at| checker.fields(&at, &["source", "hold"]));
+    let tls = (fields.get("tls")).and_then(|at| checker.fields(&at, &["source", "memory_search", "hold"]));
     let tls_source = (tls.as_ref())
         .and_then(|tls| tls.get("source"))
         .and_then(|at| checker.one_of(&at, "TLS source", TLS_SOURCES));
+    let tls_memory_search = (tls.as_ref())
+        .and_then(|tls| tls.get("memory_search"))
+        .and_then(|at| checker.one_of(&at, "memory search", MEMORY_SEARCHES));
     let tls_hold = (tls.as_ref())
         .and_then(|tls| tls.get("hold"))
         .and_then(|at| checker.boolean(&at));
@@ -93,6 +101,7 @@ pub(super) fn check(checker: &mut Checker, at: &At<'_>, stacks: &[&str]) -> Tap 
         filters,
         endpoints,
         tls_source: tls_source.unwrap_or_default(),
+        tls_memory_search: tls_memory_search.unwrap_or_default(),
         tls_hold: tls_hold.unwrap_or_default(),
         limits,
     }

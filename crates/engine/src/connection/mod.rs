@@ -6,6 +6,7 @@ mod gate;
 mod kernel;
 mod log;
 mod route;
+mod search;
 mod streams;
 mod tls;
 mod verdict;
@@ -234,7 +235,12 @@ impl Connection {
             earliest = earliest.min(due);
         }
         if let Some((_, since)) = self.closing {
-            earliest = earliest.min(after(since, settings.close_wait));
+            let wait = if self.is_searching() {
+                settings.memory_wait
+            } else {
+                settings.close_wait
+            };
+            earliest = earliest.min(after(since, wait));
         }
         if self.end_lost {
             // It waits for nothing but its turn.
@@ -316,6 +322,7 @@ impl Connection {
         {
             self.give_up_reordering(cx);
         }
+        self.look_for_secrets(cx);
         self.check_secret(cx);
         if self.check_due(cx.settings.stall).is_some_and(|due| due <= now) {
             self.last_check = now;
@@ -346,7 +353,9 @@ impl Connection {
         }
         // Before its process is known nothing of it can be told; without an open event nothing ever can.
         let gated = self.opened.is_some() && self.facts.is_none() || self.has_backlog();
-        let wait = if self.is_examined(cx) {
+        let wait = if self.is_searching() {
+            cx.settings.memory_wait
+        } else if self.is_examined(cx) {
             cx.settings.close_wait
         } else {
             cx.settings.examine_wait

@@ -31,6 +31,7 @@ impl Connection {
                     Piece::Bytes { data, time, .. } => session.bytes(side, data, Time(time.0), events),
                     Piece::Gap { length, time, .. } => session.gap(side, length, Time(time.0), events),
                 });
+                self.look_for_secrets(cx);
             }
             Wire::Sniffing(sniffer) => match piece {
                 Piece::Bytes { data, time, .. } => {
@@ -97,6 +98,8 @@ impl Connection {
         } else if !matches!(self.wire, Wire::Tls(_)) {
             return;
         }
+        // What is in the library's calls is not in another's memory.
+        self.give_up_search(cx);
         match &piece {
             Piece::Bytes { data, .. } => self.note_first_call(data.len() as u64),
             Piece::Gap { length, loss, .. } => self.tally.call_gap(*loss, *length),

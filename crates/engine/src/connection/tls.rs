@@ -5,6 +5,7 @@ use qtap_capture::{Pid, Verdict};
 use qtap_protocol::Time;
 use qtap_tls::{Secret, Session, Unreadable};
 
+use super::search::Search;
 use super::wire::{Reading, TlsWire, Wire};
 use super::{Connection, log};
 use crate::TlsFacts;
@@ -34,7 +35,13 @@ impl Connection {
         if cx.settings.export_secrets {
             session.export_secrets();
         }
-        self.wire = Wire::Tls(Box::new(TlsWire::new(session, reading)));
+        let searches = midstream && self.may_search(cx);
+        if searches {
+            session.await_found();
+        }
+        let mut tls = Box::new(TlsWire::new(session, reading));
+        tls.search = searches.then(Search::default);
+        self.wire = Wire::Tls(tls);
         if midstream {
             self.app.restart(true, self.facts.as_deref_mut(), cx);
         }
@@ -71,6 +78,10 @@ impl Connection {
         if output.hello {
             log::hello(facts);
         }
+        if output.joined {
+            self.joined(cx);
+        }
+        let Wire::Tls(tls) = &mut self.wire else { return };
         if output.newly_bound
             && let Some(origin) = tls.session.take_proven()
             && let Some(pid) = self.last_pid
@@ -152,6 +163,7 @@ impl Connection {
         let midstream = self.facts.as_ref().is_some_and(|facts| facts.joined_midstream);
         if let Wire::Tls(tls) = &self.wire
             && tls.reading == Reading::Calls
+            && tls.search.is_none()
             && (seen || midstream || tls.tally.unreadable.is_some())
         {
             self.set_verdict(Verdict::CALLS_ONLY, cx);
@@ -167,6 +179,7 @@ impl Connection {
 
     /// Ciphertext that waited long enough for its secret: gives up decryption and turns to the calls.
     pub(super) fn check_secret(&mut self, cx: &mut Context<'_>) {
+        self.search_for_missed(cx);
         if matches!(&self.wire, Wire::Tls(tls) if tls.is_overdue(cx.now, cx.settings)) {
             self.give_up_secret(cx);
         }
@@ -174,6 +187,10 @@ impl Connection {
 
     /// Gives up ciphertext that waits for a secret, if any does, and turns to the calls.
     pub(super) fn give_up_secret(&mut self, cx: &mut Context<'_>) {
+        if self.is_searching() {
+            self.give_up_search(cx);
+            return;
+        }
         let Wire::Tls(tls) = &mut self.wire else { return };
         if tls.waiting_since.is_none() || tls.reading == Reading::Calls {
             return;

@@ -6,6 +6,7 @@ use qtap_protocol::{Side, Time};
 use qtap_tls::{Event, GapReason, Label, OwnSecret, Secret, Session, Unreadable};
 
 use super::after;
+use super::search::Search;
 use crate::application::Plain;
 use crate::{ConnectionFacts, Settings, TlsFacts, TlsSource};
 
@@ -108,6 +109,10 @@ pub(crate) struct TlsWire {
     held: Vec<(Side, Plain, Time)>,
     held_bytes: usize,
     pub(crate) tally: TlsTally,
+    /// Of a connection whose handshake was not seen: the wait for secrets that are found.
+    pub(crate) search: Option<Search>,
+    /// Those of a handshake that was seen were searched for.
+    pub(super) was_searched: bool,
     /// Origin and label of secrets that were derived for this very connection, as far as that is known.
     pub(super) meant: Vec<(u64, Label)>,
 }
@@ -130,6 +135,8 @@ pub(crate) struct TlsOutput {
     pub(crate) ended: Vec<(Side, Time)>,
     pub(crate) hello: bool,
     pub(crate) newly_bound: bool,
+    /// By a secret that was found.
+    pub(crate) joined: bool,
     pub(crate) unreadable: Option<Unreadable>,
     /// Secrets that proved to be its own, for the key log.
     pub(crate) own: Vec<OwnSecret>,
@@ -145,6 +152,8 @@ impl TlsWire {
             held: Vec::new(),
             held_bytes: 0,
             tally: TlsTally::default(),
+            search: None,
+            was_searched: false,
             meant: Vec::new(),
         }
     }
@@ -179,6 +188,9 @@ impl TlsWire {
 
     /// When the wait for a secret is to be looked at: after half of it unlikely ones are worth a trial, after all of it none is.
     pub(crate) fn due(&self, now: KernelTime, settings: &Settings) -> Option<KernelTime> {
+        if let Some(search) = &self.search {
+            return search.due(&self.session);
+        }
         let since = self.waiting_since?;
         let half = after(since, settings.secret_wait / 2);
         Some(if half > now {
@@ -191,13 +203,17 @@ impl TlsWire {
     /// Whether half of the wait for a secret is over.
     pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
         let half = |since| after(since, settings.secret_wait / 2);
-        self.reading == Reading::Secrets && self.waiting_since.is_some_and(|since| half(since) <= now)
+        self.reading == Reading::Secrets
+            && self.search.is_none()
+            && self.waiting_since.is_some_and(|since| half(since) <= now)
     }
 
     /// Whether the wait for a secret is over.
     pub(crate) fn is_overdue(&self, now: KernelTime, settings: &Settings) -> bool {
         let end = |since| after(since, settings.secret_wait);
-        self.reading == Reading::Secrets && self.waiting_since.is_some_and(|since| end(since) <= now)
+        self.reading == Reading::Secrets
+            && self.search.is_none()
+            && self.waiting_since.is_some_and(|since| end(since) <= now)
     }
 
     /// Whether the kernel does the TLS of what `side` sends.
@@ -270,6 +286,16 @@ impl TlsWire {
                 tls.cipher_suite = Some(hello.cipher_suite);
                 tls.alpn = hello.alpn.or_else(|| tls.alpn.take());
                 output.hello = true;
+            }
+            Event::Joined {
+                version,
+                cipher_suite,
+                ..
+            } => {
+                self.reading = Reading::Secrets;
+                tls.version = Some(version);
+                tls.cipher_suite = Some(cipher_suite);
+                output.joined = true;
             }
             Event::Alpn(protocol, _) => tls.alpn = Some(protocol),
             Event::Plaintext { side, data, time } => {

@@ -19,12 +19,13 @@ use qtap_capture::{
 };
 use qtap_engine::{
     Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Exclusion, Host,
-    IdSource, Interest, Load, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats, Transaction,
-    Worker,
+    IdSource, Interest, Load, MemorySearch, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats,
+    Transaction, Worker,
 };
 use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Command, RequestHead, StreamKey};
+use qtap_tls::FoundSecrets;
 
 pub const PID: Pid = Pid(4242);
 pub const MS: u64 = 1_000_000;
@@ -55,6 +56,10 @@ pub struct HostState {
     /// Where secrets came from that opened a record, and those that did not, with whether they were certainly of their connection.
     pub proved: Vec<u64>,
     pub failed: Vec<(u64, bool)>,
+    /// What searches of memory find, one after the other; `None`: memory is not searched.
+    pub searches: Option<Vec<Arc<FoundSecrets>>>,
+    /// Times that the engine asked for it.
+    pub asked: u64,
 }
 
 #[derive(Clone, Default)]
@@ -95,6 +100,20 @@ impl Host for TestHost {
     }
     fn datagrams_lost(&self) -> u64 {
         self.0.lock().unwrap().datagrams_lost
+    }
+    fn may_search_memory(&self, _: Pid) -> bool {
+        self.0.lock().unwrap().searches.is_some()
+    }
+    fn search_memory(&self, _: Pid, but: Option<u64>) -> MemorySearch {
+        let mut state = self.0.lock().unwrap();
+        state.asked += 1;
+        let Some(searches) = &state.searches else {
+            return MemorySearch::Impossible;
+        };
+        let found = searches.iter().find(|found| but.is_none_or(|but| found.id > but));
+        found.map_or(MemorySearch::Pending, |found| {
+            MemorySearch::Found(Arc::clone(found))
+        })
     }
     fn origin_proved(&self, _: Pid, origin: u64) {
         self.0.lock().unwrap().proved.push(origin);

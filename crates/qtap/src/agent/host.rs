@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use qtap_capture::{ConnectionId, Control, KernelTime, Pid, ProcessVerdict, QuicBytes, Verdict};
 use qtap_config::{FilterLayer, Filters};
-use qtap_engine::{Counter, Exclusion, Host, KeyOutcome, ProcessLookup, ProcessTls, ReasonCode};
+use qtap_engine::{
+    Counter, Exclusion, Host, KeyOutcome, MemorySearch, ProcessLookup, ProcessTls, ReasonCode,
+};
 use qtap_probe::{Implementation, Implementations, Input};
 use qtap_process::{Decision, IgnoreReason, Layers, Process, Table, decide};
 use qtap_tls::OwnSecret;
 
+use super::memory::MemorySearches;
 use super::queue::Inlet;
 use super::trace::Tracer;
 use crate::keylog::KeyLogSink;
@@ -77,6 +80,8 @@ pub(crate) struct AgentHost {
     pub(crate) tracer: Tracer,
     /// Requests to the kernel or the tracker that could not be handed on.
     pub(crate) refused: Counter,
+    /// Secrets in the memory of processes.
+    pub(crate) memory: MemorySearches,
     pub(crate) key_log: Option<KeyLogSink>,
     /// Functions of processes whose secrets have opened records, as far as the tracker was told.
     pub(crate) proved: Mutex<HashMap<Pid, Vec<u64>>>,
@@ -188,6 +193,14 @@ impl Host for AgentHost {
             calls_since: found.calls_since(),
             problem: found.reason().map(|reason| (code, reason.to_owned())),
         })
+    }
+
+    fn may_search_memory(&self, pid: Pid) -> bool {
+        self.memory.may_find(pid)
+    }
+
+    fn search_memory(&self, pid: Pid, but: Option<u64>) -> MemorySearch {
+        self.memory.ask(pid, but)
     }
 
     fn verdict(&self, id: ConnectionId, verdict: Verdict) {

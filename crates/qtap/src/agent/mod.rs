@@ -5,6 +5,7 @@ mod freezer;
 mod hold;
 mod host;
 mod load;
+mod memory;
 mod queue;
 mod state;
 mod threads;
@@ -22,7 +23,7 @@ use crossbeam_channel::{Sender, bounded};
 use qtap_capture::{
     Capture, Control, DirectionFilter, GroupReport, KernelTime, MappingEvents, Options, Pid, WallClock,
 };
-use qtap_config::{Config, Direction, TlsSource};
+use qtap_config::{Config, Direction, MemorySearch, TlsSource};
 use qtap_engine::{
     Budget, Clock, Consumer, Counter, Engine, IdSource, Settings, Shared, Stats, Surveyor, TlsMode,
 };
@@ -34,6 +35,7 @@ use crate::keylog::KeyLogSink;
 use hold::Hold;
 use host::{AgentHost, Progress};
 use load::{LoadBreaker, LoadGauges};
+use memory::MemorySearches;
 use queue::queue;
 use threads::{Lost, ReaderLoop, keep_processes};
 use trace::Tracer;
@@ -110,6 +112,7 @@ pub(crate) struct Agent {
     reader: Option<JoinHandle<()>>,
     processes: JoinHandle<()>,
     tracker: JoinHandle<()>,
+    searcher: Option<JoinHandle<()>>,
     wall_clock: WallClock,
     breaker: LoadBreaker,
     hold: Option<Hold>,
@@ -214,7 +217,17 @@ impl Agent {
             tracker.run(&tracker_rx, &expected_rx);
         })?;
         writer.snapshot().context("cannot read /proc")?;
+        let searches_memory = config.tap.tls_memory_search == MemorySearch::Auto
+            && config.tap.tls_source != TlsSource::Calls
+            && probes.contains(&"rustls");
+        let (memory, searcher) = if searches_memory {
+            let (memory, searcher) = MemorySearches::start(implementations.clone())?;
+            (memory, Some(searcher))
+        } else {
+            (MemorySearches::off(implementations.clone()), None)
+        };
         let host = Arc::new(AgentHost {
+            memory,
             table: table.clone(),
             progress: Arc::clone(&progress),
             control: control.clone(),
@@ -303,6 +316,7 @@ impl Agent {
             reader: Some(reader),
             processes,
             tracker,
+            searcher,
             wall_clock,
             breaker,
             hold,
@@ -359,6 +373,7 @@ impl Agent {
         }
         self.breaker.stop();
         self.stop.store(true, Ordering::Release);
+        self.gauges.host.memory.stop();
         let asked = self.gauges.host.tracker.insist(Input::Stop);
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()
@@ -367,6 +382,11 @@ impl Agent {
         }
         if self.processes.join().is_err() {
             tracing::error!("the process table's thread ended by a panic");
+        }
+        if let Some(searcher) = self.searcher.take()
+            && searcher.join().is_err()
+        {
+            tracing::error!("the search of memory ended by a panic");
         }
         // Ending while the kernel is at the removal of a probe would leave its breakpoints behind.
         let until = Instant::now() + DETACH_WAIT;

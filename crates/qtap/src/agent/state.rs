@@ -64,6 +64,7 @@ impl State for AgentState {
         );
         self.load(out);
         self.probes(out);
+        self.memory(out);
         self.held(out);
         self.processes(out);
         self.plugins(out);
@@ -246,6 +247,47 @@ impl AgentState {
                 "Files or processes not probed, by reason; failures are tried again.",
                 &[("stage", "probe"), ("reason", reason)],
                 count,
+            );
+        }
+    }
+
+    fn memory(&self, out: &mut Samples) {
+        let counters = self.gauges.host.memory.counters();
+        out.counter(
+            "qtap_memory_searches_total",
+            "Searches of the memory of a process for secrets.",
+            &[],
+            counters.searches.get(),
+        );
+        out.counter(
+            "qtap_memory_search_microseconds_total",
+            "Time that they took.",
+            &[],
+            counters.microseconds.get(),
+        );
+        out.counter(
+            "qtap_memory_search_bytes_total",
+            "Bytes of memory read for that.",
+            &[],
+            counters.bytes.get(),
+        );
+        out.counter(
+            "qtap_memory_search_candidates_total",
+            "What looked like a secret there.",
+            &[],
+            counters.candidates.get(),
+        );
+        for (reason, count) in [
+            ("failed", &counters.failures),
+            ("cut", &counters.cut),
+            ("refused", &counters.refused),
+            ("unreadable", &counters.faults),
+        ] {
+            out.counter(
+                "qtap_memory_search_lost_total",
+                "Searches, or parts of them, that were not made, by reason.",
+                &[("reason", reason)],
+                count.get(),
             );
         }
     }

@@ -312,6 +312,8 @@ pub(crate) struct Heard {
     pub(crate) client_hellos: usize,
     pub(crate) server_hellos: usize,
     pub(crate) unreadable: Vec<qtap_tls::Unreadable>,
+    /// Version and suite of a session that was joined.
+    pub(crate) joined: Vec<(u16, u16)>,
 }
 
 impl Heard {
@@ -332,6 +334,11 @@ impl Heard {
                 Event::CloseNotify { side, .. } => heard.closed[side.index()] += 1,
                 Event::ClientHello(..) => heard.client_hellos += 1,
                 Event::ServerHello(..) => heard.server_hellos += 1,
+                &Event::Joined {
+                    version,
+                    cipher_suite,
+                    ..
+                } => heard.joined.push((version, cipher_suite)),
                 Event::Unreadable(reason, _) => heard.unreadable.push(*reason),
             }
         }
