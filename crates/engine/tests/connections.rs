@@ -5,7 +5,7 @@ mod support;
 use qtap_capture::{Direction, Event, Layer, Loss, Role, Verdict};
 use qtap_engine::{CheckName, CheckState, Exclusion, HealthStatus, Interest, ReasonCode};
 use qtap_protocol::Outcome;
-use support::Bench;
+use support::{Bench, client_hello};
 
 const REQUEST: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -315,14 +315,6 @@ fn tls_without_a_known_library_is_blind_with_its_reason() {
         0,
         "every need of calls is taken back"
     );
-}
-
-/// A ClientHello of TLS 1.2 with one suite and no extensions, in a record.
-fn client_hello() -> Vec<u8> {
-    let mut hello = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
-    hello.extend_from_slice(&[7; 32]);
-    hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x2f, 1, 0, 0, 0]);
-    hello
 }
 
 #[test]
