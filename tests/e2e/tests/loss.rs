@@ -149,13 +149,10 @@ fn agent(tls_source: &'static str) -> Agent {
 
 /// The three rates one after the other, each on a connection of its own for each of `ports` (plain, TLS).
 fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &'static str) {
-    let t0 = Instant::now();
-    let mark = |what: &str| println!("MARK {:?} {what}", t0.elapsed());
     let start = |(port, transport): &(u16, Transport)| Client::start(kind, *port, *transport, authority);
     let mut clients: Vec<Client> = ports.iter().map(start).collect();
     clients.iter_mut().for_each(|client| client.expect("ready"));
     let mut agent = agent(tls_source);
-    mark("agent");
     let _ = agent.wait_for_log(&["TEST ONLY"], Duration::from_secs(5));
     for client in clients
         .iter_mut()
@@ -164,7 +161,6 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
         wait_for_probes(&agent, client);
     }
     let maps = KernelMaps::of(&agent);
-    mark("probes");
     let lost = |agent: &Agent| {
         Metrics::of(agent).kernel_lost("data_records_lost_ring_full")
             + Metrics::of(agent).kernel_lost("tls_call_bytes_lost_ring_full")
@@ -175,26 +171,22 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
         }
         let before = lost(&agent);
         maps.set(".data.drops", rate);
-        mark("before");
         for client in &mut clients {
             client.ask(questions, kind.at_once, false);
         }
         maps.set(".data.drops", 0);
         let during = lost(&agent);
-        mark("during");
         assert!(rate < 100_000 || during > before, "nothing was lost at {rate}");
         for client in &mut clients {
             client.ask(AFTER, kind.at_once, false);
         }
         std::thread::sleep(kind.recovery);
-        mark("recovery");
         for client in &mut clients {
             client.ask(AFTER, kind.at_once, true);
             client.close();
         }
         assert_eq!(lost(&agent), during, "something was lost at a rate of 0");
         let memory = agent.memory();
-        mark("asked");
         assert!(memory < MEMORY, "{} MiB", memory >> 20);
     }
     for client in &mut clients {
@@ -203,23 +195,18 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
         until(ANSWER, "end of a client", || !client.program.is_running());
     }
     wait_for_ends(&agent, &clients);
-    mark("ends");
     let rest = Rest::of(&agent);
     assert!(agent.has_ended().is_none());
-    mark("rest");
     let events = agent.stop();
-    mark("stopped");
     let mut account = Account::new(&events, &rest);
     account.losses();
     account.close();
     assert_eq!(rest.metrics().sum("qtap_engine_panics_total", ""), 0.0);
-    mark("account");
     for client in clients {
         for side in [Side::Client, Side::Server] {
             check(kind, &events, &client, side);
         }
     }
-    mark("checked");
 }
 
 /// Until a connection of the client is read at both ends: a debug build takes seconds to look at the library that a wheel brings.
