@@ -99,15 +99,20 @@ fn exchange_in_memory(bench: &mut Bench, session: u64, positions: [u64; 2], requ
 }
 
 fn close(bench: &mut Bench, id: ConnectionId) {
+    close_with(bench, id, 0);
+}
+
+/// It ends, and records of `missing` bytes may still come.
+fn close_with(bench: &mut Bench, id: ConnectionId, missing: u64) {
     let read = client_hello().len() as u64;
     let closed = Closed {
         id,
         time: KernelTime(bench.now),
-        written: 0,
+        written: missing,
         read,
         calls_written: 0,
         calls_read: 0,
-        kernel_sent: 0,
+        kernel_sent: missing,
         kernel_received: read,
         unread: 0,
         lost_ring_full: 0,
@@ -206,6 +211,21 @@ fn a_session_that_serves_a_second_connection_goes_over_to_it() {
     close(&mut bench, ONE);
     assert_eq!(told(&bench), [whole(ONE, "/one")], "before its end");
     begin(&mut bench, TWO);
+    let positions = [asked.len() as u64, RESPONSE.len() as u64];
+    exchange_in_memory(&mut bench, FIRST, positions, &request("/two"));
+    bench.wait_ms(PATIENCE_MS);
+    assert_eq!(told(&bench), [whole(ONE, "/one"), whole(TWO, "/two")]);
+}
+
+#[test]
+fn a_call_is_not_of_a_connection_that_was_over_and_waits_for_its_last_records() {
+    let mut bench = bench();
+    begin(&mut bench, ONE);
+    let asked = request("/one");
+    exchange_in_memory(&mut bench, FIRST, [0, 0], &asked);
+    close_with(&mut bench, ONE, 10);
+    begin(&mut bench, TWO);
+    assert_eq!(bench.worker.connections(), 2);
     let positions = [asked.len() as u64, RESPONSE.len() as u64];
     exchange_in_memory(&mut bench, FIRST, positions, &request("/two"));
     bench.wait_ms(PATIENCE_MS);
