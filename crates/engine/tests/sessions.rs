@@ -1,4 +1,5 @@
 //! Whose calls are of which the kernel could not tell that.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod support;
 
