@@ -489,6 +489,25 @@ fn an_old_tls_connection_is_read_from_its_calls() {
 }
 
 #[test]
+fn calls_that_nobody_wants_are_no_loss() {
+    let mut bench = Bench::with(false, Interest::None);
+    bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls::default());
+    bench.open(Role::Client, true);
+    bench.writes(&[&[0x17, 3, 3, 0, 100][..], &[0xa5; 100]].concat());
+    let call = bench.record(Direction::Egress, Layer::Calls, REQUEST, None);
+    bench.send(Event::Data(call));
+    let told = bench.host.0.lock().unwrap().verdicts.last().cloned();
+    assert_eq!(told, Some((bench.id, Verdict::COUNT_ONLY)));
+    let _left_out = bench.record(Direction::Ingress, Layer::Calls, RESPONSE, None);
+    bench.close();
+    assert!(
+        !bench.codes().contains(&ReasonCode::RingFull),
+        "{:?}",
+        bench.codes()
+    );
+}
+
+#[test]
 fn body_bytes_skipped_at_the_end_are_no_loss() {
     let mut bench = Bench::with(true, Interest::Head);
     bench.open(Role::Client, false);
