@@ -23,6 +23,9 @@ enum call_hook {
 /* Records of one call, which makes 4 MiB. */
 enum { CALL_CHUNKS = 128 };
 
+/* Odd, with bits all over: 2^64 by the golden ratio. Keeps apart what differs little. */
+#define SPREAD 0x9e3779b97f4a7c15ULL
+
 static __always_inline int enter_call(u32 hook, u64 object, u64 buffer, u64 length_at)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -198,6 +201,8 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	struct verdict *verdict;
 
 	if (!session) {
+		/* No other object of the process has the address at this time. */
+		fresh.id = frame->object * SPREAD ^ bpf_ktime_get_ns();
 		bpf_map_update_elem(&sessions, &key, &fresh, BPF_NOEXIST);
 		session = bpf_map_lookup_elem(&sessions, &key);
 		if (!session)
@@ -221,7 +226,7 @@ static __always_inline void plaintext(u64 pid_tgid, struct frames *all, struct f
 	event->time = bpf_ktime_get_ns();
 	event->pid = pid;
 	event->tid = pid_tgid;
-	event->object = frame->object;
+	event->session = session->id;
 	event->connection = 0;
 	event->other_settled = 0;
 	all->emission.lost = 0;

@@ -147,7 +147,7 @@ static __always_inline void send_header(struct connection *conn, u64 position)
 	record->event.time = bpf_ktime_get_ns();
 	record->event.position = position - TLS_HEADER_BYTES;
 	record->event.other_settled = *(volatile u64 *)&conn->lost_end[DIRECTION_EGRESS];
-	record->event.object = 0;
+	record->event.session = 0;
 	record->event.pid = conn->pid;
 	record->event.tid = conn->tid;
 	record->event.length = TLS_HEADER_BYTES;

@@ -159,8 +159,8 @@ struct event_data {
 	/* Bytes of the other direction and the same layer before this position that have not come
 	 * are lost. */
 	u64 other_settled;
-	/* TLS session object; only when `connection` is 0. */
-	u64 object;
+	/* Of a call, the TLS session that it was made for: see `struct session`. */
+	u64 session;
 	u32 pid;
 	u32 tid;
 	u32 length;

@@ -54,6 +54,8 @@ struct session_key {
 };
 
 struct session {
+	/* Its own, where the address of an object is used again: the next session has another. */
+	u64 id;
 	u64 sock;
 	u64 connection;
 	/* Of bytes that could not be attributed, and the ends of the last ones of them that were

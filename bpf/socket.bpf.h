@@ -252,7 +252,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	s->event.time = bpf_ktime_get_ns();
 	s->event.position = start - held;
 	s->event.other_settled = *(volatile u64 *)&conn->lost_end[!direction];
-	s->event.object = 0;
+	s->event.session = 0;
 	s->event.pid = pid_tgid >> 32;
 	s->event.tid = pid_tgid;
 	if (held)

@@ -80,6 +80,7 @@ impl Agent {
             load: Arc::default(),
             audits_dns: Arc::default(),
             names: Arc::default(),
+            unbound: Arc::default(),
         };
         Ok(Self {
             worker: Worker::new(shared, Box::new(Stacks::new(deployment))),

@@ -213,7 +213,7 @@ fn event(line: Line) -> anyhow::Result<Event> {
             missing: (missing > 0).then_some((missing, Loss::Unreadable)),
             call_start,
             other_settled,
-            object: None,
+            session: None,
         }),
         Line::Closed {
             id,

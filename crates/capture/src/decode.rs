@@ -154,13 +154,13 @@ fn data(record: &[u8], arena: &mut Arena) -> Option<Event> {
         missing: (event.missing != 0).then(|| (event.missing, loss(event.loss))),
         call_start: event.call_start != 0,
         other_settled: event.other_settled,
-        object: NonZeroU64::new(event.object),
+        session: NonZeroU64::new(event.session),
     };
     if event.connection == 0 {
         return Some(Event::Unattributed(Box::new(Unattributed {
             pid: data.pid,
             tid: data.tid,
-            object: event.object,
+            session: event.session,
             data,
         })));
     }

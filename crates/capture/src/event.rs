@@ -237,8 +237,8 @@ pub struct Data {
     /// Bytes of the other direction and the same layer before this position that have not come by now are lost. Tells of a
     /// hole before anything behind it comes.
     pub other_settled: u64,
-    /// Of a call, the TLS session object that it was made for.
-    pub object: Option<NonZeroU64>,
+    /// Of a call, the number of the TLS session that it was made for: see [`Unattributed::session`].
+    pub session: Option<NonZeroU64>,
 }
 
 /// The socket is gone. All bytes up to the positions given here are accounted for.
@@ -309,10 +309,19 @@ pub struct Unattributed {
     pub pid: Pid,
     /// Thread.
     pub tid: u32,
-    /// Address of the library's session object.
-    pub object: u64,
-    /// Everything else as in [`Data`]; `id` is 0 and positions count per object.
+    /// Number of the library's session in this process. The next session at the same address has another, where the probes see that
+    /// the library frees it or its connection ended.
+    pub session: u64,
+    /// Everything else as in [`Data`]; `id` is 0 and positions count per session.
     pub data: Data,
+}
+
+impl Unattributed {
+    /// Its session.
+    #[must_use]
+    pub const fn key(&self) -> (Pid, u64) {
+        (self.pid, self.session)
+    }
 }
 
 /// A process image began (exec), with its arguments and the environment as the kernel laid them out.

@@ -536,7 +536,7 @@ fn verdicts_can_leave_out_plaintext_and_caps_hold_for_it() {
 }
 
 #[test]
-fn memory_sessions_are_told_with_their_object() {
+fn memory_sessions_are_told_apart() {
     let mut tap = calls();
     let _write = probe(&tap, Hook::SslWrite, ssl_write as *const () as usize);
     let _free = probe(&tap, Hook::SslFree, ssl_free as *const () as usize);
@@ -549,21 +549,21 @@ fn memory_sessions_are_told_with_their_object() {
     ssl_free(&raw mut session);
     ssl_write(&raw mut session, b"new".as_ptr(), 3);
     tap.during(Duration::from_millis(50));
-    let object = &raw const session as u64;
     let told: Vec<_> = tap
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Unattributed(event) if event.object == object => {
-                Some((event.data.position, event.data.bytes.to_vec()))
+            Event::Unattributed(event) if event.pid.0 == std::process::id() => {
+                Some((event.session, event.data.position, event.data.bytes.to_vec()))
             }
             _ => None,
         })
         .collect();
-    assert_eq!(
-        told,
-        [(0, b"one".to_vec()), (3, b"two".to_vec()), (0, b"new".to_vec())]
-    );
+    let [(first, 0, one), (second, 3, two), (third, 0, new)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!([&one[..], two, new], [b"one", b"two", b"new"]);
+    assert!(first == second && second != third, "one object, two sessions");
 }
 
 #[test]
@@ -586,9 +586,9 @@ fn of_nested_sessions_the_one_at_the_socket_has_the_connection() {
     // The outer session's plaintext is the inner one's ciphertext.
     let inverted: Vec<u8> = b"nested".iter().map(|byte| !byte).collect();
     assert_eq!(client.layer_bytes(Direction::Egress, Layer::Calls), inverted);
-    let object = &raw const session as u64;
-    let inner = tap.events.iter().any(|event| {
-        matches!(event, Event::Unattributed(event) if event.object == object && event.data.bytes.as_ref() == b"nested")
-    });
+    let inner = tap
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Unattributed(event) if event.data.bytes.as_ref() == b"nested"));
     assert!(inner);
 }

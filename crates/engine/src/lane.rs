@@ -206,7 +206,7 @@ mod tests {
             missing: None,
             call_start: true,
             other_settled: 0,
-            object: None,
+            session: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Connections: from the events of the kernel to transactions and a verdict on every capture.
 //!
 //! In: [`qtap_capture::Event`]s. Out, through a [`Consumer`]: whole [`Transaction`]s and [`ConnectionReport`]s with
-//! their [`Health`]. Each connection lives on one worker, so nothing here takes a lock.
+//! their [`Health`]. Each connection lives on one worker, so nothing here takes a lock
+//! but for calls whose connection the kernel cannot tell.
 #![forbid(unsafe_code)]
 
 mod account;
@@ -36,6 +37,7 @@ mod stats;
 mod streaming;
 mod transaction;
 mod tunnel;
+mod unbound;
 mod worker;
 
 pub use account::survey::{Positions, Survey, Surveyor};
@@ -55,4 +57,5 @@ pub use settings::{Budget, Settings, TlsMode};
 pub use stats::{AllProtocols, Counter, Level, ProtocolStats, Stats};
 pub use streaming::{EventStream, Messages, WebSocket};
 pub use transaction::{Body, ConnectionReport, Half, Transaction};
+pub use unbound::Unbound;
 pub use worker::{Shared, Worker};

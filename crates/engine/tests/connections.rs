@@ -5,7 +5,7 @@ mod support;
 use qtap_capture::{Direction, Event, Layer, Loss, Role, Verdict};
 use qtap_engine::{CheckName, CheckState, Exclusion, HealthStatus, Interest, ReasonCode};
 use qtap_protocol::Outcome;
-use support::Bench;
+use support::{Bench, client_hello};
 
 const REQUEST: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -317,14 +317,6 @@ fn tls_without_a_known_library_is_blind_with_its_reason() {
     );
 }
 
-/// A ClientHello of TLS 1.2 with one suite and no extensions, in a record.
-fn client_hello() -> Vec<u8> {
-    let mut hello = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
-    hello.extend_from_slice(&[7; 32]);
-    hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x2f, 1, 0, 0, 0]);
-    hello
-}
-
 #[test]
 fn a_handshake_that_ends_in_the_clear_is_captured_whole() {
     const HANDSHAKE_FAILURE: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
@@ -494,6 +486,25 @@ fn an_old_tls_connection_is_read_from_its_calls() {
     );
     assert_eq!(bench.codes(), [ReasonCode::JoinedMidstream]);
     assert_eq!(bench.host.0.lock().unwrap().calls, 0);
+}
+
+#[test]
+fn calls_that_nobody_wants_are_no_loss() {
+    let mut bench = Bench::with(false, Interest::None);
+    bench.host.0.lock().unwrap().tls = Some(qtap_engine::ProcessTls::default());
+    bench.open(Role::Client, true);
+    bench.writes(&[&[0x17, 3, 3, 0, 100][..], &[0xa5; 100]].concat());
+    let call = bench.record(Direction::Egress, Layer::Calls, REQUEST, None);
+    bench.send(Event::Data(call));
+    let told = bench.host.0.lock().unwrap().verdicts.last().cloned();
+    assert_eq!(told, Some((bench.id, Verdict::COUNT_ONLY)));
+    let _left_out = bench.record(Direction::Ingress, Layer::Calls, RESPONSE, None);
+    bench.close();
+    assert!(
+        !bench.codes().contains(&ReasonCode::RingFull),
+        "{:?}",
+        bench.codes()
+    );
 }
 
 #[test]

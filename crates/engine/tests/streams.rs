@@ -20,10 +20,14 @@ const UPGRADE: &[u8] =
     b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
 
-/// A frame of the client, mask 0.
+/// A frame of the client, of which each has another mask.
 fn client(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
-    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
+    let mask = [length, payload.last().copied().unwrap_or_default(), 0x21, 0x3d];
+    let masked: Vec<u8> = (payload.iter().zip(mask.iter().cycle()))
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
+    [&[first, 0x80 | length], &mask[..], &masked].concat()
 }
 
 fn server(first: u8, payload: &[u8]) -> Vec<u8> {

@@ -38,6 +38,18 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// For `tap`: leaves out the connections of the test itself, so that asking the agent what it counts does not make it count more.
+    #[must_use]
+    pub fn without_this_test() -> String {
+        let own = std::env::current_exe().expect("the path of the test");
+        format!(
+            "  filters: {{custom: [{{exe: \"{}\", strategy: exact}}]}}\n",
+            own.display()
+        )
+    }
+}
+
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -8,7 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use self::servers::{Broker, MariaDb, Postgres, Redis, broker, mariadb, postgres, redis, tansu};
-use crate::{Agent, Capture, Config, Events, Side, node_clients, programs, runtime, until};
+use crate::{
+    Agent, Capture, Config, Events, Side, free_port, node_clients, programs, python, run_ok, runtime, until,
+};
+
+/// Connections of [`speak_otherwise`].
+pub const OTHERWISE: usize = 20;
 
 /// Used as a password everywhere, and nowhere else: it must not be in any output.
 pub const SECRET: &str = "s3cr3t-horse-battery";
@@ -129,4 +134,18 @@ pub fn node_client(program: &str, port: u16) -> Command {
         .args([&port.to_string(), SECRET])
         .env("NODE_PATH", node_clients());
     command
+}
+
+/// Peers whose bytes begin like those of a protocol (redis, kafka) and are none, on [`OTHERWISE`] connections to the port returned.
+#[must_use]
+pub fn speak_otherwise(protocol: &str) -> u16 {
+    let port = free_port();
+    run_ok(python("other_bytes.py").args([&port.to_string(), protocol]));
+    port
+}
+
+/// "never mislabels".
+pub fn assert_is_other(capture: &Capture) {
+    let connection = &capture.connection;
+    assert_eq!(connection["l7Protocol"], "other", "{connection:#}");
 }

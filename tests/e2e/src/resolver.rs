@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Namespaces, Program, scratch, until};
+use crate::{Certificates, Namespaces, Program, scratch, until};
 
 /// A name server on the server's side, and the client's side set to ask it. It knows `test`: `api.test` is the server with both of its
 /// private addresses, `www.test` another name for it, `text.test` has a text, `long.test` more of them than a datagram takes without
@@ -55,7 +55,22 @@ impl Resolver {
     /// Unbound, whose threads answer over both.
     #[must_use]
     pub fn unbound(namespaces: &Namespaces) -> Self {
-        let folder = scratch();
+        Self::unbound_with(namespaces, scratch(), "")
+    }
+
+    /// The same, over TLS on port 853 too (RFC 7858).
+    #[must_use]
+    pub fn unbound_with_tls(namespaces: &Namespaces, certificates: &Certificates) -> Self {
+        let options = format!(
+            "  interface: {}@853\n  tls-port: 853\n  tls-service-pem: \"{}\"\n  tls-service-key: \"{}\"\n",
+            Namespaces::PRIVATE_V4,
+            certificates.certificate.display(),
+            certificates.key.display()
+        );
+        Self::unbound_with(namespaces, scratch(), &options)
+    }
+
+    fn unbound_with(namespaces: &Namespaces, folder: TempDir, options: &str) -> Self {
         let file = folder.path().join("unbound.conf");
         let (v4, v6) = (Namespaces::PRIVATE_V4, Namespaces::PRIVATE_V6);
         let long = format!("  local-data: 'long.test. 120 IN TXT \"{LONG}\"'\n").replace(
@@ -64,7 +79,7 @@ impl Resolver {
         );
         let text = format!(
             "server:\n  directory: \"{}\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  do-daemonize: no\n  use-syslog: no\n  \
-             module-config: \"iterator\"\n  num-threads: 2\n  interface: {v4}\n  interface: {v6}\n  access-control: 0.0.0.0/0 allow\n  \
+             module-config: \"iterator\"\n  num-threads: 2\n{options}  interface: {v4}\n  interface: {v6}\n  access-control: 0.0.0.0/0 allow\n  \
              access-control: ::/0 allow\n  local-zone: \"test.\" static\n  local-data: \"api.test. 120 IN A {v4}\"\n  \
              local-data: \"api.test. 120 IN AAAA {v6}\"\n{long}remote-control:\n  control-enable: no\n",
             folder.path().display()

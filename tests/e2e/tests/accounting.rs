@@ -108,6 +108,7 @@ fn unharmed(load: Program) {
 fn agent(limits: &str) -> Agent {
     Agent::start(&Config {
         limits: limits.to_owned(),
+        tap: Config::without_this_test(),
         ..Config::default()
     })
 }
@@ -201,6 +202,7 @@ fn a_program_killed_within_a_call() {
     let source = Source::new(100);
     let agent = Agent::start(&Config {
         tls_source: "calls",
+        tap: Config::without_this_test(),
         ..Config::default()
     });
     let program = format!(

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qtap_e2e::databases::{SECRET, agent, all, broker, tansu};
+use qtap_e2e::databases::{OTHERWISE, SECRET, agent, all, assert_is_other, broker, speak_otherwise, tansu};
 use qtap_e2e::{
-    Agent, Capture, Events, Program, Side, Transport, assert_healthy, free_port, programs, run_ok, scratch,
-    until, venv,
+    Agent, Capture, Events, Program, Side, Transport, assert_healthy, programs, run_ok, scratch, until, venv,
 };
 use serde_json::{Value, json};
 
@@ -403,32 +402,11 @@ fn kafka_is_recognised_in_the_middle() {
 #[test]
 fn other_bytes_on_a_port_of_kafka_are_other() {
     let agent = agent();
-    let port = free_port();
-    let script = "
-import os, socket, struct, sys, threading
-listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
-def serve():
-    for _ in range(20):
-        peer, _ = listener.accept()
-        peer.sendall(os.urandom(400))
-        while peer.recv(4096): pass
-        peer.close()
-thread = threading.Thread(target=serve); thread.start()
-for turn in range(20):
-    with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as client:
-        body = struct.pack('>hhih', turn, 1, turn, 5) + os.urandom(200)
-        client.sendall(struct.pack('>i', len(body)) + body); client.recv(4096)
-thread.join()
-";
-    run_ok(Command::new("python3").args(["-c", script, &port.to_string()]));
+    let port = speak_otherwise("kafka");
     let (events, clients, servers) = ends(agent, port);
-    assert_eq!(clients.len(), 20);
+    assert_eq!(clients.len(), OTHERWISE);
     for capture in clients.iter().chain(&servers) {
-        assert_eq!(
-            capture.connection["l7Protocol"], "other",
-            "{:#}",
-            capture.connection
-        );
+        assert_is_other(capture);
         assert!(requests(&events, std::slice::from_ref(capture)).is_empty());
     }
 }

@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::databases::{
-    SECRET, agent, agent_with, ends, find, node_client, of_connection, redis, statements,
+    OTHERWISE, SECRET, agent, agent_with, assert_is_other, ends, find, node_client, of_connection, redis,
+    speak_otherwise, statements,
 };
-use qtap_e2e::{
-    Certificates, Program, Transport, assert_healthy, free_port, programs, run_ok, scratch, venv,
-};
+use qtap_e2e::{Certificates, Program, Transport, assert_healthy, programs, run_ok, scratch, venv};
 use serde_json::json;
 
 /// "statement, result, counts, errors, durations" with `redis-cli`, as both ends see it.
@@ -321,30 +320,10 @@ fn redis_is_recognised_in_the_middle() {
 #[test]
 fn other_bytes_on_a_port_of_redis_are_other() {
     let agent = agent();
-    let port = free_port();
-    let script = "
-import os, socket, sys, threading
-listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
-def serve():
-    for _ in range(20):
-        peer, _ = listener.accept()
-        peer.sendall(os.urandom(400))
-        while peer.recv(4096): pass
-        peer.close()
-thread = threading.Thread(target=serve); thread.start()
-for _ in range(20):
-    with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as client:
-        client.sendall(b'*' + os.urandom(300)); client.recv(4096)
-thread.join()
-";
-    run_ok(Command::new("python3").args(["-c", script, &port.to_string()]));
-    let (events, clients, servers) = ends(agent, port, 20);
+    let port = speak_otherwise("redis");
+    let (events, clients, servers) = ends(agent, port, OTHERWISE);
     for capture in clients.iter().chain(&servers) {
-        assert_eq!(
-            capture.connection["l7Protocol"], "other",
-            "{:#}",
-            capture.connection
-        );
+        assert_is_other(capture);
         assert!(of_connection(&events, capture).is_empty());
     }
 }

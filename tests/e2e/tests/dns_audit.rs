@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Config, Events, Namespaces, Program, PythonServer, Resolver, dig, one, python, run, run_ok,
-    scratch,
+    Agent, Certificates, Config, Events, Namespaces, Program, PythonServer, Resolver, dig, one, python, run,
+    run_ok, scratch,
 };
 use serde_json::Value;
 
@@ -307,6 +307,86 @@ fn an_answer_that_is_too_long_is_asked_for_again_over_tcp() {
     assert!(whole["bytesReceived"].as_u64().unwrap() > 1200, "{whole:#}");
 }
 
+/// DNS over TLS (RFC 7858): Unbound with OpenSSL, asked by kdig with GnuTLS and by dnspython with OpenSSL.
+#[test]
+fn lookups_over_tls_are_told_at_both_ends() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let namespaces = Namespaces::create();
+    let resolver = Resolver::unbound_with_tls(&namespaces, &certificates);
+    let agent = Agent::start(&audited());
+    let authority = certificates.authority.to_str().unwrap();
+    let (server, trust) = (
+        format!("@{}", Namespaces::PRIVATE_V4),
+        format!("+tls-ca={authority}"),
+    );
+    let mut kdig = Command::new("kdig");
+    kdig.args(["+tls-hostname=resolver.qtap.test", "+keepopen", "+timeout=5"])
+        .args([&trust, &server])
+        .args(["api.test", "A", "api.test", "AAAA", "none.test", "A"]);
+    let kdig = run_ok(&mut namespaces.client(&kdig));
+    let (dnspython, _peer) = dials_what_it_asked_for(&namespaces, folder.path(), &ask_over_tls(authority));
+    wait_for_queries(&agent, kdig.pid, 3);
+    wait_for_queries(&agent, dnspython, 1);
+    agent.wait_for_connections(&[kdig.pid], 1);
+    agent.wait_for_connections(&[dnspython], 2);
+    assert_counts_nothing_lost(&agent);
+    let events = agent.stop();
+    let brief = |event: &&Value| {
+        format!(
+            "{} {} {}",
+            event["name"],
+            event["recordType"],
+            data_of(event).join(" ")
+        )
+    };
+    let of_kdig: Vec<_> = asked(&events, kdig.pid).iter().map(brief).collect();
+    assert_eq!(
+        of_kdig,
+        [
+            format!(r#""api.test" "A" {}"#, Namespaces::PRIVATE_V4),
+            format!(r#""api.test" "AAAA" {}"#, Namespaces::PRIVATE_V6),
+            r#""none.test" "A" "#.to_owned(),
+        ]
+    );
+    for pid in [kdig.pid, dnspython] {
+        let queries = asked(&events, pid);
+        let id = &queries[0]["connectionId"];
+        for query in &queries {
+            let outline = format!("{query:#}");
+            assert_eq!(query["outcome"], "complete", "{outline}");
+            assert_eq!(query["socketProtocol"], "tcp", "{outline}");
+            assert_eq!(query["l7Protocol"], "dns", "{outline}");
+            assert_eq!(query["destination"]["address"]["port"], 853, "{outline}");
+            assert_eq!(&query["connectionId"], id, "{outline}");
+            let server = &served(&events, query)["destination"];
+            assert_eq!(server["pid"], resolver.program.pid(), "{server:#}");
+        }
+        let ends = ["egress-internal", "ingress"].map(|direction| {
+            let of_dns = |event: &&Value| {
+                event["finalized"] == true
+                    && event["direction"] == direction
+                    && event["destination"]["address"]["port"] == 853
+                    && event["source"]["address"]["port"] == queries[0]["source"]["address"]["port"]
+            };
+            *one(&events.of_type("connection").filter(of_dns).collect::<Vec<_>>())
+        });
+        for connection in ends {
+            assert_eq!(connection["l7Protocol"], "dns", "{connection:#}");
+            assert_eq!(connection["transactions"], queries.len(), "{connection:#}");
+            assert_eq!(connection["health"]["status"], "healthy", "{connection:#}");
+            assert_eq!(
+                connection["health"]["gotTLSClientHelloEvent"], true,
+                "{connection:#}"
+            );
+        }
+    }
+    let connections = events.finished_connections(dnspython);
+    let mut dialled = (connections.iter()).filter(|event| event["destination"]["address"]["port"] != 853);
+    let dialled = dialled.next().expect("a connection to what was asked for");
+    assert_eq!(dialled["meta"]["endpointId"], "api.test", "{dialled:#}");
+}
+
 /// glibc asks for both kinds of addresses at once, in one call; dnspython on sockets without a peer.
 #[test]
 fn other_clients_are_understood() {
@@ -409,20 +489,30 @@ fn other_bytes_on_its_port_are_not_dns() {
     }
 }
 
-/// A program that asks over TCP, and then talks to the address without saying its name.
-fn dials_what_it_asked_for(namespaces: &Namespaces, folder: &Path) -> (u32, PythonServer) {
+const ASK_OVER_TCP: &str = "dns.query.tcp(query, sys.argv[1], timeout=5)";
+
+fn ask_over_tls(authority: &str) -> String {
+    format!(
+        "dns.query.tls(query, sys.argv[1], timeout=5, server_hostname='resolver.qtap.test', \
+         ssl_context=ssl.create_default_context(cafile='{authority}'))"
+    )
+}
+
+/// A program that asks by the expression `ask`, and then talks to the address without saying its name.
+fn dials_what_it_asked_for(namespaces: &Namespaces, folder: &Path, ask: &str) -> (u32, PythonServer) {
     let mut command = python("server.py");
     command.args(["--host", "::"]);
     let server = PythonServer::start_command(folder, namespaces.server(&command));
-    let client = debian_python(
-        "import dns.message, dns.query, socket, sys, time\n\
-         answer = dns.query.tcp(dns.message.make_query('api.test', 'A'), sys.argv[1], timeout=5)\n\
+    let code = format!(
+        "import dns.message, dns.query, socket, ssl, sys\n\
+         query = dns.message.make_query('api.test', 'A')\n\
+         answer = {ask}\n\
          peer = socket.create_connection((answer.answer[0][0].address, int(sys.argv[2])))\n\
          peer.sendall(b'\\x00\\x01\\x02 no protocol at all\\n')\n\
          peer.shutdown(socket.SHUT_WR)\n\
-         peer.recv(1000)\n",
-        &[Namespaces::PRIVATE_V4, &server.port.to_string()],
+         peer.recv(1000)\n"
     );
+    let client = debian_python(&code, &[Namespaces::PRIVATE_V4, &server.port.to_string()]);
     (run_ok(&mut namespaces.client(&client)).pid, server)
 }
 
@@ -433,7 +523,7 @@ fn without_audit_names_are_learnt_and_nothing_is_reported() {
     let resolver = Resolver::dnsmasq(&namespaces);
     let agent = Agent::start(&Config::default());
     run_ok(&mut namespaces.client(&dig(&["api.test", "A"])));
-    let (pid, _server) = dials_what_it_asked_for(&namespaces, folder.path());
+    let (pid, _server) = dials_what_it_asked_for(&namespaces, folder.path(), ASK_OVER_TCP);
     agent.wait_for_connections(&[pid], 1);
     agent.wait_for("hidden connections", Duration::from_secs(5), |_| {
         agent.system_metric("qtap_plugin_connections_hidden_total", &[]) >= 2.0

@@ -24,7 +24,7 @@ impl Connection {
         let [egress, ingress] = &self.socket;
         let [calls_egress, calls_ingress] = &self.calls;
         let seen = |stream: &Reassembler, end: u64| stream.position() >= end;
-        let wants_calls = self.wants_calls();
+        let wants_calls = self.wants_calls() && self.verdict.calls;
         let complete = ((seen(egress, closed.written) || self.verdict_hides(Direction::Egress))
             && (seen(ingress, closed.read) || self.verdict_hides(Direction::Ingress))
             || cx.load.hid(self.opened_shed(), closed.time, closed.time))
@@ -94,6 +94,10 @@ impl Connection {
             (Layer::Calls, Direction::Ingress, closed.calls_read),
         ];
         for (layer, direction, end) in ends {
+            if layer == Layer::Calls && !self.verdict.calls {
+                // The kernel left them out as it was told.
+                continue;
+            }
             let mut pieces = Vec::new();
             let loss = if layer == Layer::Socket && self.verdict_hides(direction) {
                 Loss::Skipped

@@ -120,6 +120,8 @@ pub(crate) struct Connection {
     /// No secret can be of use to it any more.
     settled: bool,
     needs_calls: Option<Pid>,
+    /// The process under which it is listed among those that are read by calls and have no session yet.
+    unbound: Option<Pid>,
     last_pid: Option<Pid>,
     closing: Option<(Closed, KernelTime)>,
     next_report: KernelTime,
@@ -185,6 +187,7 @@ impl Connection {
             verdict: Verdict::STREAM,
             settled: false,
             needs_calls: None,
+            unbound: None,
             last_pid: None,
             closing: None,
             next_report: KernelTime(u64::MAX),
@@ -401,11 +404,12 @@ impl Connection {
         }
     }
 
-    /// Whether it was not over yet at `time`.
+    /// Whether it had begun by `time` and was not over yet.
     pub(crate) fn lived_at(&self, time: KernelTime) -> bool {
-        self.closing
-            .as_ref()
-            .is_none_or(|(closed, _)| time <= closed.time)
+        // One that is older than the agent began whenever it was.
+        let began = (self.opened.as_ref()).is_none_or(|opened| opened.midstream || opened.time <= time);
+        let ended = (self.closing.as_ref()).is_some_and(|(closed, _)| closed.time < time);
+        began && !ended
     }
 
     /// Whether it was known before `time`, and nothing of its end is.

@@ -10,7 +10,9 @@ use super::wire::{Reading, TlsWire, Wire};
 use super::{Connection, log};
 use crate::TlsFacts;
 use crate::context::{Context, keep};
+use crate::reassembly::Reassembler;
 use crate::settings::{Settings, TlsMode};
+use crate::unbound::Unbound;
 
 /// Of a connection whose ciphertext is of no use and whose calls are not probed: nothing comes but what the kernel decrypts.
 const UNREAD: Verdict = Verdict::CALLS_ONLY;
@@ -270,8 +272,30 @@ impl Connection {
         self.wants_secrets() && (!(settled && was_settled) || self.app.seeks_secrets())
     }
 
-    /// Whether its plaintext is looked for in calls, so that calls without a connection may be its own.
-    pub(crate) fn wants_calls(&self) -> bool {
+    /// Whether its plaintext is looked for in calls.
+    pub(super) fn wants_calls(&self) -> bool {
         self.facts.is_some() && matches!(&self.wire, Wire::Tls(tls) if tls.reading == Reading::Calls)
+    }
+
+    /// Lists it as one that calls without a connection may be of, as long as it is.
+    pub(crate) fn list_unbound(&mut self, unbound: &Unbound) {
+        let is_untouched = |stream: &Reassembler| stream.position() == 0 && !stream.is_waiting();
+        let is_unbound = self.wants_calls() && self.closing.is_none() && self.calls.iter().all(is_untouched);
+        let pid = self.last_pid.filter(|_| is_unbound);
+        if pid == self.unbound {
+            return;
+        }
+        self.unlist_unbound(unbound);
+        if let Some(pid) = pid {
+            unbound.enter(pid, self.id);
+            self.unbound = Some(pid);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn unlist_unbound(&mut self, unbound: &Unbound) {
+        if let Some(pid) = self.unbound.take() {
+            unbound.leave(pid, self.id);
+        }
     }
 }

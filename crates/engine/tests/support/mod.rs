@@ -20,7 +20,7 @@ use qtap_capture::{
 use qtap_engine::{
     Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, DnsTransaction, Exclusion, Host,
     IdSource, Interest, Load, MemorySearch, ProcessLookup, ProcessTls, ReasonCode, Settings, Shared, Stats,
-    Transaction, Worker,
+    TlsMode, Transaction, Unbound, Worker,
 };
 use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
@@ -29,6 +29,21 @@ use qtap_tls::FoundSecrets;
 
 pub const PID: Pid = Pid(4242);
 pub const MS: u64 = 1_000_000;
+
+fn by_calls() -> Settings {
+    Settings {
+        tls: TlsMode::Calls,
+        ..Settings::default()
+    }
+}
+
+/// A ClientHello of TLS 1.2 with one suite and no extensions, in a record.
+pub fn client_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
+    hello.extend_from_slice(&[7; 32]);
+    hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x2f, 1, 0, 0, 0]);
+    hello
+}
 
 pub fn process() -> Arc<Process> {
     Arc::new(Process {
@@ -189,6 +204,8 @@ pub struct Bench {
     pub budget: Arc<Budget>,
     /// Connections open while new ones are only counted.
     pub opens_shed: bool,
+    /// What workers share of their connections.
+    pub unbound: Arc<Unbound>,
 }
 
 impl Bench {
@@ -202,21 +219,47 @@ impl Bench {
 
     /// With a budget of `memory` bytes.
     pub fn within(memory: u64, wants: bool, interest: Interest) -> Self {
+        let settings = Settings {
+            memory,
+            ..Settings::default()
+        };
+        Self::set(settings, wants, interest, Arc::default())
+    }
+
+    /// That reads TLS by calls.
+    pub fn reading_calls() -> Self {
+        Self::set(by_calls(), true, Interest::Body(1 << 20), Arc::default())
+    }
+
+    /// The same as another worker of the same engine.
+    pub fn beside(&self) -> Self {
+        let bench = Self::set(
+            by_calls(),
+            true,
+            Interest::Body(1 << 20),
+            Arc::clone(&self.unbound),
+        );
+        bench.host.0.lock().unwrap().tls = self.host.0.lock().unwrap().tls.clone();
+        bench
+    }
+
+    fn set(settings: Settings, wants: bool, interest: Interest, unbound: Arc<Unbound>) -> Self {
         let host = TestHost::default();
         host.0.lock().unwrap().process = Some(process());
         let received = Arc::new(Mutex::new(Received::default()));
         let stats = Arc::new(Stats::default());
         let load = Arc::new(Load::default());
-        let budget = Arc::new(Budget::new(memory));
+        let budget = Arc::new(Budget::new(settings.memory));
         let shared = Shared {
             host: Arc::new(host.clone()),
-            settings: Settings::default(),
+            settings,
             clock: WallClock::new(SystemTime::UNIX_EPOCH),
             ids: Arc::new(IdSource::new(7)),
             stats: Arc::clone(&stats),
             budget: Arc::clone(&budget),
             load: Arc::clone(&load),
             names: Arc::default(),
+            unbound: Arc::clone(&unbound),
             audits_dns: Arc::default(),
         };
         let recorder = Recorder {
@@ -236,6 +279,7 @@ impl Bench {
             load,
             budget,
             opens_shed: false,
+            unbound,
         }
     }
 
@@ -295,7 +339,7 @@ impl Bench {
             missing,
             call_start: true,
             other_settled: self.lost_ends[positions][direction.opposite() as usize],
-            object: None,
+            session: None,
         };
         *position += bytes.len() as u64 + missing.map_or(0, |(length, _)| u64::from(length));
         data

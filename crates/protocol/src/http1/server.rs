@@ -11,7 +11,7 @@ use super::{
     lane::{Held, State},
     pairing,
     seek::Seek,
-    transaction::Method,
+    transaction::{Method, Transaction},
 };
 use crate::{Event, Outcome, ParseError, ResponseHead, Side, Time, Upgrade};
 
@@ -62,8 +62,11 @@ impl Parser {
             }
         };
         self.quality.good();
-        // A single open request is certain only while no request can have been missed.
-        let is_certain = self.awaiting() == 1 && self.pairing.is_sure();
+        // A single open request is certain only while no request can have been missed: a hole in its body may go beyond the body, which
+        // of TLS is known with the next record only.
+        let is_holed =
+            |transaction: &Transaction| !transaction.request.over && transaction.request.counts.gap_bytes > 0;
+        let is_certain = self.awaiting() == 1 && self.pairing.is_sure() && !self.queue.iter().any(is_holed);
         if std::mem::take(&mut self.shaky) && !is_certain {
             self.give_up_queue(time, out);
         }

@@ -1,7 +1,9 @@
 //! Searches the next frame after a hole.
 //!
 //! Any offset may be a header. One is believed in when it is the last of [`CHAIN`] headers each of which begins where the frame
-//! before it ends: a random byte pair passes for a header about once in fifty.
+//! before it ends: a random byte pair passes for a header about once in fifty. Of a client each must also have a mask or a length that
+//! none before it in the chain has. A run of one letter is one of four bytes over and over when it is masked, and a header in it
+//! comes again and again; frames have a fresh mask each (RFC 6455 §5.3).
 
 use super::frame::{self, Header, Read, Rules};
 
@@ -25,6 +27,30 @@ struct Candidate {
     at: u64,
     seen: u8,
     next: Next,
+    /// Masks and lengths of those that count.
+    masked: [Option<([u8; 4], u64)>; CHAIN as usize],
+}
+
+impl Candidate {
+    /// None so far.
+    const NONE: Self = Self {
+        at: 0,
+        seen: 0,
+        next: Next::Any,
+        masked: [None; CHAIN as usize],
+    };
+
+    /// The chain with one header more, if that proves more.
+    fn count(mut self, header: &Header) -> Self {
+        let masked = header.mask.map(|mask| (mask, header.length));
+        if masked.is_none() || !self.masked.contains(&masked) {
+            if let Some(slot) = self.masked.get_mut(usize::from(self.seen)) {
+                *slot = masked;
+            }
+            self.seen += 1;
+        }
+        self
+    }
 }
 
 /// A search.
@@ -112,13 +138,13 @@ impl Seek {
                     Next::Continuation => is_continuation,
                 }
         };
-        let before = best.filter(fits);
-        let seen = before.map_or(1, |before| before.seen + 1);
-        if seen >= CHAIN {
+        let before = best.filter(fits).unwrap_or(Candidate::NONE);
+        let chain = before.count(&header);
+        if chain.seen >= CHAIN {
             return true;
         }
         let next = match (header.is_control(), header.fin) {
-            (true, _) => before.map_or(Next::Any, |before| before.next),
+            (true, _) => before.next,
             (false, true) => Next::Start,
             (false, false) => Next::Continuation,
         };
@@ -126,8 +152,8 @@ impl Seek {
         if header.opcode != frame::CLOSE && self.candidates.len() < CANDIDATES {
             self.candidates.push(Candidate {
                 at: at + header.size as u64 + header.length,
-                seen,
                 next,
+                ..chain
             });
         }
         false

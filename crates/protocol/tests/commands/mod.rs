@@ -35,6 +35,29 @@ impl Done {
     }
 }
 
+/// Bursts of questions with numbers from `from` on, behind each burst the answers to it: in the same order, or from the last to the first.
+#[allow(dead_code, reason = "not every protocol needs it")]
+pub(crate) fn bursts(
+    lengths: &[u8],
+    from: u32,
+    is_reversed: bool,
+    ask: impl Fn(u32) -> Vec<u8>,
+    answer: impl Fn(u32) -> Vec<u8>,
+) -> Pieces {
+    let mut next = from;
+    let mut pieces = Vec::new();
+    for length in lengths {
+        let mut numbers: Vec<u32> = (next..next + u32::from(*length)).collect();
+        next += u32::from(*length);
+        pieces.extend(numbers.iter().map(|number| (Side::Client, ask(*number))));
+        if is_reversed {
+            numbers.reverse();
+        }
+        pieces.extend(numbers.iter().map(|number| (Side::Server, answer(*number))));
+    }
+    pieces
+}
+
 /// The commands of events, in the order of their ends.
 pub(crate) fn done(events: &[Event]) -> Vec<Done> {
     let begun = |wanted| {

@@ -1,32 +1,20 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic: no answer is ever given to a wrong query.
 
 use proptest::prelude::*;
-use qtap_protocol::{Detail, Limits, Outcome, Side, Time, dns};
+use qtap_protocol::{Detail, Limits, Outcome, Time, dns};
 
-use crate::commands::{Pieces, lossy};
+use crate::commands::{Pieces, bursts, lossy};
 use crate::fuzz_body;
 use crate::support::{answer, brief, ended, framed, query};
 
 /// Bursts of queries, each answered from its last one to its first. The address tells the query.
-fn traffic(bursts: &[u8]) -> Pieces {
-    let mut number = 0_u8;
-    let mut pieces = Vec::new();
-    for burst in bursts {
-        let numbers: Vec<u8> = (0..*burst).map(|index| number.wrapping_add(index)).collect();
-        number = number.wrapping_add(*burst);
-        let name = |number: &u8| format!("n{number}.test");
-        let id = |number: &u8| u16::from(*number) % 8;
-        let queries = numbers
-            .iter()
-            .map(|number| framed(&query(id(number), &name(number))));
-        pieces.extend(queries.map(|bytes| (Side::Client, bytes)));
-        let answers = numbers
-            .iter()
-            .rev()
-            .map(|number| framed(&answer(id(number), &name(number), *number)));
-        pieces.extend(answers.map(|bytes| (Side::Server, bytes)));
-    }
-    pieces
+fn traffic(lengths: &[u8]) -> Pieces {
+    let name = |number: u32| format!("n{number}.test");
+    let id = |number: u32| u16::try_from(number % 8).unwrap();
+    let ask = |number| framed(&query(id(number), &name(number)));
+    let address = |number: u32| u8::try_from(number).expect("fewer than 256 queries");
+    let reply = |number| framed(&answer(id(number), &name(number), address(number)));
+    bursts(lengths, 0, true, ask, reply)
 }
 
 proptest! {

@@ -194,6 +194,25 @@ fn a_lost_interim_response_leaves_the_final_one_certain() {
         ]);
 }
 
+/// Lost: the rest of the first request, its response, and the second request, of which TLS does not tell before the third.
+#[test]
+fn a_hole_in_a_body_may_hide_the_next_request() {
+    let talk = Talk::new()
+        .client("POST /1 HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        .gap(Side::Client, 1)
+        .gap(Side::Server, 1)
+        .server(reply(2))
+        .gap(Side::Client, 150)
+        .client(get(3))
+        .server(reply(3));
+    let said = talk.said();
+    assert!(said.contains(&"1 Incomplete".to_owned()), "{said:?}");
+    assert!(
+        !said.contains(&"1 200".to_owned()),
+        "that answers the second: {said:?}"
+    );
+}
+
 #[test]
 fn a_lost_response_is_told_by_the_next_request_of_a_client_that_waits() {
     Talk::new()

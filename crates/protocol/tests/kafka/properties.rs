@@ -1,45 +1,26 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic (no reply is ever given to a wrong request).
 
 use proptest::prelude::*;
-use qtap_protocol::{Outcome, Side};
+use qtap_protocol::Outcome;
 
-use crate::commands::{Pieces, lossy, split};
+use crate::commands::{Pieces, bursts, lossy, split};
 use crate::fuzz_body;
 use crate::messages::*;
 use crate::support::{done, parser};
 
 /// Bursts of numbered requests, each answered before the next: the topic that a request names is in its reply.
-fn traffic(bursts: &[u8]) -> Pieces {
-    let mut number = 100_i32;
-    let mut pieces = Vec::new();
-    for burst in bursts {
-        let numbers: Vec<i32> = (0..*burst).map(|index| number + i32::from(index)).collect();
-        number += i32::from(*burst);
-        let name = |number: i32| format!("topic-{number}");
-        for number in &numbers {
-            let name = name(*number);
-            pieces.push((
-                Side::Client,
-                if number % 2 == 0 {
-                    produce(9, *number, 1, &name, &[values(&[&name])])
-                } else {
-                    fetch(11, *number, (0, -1), &[(&name, 0)], &[])
-                },
-            ));
-        }
-        for number in &numbers {
-            let name = name(*number);
-            pieces.push((
-                Side::Server,
-                if number % 2 == 0 {
-                    produced(9, *number, &name, &[(0, i64::from(*number))])
-                } else {
-                    fetched(11, *number, 0, &[(&name, 0, 0, values(&["x", "y"]))])
-                },
-            ));
-        }
-    }
-    pieces
+fn traffic(lengths: &[u8]) -> Pieces {
+    let name = |number: u32| format!("topic-{number}");
+    let id = |number: u32| i32::try_from(number).unwrap();
+    let ask = |number| match number % 2 {
+        0 => produce(9, id(number), 1, &name(number), &[values(&[&name(number)])]),
+        _ => fetch(11, id(number), (0, -1), &[(&name(number), 0)], &[]),
+    };
+    let reply = |number| match number % 2 {
+        0 => produced(9, id(number), &name(number), &[(0, i64::from(number))]),
+        _ => fetched(11, id(number), 0, &[(&name(number), 0, 0, values(&["x", "y"]))]),
+    };
+    bursts(lengths, 100, false, ask, reply)
 }
 
 /// A reply that was read names the topic of its request, and nothing of another.

@@ -1,34 +1,18 @@
 //! Properties of every input (P-M4, P-M5) and of lossy traffic (no reply is ever given to a wrong command).
 
 use proptest::prelude::*;
-use qtap_protocol::{Detail, Limits, Outcome, Side, redis};
+use qtap_protocol::{Detail, Limits, Outcome, redis};
 
-use crate::commands::{Pieces, lossy, split};
+use crate::commands::{Pieces, bursts, lossy, split};
 use crate::fuzz_body;
 use crate::support::{command, done};
 
 /// Bursts of numbered `ECHO`s, each answered before the next.
-fn traffic(bursts: &[u8]) -> Pieces {
-    let mut number = 0_u32;
-    let mut pieces = Vec::new();
-    for burst in bursts {
-        let numbers: Vec<String> = (0..*burst)
-            .map(|index| format!("n{}", number + u32::from(index)))
-            .collect();
-        number += u32::from(*burst);
-        pieces.extend(
-            numbers
-                .iter()
-                .map(|number| (Side::Client, command(&["ECHO", number]))),
-        );
-        pieces.extend(numbers.iter().map(|number| {
-            (
-                Side::Server,
-                format!("${}\r\n{number}\r\n", number.len()).into_bytes(),
-            )
-        }));
-    }
-    pieces
+fn traffic(lengths: &[u8]) -> Pieces {
+    let text = |number: u32| format!("n{number}");
+    let ask = |number| command(&["ECHO", &text(number)]);
+    let reply = |number| format!("${}\r\n{}\r\n", text(number).len(), text(number)).into_bytes();
+    bursts(lengths, 0, false, ask, reply)
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use qtap_protocol::Side::{Client, Server};
 use qtap_protocol::Time;
 use qtap_protocol::websocket::{Session, is_joined};
 
-use crate::support::{Talk, close, frame};
+use crate::support::{Talk, close, frame, mask};
 
 #[test]
 fn a_hole_inside_of_a_payload_is_passed_over() {
@@ -69,6 +69,46 @@ fn a_chain_is_found_from_the_middle_of_a_frame() {
             .iter()
             .all(|message| message.length == 300 && message.whole)
     );
+}
+
+/// Two in 65,536 masks make a header of text with 22 bytes of what comes next, whose end is at the next one.
+#[test]
+fn a_masked_run_of_one_letter_is_no_chain() {
+    let letters = [b'x'; 250];
+    let mut cut = vec![0x81, 0x80 | 126, 0, 250];
+    mask(&mut cut, &letters, [b'x' ^ 0x81, b'x' ^ 0x96, 0x55, 0xaa]);
+    let mut talk = Talk::new()
+        .says(Client, &frame(Client, 0x81, b"before"))
+        .loses(Client, 20)
+        .says(Client, &cut[20..]);
+    for number in 0..7 {
+        talk = talk.says(
+            Client,
+            &frame(Client, 0x81, format!("message {number}").as_bytes()),
+        );
+    }
+    assert_eq!(
+        talk.lines(),
+        [
+            "c text before",
+            "c text message 4",
+            "c text message 5",
+            "c text message 6"
+        ]
+    );
+}
+
+/// Clients that do not mind RFC 6455: their frames are told apart by their lengths.
+#[test]
+fn one_mask_for_all_frames_is_found_again_by_their_lengths() {
+    let mut talk = Talk::new().loses(Client, 20);
+    for number in 0..7 {
+        let text = "y".repeat(10 + number);
+        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap()];
+        mask(&mut frame, text.as_bytes(), [0; 4]);
+        talk = talk.says(Client, &frame);
+    }
+    assert_eq!(talk.messages.len(), 3);
 }
 
 #[test]

@@ -20,13 +20,23 @@ pub(crate) fn frame(side: Side, first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     if side == Side::Client {
-        let mask = [0x37, 0xfa, 0x21, 0x3d];
-        frame.extend_from_slice(&mask);
-        frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+        // Of each frame another one, as of real clients.
+        let mix = |mixed: u32, byte: &u8| (mixed ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        mask(
+            &mut frame,
+            payload,
+            payload.iter().fold(0x811c_9dc5, mix).to_be_bytes(),
+        );
     } else {
         frame.extend_from_slice(payload);
     }
     frame
+}
+
+/// Appends the mask and the masked payload.
+pub(crate) fn mask(frame: &mut Vec<u8>, payload: &[u8], mask: [u8; 4]) {
+    frame.extend_from_slice(&mask);
+    frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
 }
 
 /// A close frame.

@@ -261,6 +261,7 @@ impl Agent {
             budget: Arc::new(Budget::new(settings.memory)),
             load: Arc::clone(&load.load),
             names: Arc::default(),
+            unbound: Arc::default(),
             audits_dns: Arc::new(AtomicBool::new(config.tap.audit_include_dns)),
         };
         let clock: Clock = Arc::new(qtap_capture::now);

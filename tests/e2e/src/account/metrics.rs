@@ -56,7 +56,8 @@ impl Metrics {
 }
 
 /// The metrics once a load is worked off, twice. On a host where nothing else happens they are the same, and sums hold exactly;
-/// where other programs go on, what was counted at first must have arrived at the end.
+/// where other programs go on, what was counted at first must have arrived at the end. The agent must leave out the test that asks
+/// it ([`Config::without_this_test`](crate::Config::without_this_test)).
 #[derive(Clone, Debug)]
 pub struct Rest {
     first: Metrics,

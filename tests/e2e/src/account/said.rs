@@ -70,10 +70,43 @@ impl Said {
         number.and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
+    /// The number of bytes of calls in a reason's detail.
+    pub(super) fn bytes_of_calls(&self, code: &str) -> u64 {
+        let detail = self.details(code).unwrap_or_default();
+        let of_calls = detail.strip_suffix(" of calls").unwrap_or_default();
+        let number = of_calls.strip_suffix(" bytes").unwrap_or(of_calls);
+        let number = number.rsplit(' ').next().unwrap_or_default();
+        number.parse().unwrap_or_default()
+    }
+
     /// Bytes in the detail of `memory_budget` that were given up and not merely refused.
     pub(super) fn given_up(&self) -> u64 {
         let detail = self.details("memory_budget").unwrap_or_default();
         let number = detail.strip_suffix(" bytes were given up for want of memory");
         number.and_then(|number| number.parse().ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bytes_of_the_wire_and_of_calls_are_told_apart() {
+        for (detail, wire, calls) in [
+            ("12 bytes", 12, 0),
+            ("12 bytes of calls", 0, 12),
+            ("33651 bytes, 131072 of calls", 33651, 131_072),
+        ] {
+            let reasons = json!({"health": {"reasons": [{"code": "queue_full", "detail": detail}]}});
+            let said = Said {
+                connection: reasons,
+                ..Said::default()
+            };
+            let told = (said.bytes("queue_full"), said.bytes_of_calls("queue_full"));
+            assert_eq!(told, (wire, calls), "{detail}");
+        }
     }
 }

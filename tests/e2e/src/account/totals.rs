@@ -77,7 +77,16 @@ impl Account<'_> {
             metrics.engine_lost("connection_end") + metrics.kernel_lost("connections_lost_ring_full");
         for (reason, counter) in BYTE_REASONS {
             let label = format!("\"{reason}\"");
-            let gaps = |metrics: &Metrics| metrics.sum("qtap_engine_gap_bytes_total", &label);
+            let of_calls: u64 = self.said.iter().map(|said| said.bytes_of_calls(reason)).sum();
+            let gaps = |metrics: &Metrics| {
+                let gaps = metrics.sum("qtap_engine_gap_bytes_total", &label);
+                // The queue is one for bytes of the wire and of calls; the kernel side counts these apart.
+                if counter.is_empty() {
+                    gaps + of_calls as f64
+                } else {
+                    gaps
+                }
+            };
             let lost = |metrics: &Metrics| match counter {
                 "" => metrics.engine_lost("queue_full"),
                 counter => metrics.kernel_lost(counter),

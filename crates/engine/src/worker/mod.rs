@@ -1,27 +1,30 @@
-//! A worker: the connections of one shard, their timers, and the secrets of their processes.
+//! A worker: the connections of one shard and their timers.
+
+mod secrets;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::collections::hash_map;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use qtap_capture::{
-    ConnectionId, Data, Event, KernelTime, Layer, Living, Pid, ProcessEvent, TlsSecret, Unattributed,
-    WallClock,
-};
+use qtap_capture::{ConnectionId, Data, Event, KernelTime, Living, Pid, ProcessEvent, WallClock};
 
 use crate::account::survey::{Positions, Survey};
 use crate::account::{Accounts, Entry};
 use crate::connection::{Connection, Life};
 use crate::context::{Context, Scratch};
 use crate::dns::Lookups;
-use crate::early::EarlyCalls;
 use crate::hash::HashMap;
 use crate::id::IdSource;
 use crate::quic::Flows;
-use crate::secrets::{Choice, SecretPool, from_event};
+use crate::secrets::{Choice, SecretPool};
 use crate::settings::{Budget, Settings};
+use crate::unbound::Unbound;
 use crate::{Consumer, Host, Load, Names, Stats};
+
+use secrets::Seeking;
+use sessions::Sessions;
 
 /// Connections of one worker; one more is left out and counted. The kernel's own table is smaller.
 const CONNECTIONS: usize = 1 << 18;
@@ -29,8 +32,6 @@ const CONNECTIONS: usize = 1 << 18;
 const LEAST_WAIT_NS: u64 = 1_000_000;
 /// Time between two looks at what expires and at the memory held.
 const SWEEP_NS: u64 = 250_000_000;
-/// Objects of TLS libraries whose connection was found in user space.
-const OBJECTS: usize = 4096;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -51,6 +52,8 @@ pub struct Shared {
     pub load: Arc<Load>,
     /// What addresses are called.
     pub names: Arc<Names>,
+    /// Connections whose session is not known.
+    pub unbound: Arc<Unbound>,
     /// Queries of DNS are reported: `tap.audit_include_dns`.
     pub audits_dns: Arc<AtomicBool>,
 }
@@ -62,14 +65,14 @@ pub struct Worker {
     scratch: Scratch,
     /// Boxed, so that the table is small where it has free places, and moves little when it grows.
     connections: HashMap<ConnectionId, Box<Connection>>,
-    /// Connections whose TLS may still want a secret or a call of the process, by process. Filled when bytes
+    /// Connections whose TLS may still want a secret of the process, by process. Filled when bytes
     /// arrive and thinned when it is walked, so that a server's many settled connections cost nothing.
     seeking: HashMap<Pid, BTreeSet<ConnectionId>>,
     /// One wake-up a connection at most.
     timers: BTreeSet<(KernelTime, ConnectionId)>,
     secrets: SecretPool,
-    early: EarlyCalls,
-    objects: HashMap<(Pid, u64), ConnectionId>,
+    /// Of calls whose connection the kernel could not tell.
+    sessions: Sessions,
     next_sweep: KernelTime,
     /// Bytes held for all connections, as of the last step of each: a walk over fifty thousand, four times a second, cost more than
     /// their traffic.
@@ -87,6 +90,7 @@ impl Worker {
     /// A worker without connections.
     #[must_use]
     pub fn new(shared: Shared, consumer: Box<dyn Consumer>) -> Self {
+        let sessions = Sessions::new(&shared.unbound);
         Self {
             shared,
             consumer,
@@ -95,8 +99,7 @@ impl Worker {
             seeking: HashMap::default(),
             timers: BTreeSet::new(),
             secrets: SecretPool::default(),
-            early: EarlyCalls::default(),
-            objects: HashMap::default(),
+            sessions,
             next_sweep: KernelTime(0),
             held: 0,
             charged: 0,
@@ -129,6 +132,7 @@ impl Worker {
             Event::Data(data) => self.data(data, now),
             // A connection that nothing was ever seen of has nothing to report.
             Event::Closed(closed) if self.connections.contains_key(&closed.id) => {
+                self.settle_at_end(closed.id, now);
                 self.with(closed.id, now, |connection, cx| connection.close(closed, cx));
             }
             Event::Quic(datagram) => self.with_quic(now, |quic, cx| quic.datagram(&datagram, cx)),
@@ -150,7 +154,7 @@ impl Worker {
         if now >= self.next_sweep {
             self.next_sweep = KernelTime(now.0 + SWEEP_NS);
             self.shared.stats.secrets_expired.add(self.secrets.expire(now));
-            self.shared.stats.lost_unattributed.add(self.early.expire(now));
+            self.settle_sessions(now);
             self.accounts.rotate(now);
             self.look_up(now, Lookups::tick);
             self.balance(now);
@@ -251,6 +255,7 @@ impl Worker {
     /// The agent stops: every connection says what is known of it.
     pub fn shut_down(&mut self, now: KernelTime) {
         self.tick(now);
+        self.settle_at_stop(now);
         let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         self.quic.shut_down(&mut cx);
         let ids: Vec<_> = self.connections.keys().copied().collect();
@@ -281,17 +286,7 @@ impl Worker {
 
     fn data(&mut self, data: Data, now: KernelTime) {
         let (id, pid) = (data.id, data.pid);
-        if let (Layer::Calls, false, Some(object)) = (data.layer, self.early.is_empty(), data.object) {
-            // Whose they are is known by this one, which comes behind them.
-            for call in self.early.take(pid, object.get()) {
-                let early = Data {
-                    id,
-                    layer: Layer::Calls,
-                    ..call.data
-                };
-                self.with(id, now, |connection, cx| connection.data(early, cx));
-            }
-        }
+        self.before(&data, now);
         let step = |connection: &mut Connection, cx: &mut Context<'_>| connection.data(data, cx);
         let (has_backlog, seeking) = self.step(id, now, step, Seeking::of);
         if has_backlog {
@@ -300,135 +295,6 @@ impl Worker {
         } else if let Some(seeking) = seeking {
             self.serve(seeking, id, pid, now);
         }
-    }
-
-    /// Offers the waiting secrets of `pid` to a connection that just got bytes.
-    fn offer_pool(&mut self, id: ConnectionId, pid: Pid, now: KernelTime) {
-        if let Some(seeking) = self
-            .connections
-            .get_mut(&id)
-            .map(|connection| Seeking::of(connection))
-        {
-            self.serve(seeking, id, pid, now);
-        }
-    }
-
-    fn serve(&mut self, seeking: Seeking, id: ConnectionId, pid: Pid, now: KernelTime) {
-        if seeking.secrets || seeking.calls {
-            self.seeking.entry(pid).or_default().insert(id);
-        }
-        if seeking.secrets {
-            let choice = if seeking.inside {
-                Choice::Again
-            } else {
-                Choice::Likely
-            };
-            self.offer_secrets(id, pid, choice, now);
-        }
-    }
-
-    fn offer_secrets(&mut self, id: ConnectionId, pid: Pid, choice: Choice, now: KernelTime) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
-        let claimed = self.secrets.offer(pid, id, choice, |secret, is_meant| {
-            connection.offer(secret, is_meant, &mut cx)
-        });
-        self.shared.stats.secrets_bound.add(claimed);
-    }
-
-    /// Offers a secret to the connection it is most likely of, or to all that seek one; it then waits in the pool
-    /// until one of them proves that it is its own.
-    fn secret(&mut self, event: &TlsSecret, now: KernelTime) {
-        self.shared.stats.secrets.add(1);
-        let Some(secret) = from_event(event) else { return };
-        let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
-        let (mut claimed, mut given) = (false, false);
-        if let Some(hint) = event.connection {
-            if let Some(connection) = self.connections.get_mut(&hint)
-                && connection.wants_secrets()
-            {
-                given = true;
-                claimed = connection.offer(&secret, true, &mut cx);
-            }
-        } else if let Some(ids) = self.seeking.get_mut(&event.pid) {
-            let connections = &mut self.connections;
-            ids.retain(|id| {
-                let Some(connection) = connections.get_mut(id) else {
-                    return false;
-                };
-                claimed =
-                    claimed || (connection.wants_secrets() && connection.offer(&secret, false, &mut cx));
-                connection.wants_secrets() || connection.wants_calls()
-            });
-        }
-        if claimed {
-            self.shared.stats.secrets_bound.add(1);
-        } else {
-            self.shared.stats.secrets_expired.add(self.secrets.insert(
-                event.pid,
-                event.connection,
-                given,
-                secret,
-            ));
-        }
-    }
-
-    /// Plaintext of a call without a socket inside: the one connection of the process that is read by calls.
-    fn unattributed(&mut self, call: Unattributed, now: KernelTime) {
-        let key = (call.pid, call.object);
-        let known = self
-            .objects
-            .get(&key)
-            .copied()
-            .filter(|id| self.could_have(*id, &call));
-        let Some(id) = known.or_else(|| self.only_candidate(&call)) else {
-            self.shared
-                .stats
-                .lost_unattributed
-                .add(self.early.keep(call, now));
-            return;
-        };
-        let before = match known {
-            Some(_) => Vec::new(),
-            None => self.early.take(call.pid, call.object),
-        };
-        if self.objects.len() < OBJECTS || self.objects.contains_key(&key) {
-            self.objects.insert(key, id);
-        }
-        for call in before.into_iter().chain([call]) {
-            let data = Data {
-                id,
-                layer: Layer::Calls,
-                ..call.data
-            };
-            self.with(id, now, |connection, cx| {
-                connection.join_calls(&data);
-                connection.data(data, cx)
-            });
-        }
-    }
-
-    /// The connection of `pid` that is read by calls and has no object yet, if there is just one.
-    fn only_candidate(&self, call: &Unattributed) -> Option<ConnectionId> {
-        let is_free = |id: &ConnectionId| {
-            self.connections
-                .get(id)
-                .is_some_and(|connection| connection.wants_calls())
-                && self.could_have(*id, call)
-                && !self.objects.values().any(|taken| taken == id)
-        };
-        let mut candidates = self.seeking.get(&call.pid)?.iter().copied().filter(is_free);
-        let only = candidates.next()?;
-        candidates.next().is_none().then_some(only)
-    }
-
-    /// Whether the call can have been one of that connection: a session object is used again when it is freed, and then counts anew.
-    fn could_have(&self, id: ConnectionId, call: &Unattributed) -> bool {
-        self.connections.get(&id).is_some_and(|connection| {
-            connection.lived_at(call.data.time) && connection.goes_on_with(&call.data)
-        })
     }
 
     /// Runs `step` on the connection, which is made if it is new, and works off what waited for its gate to open.
@@ -485,9 +351,10 @@ impl Worker {
             if let Some(entry) = connection.entry(None, &cx) {
                 self.accounts.end(entry);
             }
-            self.forget(id);
+            self.forget(id, now);
             return (false, None);
         }
+        connection.list_unbound(&self.shared.unbound);
         // Never at once again: what a wake-up could not settle waits for time to pass.
         let deadline = connection.deadline(&cx).max(KernelTime(now.0 + LEAST_WAIT_NS));
         let scheduled = connection.scheduled;
@@ -502,8 +369,8 @@ impl Worker {
         (has_backlog, (!has_backlog).then(|| look(connection)))
     }
 
-    fn forget(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.remove(&id) else {
+    fn forget(&mut self, id: ConnectionId, now: KernelTime) {
+        let Some(mut connection) = self.connections.remove(&id) else {
             return;
         };
         self.shared.stats.open.add(-1);
@@ -519,27 +386,8 @@ impl Worker {
                 self.seeking.remove(&pid);
             }
         }
-        if !self.objects.is_empty() {
-            self.objects.retain(|_, other| *other != id);
-        }
-    }
-}
-
-/// What a connection that just got bytes looks for.
-struct Seeking {
-    secrets: bool,
-    /// For TLS inside of a tunnel.
-    inside: bool,
-    calls: bool,
-}
-
-impl Seeking {
-    fn of(connection: &mut Connection) -> Self {
-        Self {
-            secrets: connection.seeks_secrets(),
-            inside: connection.seeks_inside(),
-            calls: connection.wants_calls(),
-        }
+        connection.unlist_unbound(&self.shared.unbound);
+        self.sessions.forget(id, &self.shared.unbound, now);
     }
 }
 
