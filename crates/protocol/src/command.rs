@@ -194,23 +194,34 @@ pub(crate) const ERROR_BYTES: usize = 4096;
 
 /// `bytes` as text of at most `limit` bytes, and whether it was cut.
 pub(crate) fn shown(bytes: &[u8], limit: usize) -> (String, bool) {
+    let (text, is_cut) = excerpt(bytes, limit);
+    (text.into_owned(), is_cut)
+}
+
+/// The same, without a copy where the bytes are text.
+pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> (Cow<'_, str>, bool) {
     // A cut character must not become a replacement that looks like a fault of the sender.
     let window = bytes.get(..limit.saturating_add(4)).unwrap_or(bytes);
     // Most texts are what they should be, and to see that is faster than to look for where they are not.
     let text = std::str::from_utf8(window).map_or_else(|_| String::from_utf8_lossy(window), Cow::Borrowed);
     let end = boundary(&text, limit);
-    (
-        text.get(..end).unwrap_or_default().to_owned(),
-        bytes.len() > window.len() || end < text.len(),
-    )
+    let is_cut = bytes.len() > window.len() || end < text.len();
+    let text = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    };
+    (text, is_cut)
 }
 
 /// A value of `length` bytes, of which `kept` is the beginning, as text; or its length, if it is no text.
-pub(crate) fn value(kept: &[u8], length: usize) -> String {
+pub(crate) fn value(kept: &[u8], length: usize) -> Cow<'_, str> {
     match std::str::from_utf8(kept) {
-        Ok(text) if memchr::memchr(0, text.as_bytes()).is_none() => text.to_owned(),
-        _ if kept.len() < length => shown(kept, usize::MAX).0,
-        _ => bytes_of(length),
+        Ok(text) if memchr::memchr(0, text.as_bytes()).is_none() => Cow::Borrowed(text),
+        _ if kept.len() < length => shown(kept, usize::MAX).0.into(),
+        _ => bytes_of(length).into(),
     }
 }
 

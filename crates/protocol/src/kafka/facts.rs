@@ -347,13 +347,13 @@ impl Sink for Facts {
     fn records_end(&mut self) {
         let (total, lines) = self.batches.end();
         self.is_partial |= total.is_partial;
-        let topic = self.topic();
-        let topic = topic.as_deref().unwrap_or("?");
-        let partition = self.partition().unwrap_or(-1);
-        let lines = lines
-            .into_iter()
-            .map(|line| format!("[{topic}/{partition}] {line}"));
-        self.samples.extend(lines);
+        if !lines.is_empty() {
+            let topic = self.topic();
+            let topic = topic.as_deref().unwrap_or("?");
+            let place = format!("[{topic}/{}] ", self.partition().unwrap_or(-1));
+            let lines = lines.iter().map(|line| [&place, line.as_str()].concat());
+            self.samples.extend(lines);
+        }
         self.note().total = Some(total).filter(|total| total.bytes > 0);
     }
 }

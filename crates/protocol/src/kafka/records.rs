@@ -1,7 +1,7 @@
 //! Batches of records (P-K5): counts and sizes of all, and the first few records of those of format 2.
 
 use super::codecs::Codec;
-use crate::command::shown;
+use crate::command::excerpt;
 use crate::{HIDDEN, Values};
 
 /// Header of a batch of format 2, from its first offset to the number of records.
@@ -262,36 +262,40 @@ fn record(data: &mut &[u8], values: Values) -> Option<String> {
     let (_attributes, after) = fields.split_first()?;
     *fields = after;
     let (_time, _offset) = (zigzag(fields)?, zigzag(fields)?);
-    let mut line = String::new();
+    let mut line = String::with_capacity(fields.len().min(KEY_BYTES + VALUE_BYTES) + 16);
     if let Some(key) = bytes(fields)? {
-        let (text, is_long) = shown(key, KEY_BYTES);
-        line.push_str(&format!("key={text}{} ", if is_long { "…" } else { "" }));
+        line.push_str("key=");
+        add(&mut line, key, KEY_BYTES);
+        line.push(' ');
     }
     let value = bytes(fields)?;
     if is_cut && value.is_some_and(<[u8]>::is_empty) {
         return None;
     }
-    let mut names = Vec::new();
     if !is_cut {
-        for _ in 0..zigzag(fields)?.clamp(0, HEADERS as i64) {
-            let name = bytes(fields)??;
-            names.push(shown(name, 64).0);
+        let count = zigzag(fields)?.clamp(0, HEADERS as i64);
+        for number in 0..count {
+            line.push_str(if number == 0 { "headers=" } else { "," });
+            line.push_str(&excerpt(bytes(fields)??, 64).0);
             bytes(fields)?;
         }
-    }
-    if !names.is_empty() {
-        line.push_str(&format!("headers={} ", names.join(",")));
+        if count > 0 {
+            line.push(' ');
+        }
     }
     match value {
         Some(_) if values != Values::Full => line.push_str(HIDDEN),
-        Some(value) => {
-            let (text, is_long) = shown(value, VALUE_BYTES);
-            line.push_str(&text);
-            line.push_str(if is_long { "…" } else { "" });
-        }
+        Some(value) => add(&mut line, value, VALUE_BYTES),
         None => line.push_str("null"),
     }
     Some(line)
+}
+
+/// Adds what `limit` lets through of a text.
+fn add(line: &mut String, text: &[u8], limit: usize) {
+    let (text, is_long) = excerpt(text, limit);
+    line.push_str(&text);
+    line.push_str(if is_long { "…" } else { "" });
 }
 
 /// Bytes with their length; what is there of them when they are cut. Inner `None` is null.

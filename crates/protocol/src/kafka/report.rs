@@ -1,11 +1,12 @@
 //! Facts of a request and of its reply as a command and a result.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::errors;
 use super::facts::{Facts, Note};
 use super::schema::{Api, FETCH, PRODUCE, SASL_AUTHENTICATE, SHARE_FETCH};
-use crate::command::shown;
+use crate::command::excerpt;
 use crate::{Command, CommandError, CommandResult, CommandText, REDACTED, Session};
 
 /// Bytes of an error's text in a line of the summary.
@@ -184,7 +185,11 @@ pub(super) fn result(api: &Api, sent: Sent, facts: &mut Facts) -> CommandResult 
 }
 
 fn count_of(messages: u64) -> String {
-    format!("{messages} message{}", if messages == 1 { "" } else { "s" })
+    format!("{messages} message{}", plural(messages))
+}
+
+const fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// Name of a code, or its number.
@@ -205,30 +210,37 @@ fn place(note: &Note) -> String {
 
 /// `orders/0 3 messages 120 bytes zstd offset=15`, `orders/1 NOT_LEADER_OR_FOLLOWER (retriable) node=2`.
 fn line(note: &Note) -> String {
-    let mut words = vec![place(note)];
+    let mut line = place(note);
+    let mut add = |words: fmt::Arguments<'_>| {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        // A string takes whatever is written to it.
+        let _ = line.write_fmt(words);
+    };
     if let Some(total) = note.total {
         let part = if total.is_partial { " or more" } else { "" };
-        words.push(format!(
-            "{}{part} {} bytes {}",
-            count_of(total.messages),
+        let plural = plural(total.messages);
+        add(format_args!(
+            "{} message{plural}{part} {} bytes {}",
+            total.messages,
             total.bytes,
             total.codec.name()
         ));
     }
     if let Some(offset) = note.offset {
-        words.push(format!("offset={offset}"));
+        add(format_args!("offset={offset}"));
     }
     if note.error != 0 {
-        words.push(described(note.error));
+        add(format_args!("{}", described(note.error)));
     }
     if let Some(node) = note.node {
-        words.push(format!("node={node}"));
+        add(format_args!("node={node}"));
     }
     if let Some(message) = &note.message {
-        words.push(shown(message.as_bytes(), LINE_BYTES).0);
+        add(format_args!("{}", excerpt(message.as_bytes(), LINE_BYTES).0));
     }
-    words.retain(|word| !word.is_empty());
-    words.join(" ")
+    line
 }
 
 fn described(code: i16) -> String {

@@ -1,6 +1,8 @@
 //! Columns and rows, in text and in binary.
 //! <https://mariadb.com/docs/server/reference/clientserver-protocol/4-server-response-packets/resultset-row>
 
+use std::borrow::Cow;
+
 use super::fields::Fields;
 use crate::command::{self, COLUMNS, NAME_BYTES, shown};
 
@@ -55,21 +57,43 @@ impl Columns {
 
     /// A row as a line; of values that are no text the length.
     pub(super) fn line(&self, row: &[u8], is_binary: bool) -> String {
-        let mut values = Vec::with_capacity(self.columns.len());
+        let mut line = Line::with_room(row.len() + 3 * self.columns.len());
         let mut fields = Fields(row);
         let read = if is_binary && !self.is_cut && !self.columns.is_empty() {
-            binary(&mut fields, &self.columns, &mut values)
+            binary(&mut fields, &self.columns, &mut line)
         } else if is_binary {
             None
         } else {
-            text(&mut fields, &mut values)
+            text(&mut fields, &mut line)
         };
-        let mut line = values.join(" | ");
+        let mut line = line.text;
         if read.is_none() {
             line.push_str(if line.is_empty() { "…" } else { " | …" });
         }
         line.push('\n');
         line
+    }
+}
+
+/// Values side by side.
+struct Line {
+    text: String,
+    is_begun: bool,
+}
+
+impl Line {
+    fn with_room(bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(bytes),
+            is_begun: false,
+        }
+    }
+
+    fn add(&mut self, value: &str) {
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.text.push_str(" | ");
+        }
+        self.text.push_str(value);
     }
 }
 
@@ -98,20 +122,20 @@ fn define(definition: &[u8], has_metadata: Option<bool>) -> Option<(&[u8], Colum
     Some((name, column))
 }
 
-fn text(fields: &mut Fields<'_>, values: &mut Vec<String>) -> Option<()> {
+fn text(fields: &mut Fields<'_>, line: &mut Line) -> Option<()> {
     while let Some(first) = fields.0.first() {
         if *first == 0xfb {
             fields.byte();
-            values.push("NULL".to_owned());
+            line.add("NULL");
         } else {
-            values.push(string(fields)?);
+            line.add(&string(fields)?);
         }
     }
     Some(())
 }
 
 /// NULLs are bits, of which the first two are not used.
-fn binary(fields: &mut Fields<'_>, columns: &[Column], values: &mut Vec<String>) -> Option<()> {
+fn binary(fields: &mut Fields<'_>, columns: &[Column], line: &mut Line) -> Option<()> {
     fields.byte()?;
     let nulls = fields.bytes((columns.len() + 9) / 8)?;
     for (index, column) in columns.iter().enumerate() {
@@ -119,17 +143,17 @@ fn binary(fields: &mut Fields<'_>, columns: &[Column], values: &mut Vec<String>)
         let is_null = nulls
             .get(bit / 8)
             .is_some_and(|byte| byte & (1 << (bit % 8)) != 0);
-        values.push(if is_null {
-            "NULL".to_owned()
+        if is_null {
+            line.add("NULL");
         } else {
-            value(fields, *column)?
-        });
+            line.add(&value(fields, *column)?);
+        }
     }
     Some(())
 }
 
 /// A value with its length before it.
-fn string(fields: &mut Fields<'_>) -> Option<String> {
+fn string<'a>(fields: &mut Fields<'a>) -> Option<Cow<'a, str>> {
     let length = usize::try_from(fields.number()?).ok()?;
     Some(command::value(fields.up_to(length), length))
 }
@@ -175,7 +199,7 @@ pub(super) fn value(fields: &mut Fields<'_>, column: Column) -> Option<String> {
         0x06 => "NULL".to_owned(),
         0x07 | 0x0a | 0x0c => date(fields, column.kind)?,
         0x0b => time(fields)?,
-        _ => string(fields)?,
+        _ => string(fields)?.into_owned(),
     })
 }
 

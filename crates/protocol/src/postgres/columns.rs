@@ -1,5 +1,6 @@
 //! Columns of results and parameters of statements: names, types and formats, and values of them as text (P-Pg8).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::fields::Fields;
@@ -102,8 +103,9 @@ pub(super) fn line(
     formats: &Formats,
     limit: usize,
 ) -> String {
+    // The length of a value takes more bytes than what stands between two.
+    let mut line = String::with_capacity(fields.0.len().min(limit));
     let count = fields.int16().unwrap_or(0);
-    let mut line = String::new();
     for index in 0..usize::from(count) {
         let kind = columns.and_then(|columns| columns.kinds.get(index)).copied();
         let described = columns.and_then(|columns| columns.formats.of(index));
@@ -129,7 +131,8 @@ pub(super) fn bound(
     let formats = pass_parameters(fields, |index, fields, formats| {
         let held: usize = parameters.iter().map(String::len).sum();
         if is_shown && held <= limit {
-            parameters.extend(value(fields, kinds.get(index).copied(), formats.of(index), limit));
+            let value = value(fields, kinds.get(index).copied(), formats.of(index), limit);
+            parameters.extend(value.map(Cow::into_owned));
         }
     });
     if formats.is_none() && is_shown {
@@ -156,18 +159,23 @@ fn pass_parameters(
 }
 
 /// A value with its length before it, or what was kept of it.
-fn value(fields: &mut Fields<'_>, kind: Option<Oid>, format: Option<u16>, limit: usize) -> Option<String> {
+fn value<'a>(
+    fields: &mut Fields<'a>,
+    kind: Option<Oid>,
+    format: Option<u16>,
+    limit: usize,
+) -> Option<Cow<'a, str>> {
     let Ok(length) = usize::try_from(fields.int32()?) else {
-        return Some("NULL".to_owned());
+        return Some("NULL".into());
     };
     let kept = fields.bytes(length);
     let is_whole = kept.len() == length;
     Some(match (format, kind) {
         (None | Some(TEXT), _) => command::value(kept, length),
-        (Some(_), Some(kind)) if is_whole => {
-            values::text(kind, kept, limit).unwrap_or_else(|| bytes_of(length))
-        }
-        (Some(_), Some(kind)) if values::is_text(kind) => shown(kept, usize::MAX).0,
-        (Some(_), _) => bytes_of(length),
+        (Some(_), Some(kind)) if is_whole => values::text(kind, kept, limit)
+            .unwrap_or_else(|| bytes_of(length))
+            .into(),
+        (Some(_), Some(kind)) if values::is_text(kind) => shown(kept, usize::MAX).0.into(),
+        (Some(_), _) => bytes_of(length).into(),
     })
 }

@@ -160,22 +160,10 @@ impl Lane {
         if self.header.len() < size {
             return Ok(false);
         }
-        let header = std::mem::take(&mut self.header);
-        let at_hole = std::mem::take(&mut self.at_hole);
-        let (tag, remaining) = match (self.expect, header.as_slice()) {
-            (Expect::Answer, [answer]) => (*answer, 0),
-            (Expect::Startup, [a, b, c, d]) => match u32::from_be_bytes([*a, *b, *c, *d]) {
-                length @ 8..=STARTUP_BYTES => (0, length - 4),
-                _ => return Err("no length of a startup message"),
-            },
-            (_, [tag, a, b, c, d]) => match u32::from_be_bytes([*a, *b, *c, *d]) {
-                length @ 4..=MESSAGE_BYTES if is_legal(*tag, self.side) && (!at_hole || length < 1 << 20) => {
-                    (*tag, length - 4)
-                }
-                _ => return Err("no message has such a type and length"),
-            },
-            _ => return Err("no header"),
-        };
+        let read = self.read_header();
+        // Its memory is for the next one.
+        self.header.clear();
+        let (tag, remaining) = read?;
         self.payload = Some(Payload {
             message: Message {
                 tag,
@@ -184,7 +172,7 @@ impl Lane {
                 started: self.started,
                 ended: time,
                 counts: Counts {
-                    head_bytes: header.len() as u64 + u64::from(remaining),
+                    head_bytes: size as u64 + u64::from(remaining),
                     ..Counts::default()
                 },
             },
@@ -192,6 +180,25 @@ impl Lane {
             room: room(tag),
         });
         Ok(true)
+    }
+
+    /// The type of a message, and how many bytes follow its header.
+    fn read_header(&mut self) -> Result<(u8, u32), &'static str> {
+        let at_hole = std::mem::take(&mut self.at_hole);
+        match (self.expect, self.header.as_slice()) {
+            (Expect::Answer, [answer]) => Ok((*answer, 0)),
+            (Expect::Startup, [a, b, c, d]) => match u32::from_be_bytes([*a, *b, *c, *d]) {
+                length @ 8..=STARTUP_BYTES => Ok((0, length - 4)),
+                _ => Err("no length of a startup message"),
+            },
+            (_, [tag, a, b, c, d]) => match u32::from_be_bytes([*a, *b, *c, *d]) {
+                length @ 4..=MESSAGE_BYTES if is_legal(*tag, self.side) && (!at_hole || length < 1 << 20) => {
+                    Ok((*tag, length - 4))
+                }
+                _ => Err("no message has such a type and length"),
+            },
+            _ => Err("no header"),
+        }
     }
 
     /// Passes over missing bytes inside of a message; `None` when they lie elsewhere.
