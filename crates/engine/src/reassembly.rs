@@ -26,22 +26,41 @@ pub(crate) enum Piece {
     },
 }
 
-/// What came out of order.
+/// A record, and what is known with it.
 #[derive(Debug)]
-struct Early {
-    data: Bytes,
-    missing: Option<(u32, Loss)>,
-    time: KernelTime,
-    call_start: bool,
+pub(crate) struct Record {
+    pub(crate) data: Bytes,
+    /// Bytes missing after it.
+    pub(crate) missing: Option<(u32, Loss)>,
+    pub(crate) time: KernelTime,
+    /// It begins where a call began.
+    pub(crate) call_start: bool,
+    /// Position of the other direction before which nothing more comes, where that is to be told before this record, and not before those that
+    /// this one waits behind; 0 otherwise.
+    pub(crate) other_settled: u64,
 }
 
 /// Puts records in order: drops what was seen before, holds what came early, and says what is missing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reassembler {
     next: u64,
-    early: BTreeMap<u64, Early>,
+    early: BTreeMap<u64, Record>,
     early_bytes: usize,
+    /// What is missing before this is lost, for what, and since when that is known.
+    settled: (u64, Loss, KernelTime),
     duplicate_bytes: u64,
+}
+
+impl Default for Reassembler {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            settled: (0, Loss::RingFull, KernelTime(0)),
+            duplicate_bytes: 0,
+        }
+    }
 }
 
 impl Reassembler {
@@ -79,22 +98,13 @@ impl Reassembler {
         is_next
     }
 
-    /// Takes the record at `position`. Appends what is in order now to `out`.
-    pub(crate) fn push(
-        &mut self,
-        position: u64,
-        data: Bytes,
-        missing: Option<(u32, Loss)>,
-        time: KernelTime,
-        call_start: bool,
-        out: &mut Vec<Piece>,
-    ) {
-        let record = Early {
-            data,
-            missing,
-            time,
-            call_start,
-        };
+    /// Whether a record at `position` has to wait behind others that wait.
+    pub(crate) fn queues(&self, position: u64) -> bool {
+        position > self.next && self.is_waiting()
+    }
+
+    /// Takes the record at `position`. Appends what is in order now to `out`, up to a record that is [due](Self::due).
+    pub(crate) fn push(&mut self, position: u64, record: Record, out: &mut Vec<Piece>) {
         if position > self.next {
             self.keep(position, record);
             if self.early_bytes > WINDOW_BYTES {
@@ -103,11 +113,26 @@ impl Reassembler {
             return;
         }
         self.emit(position, record, out);
-        self.drain(out);
+        self.go_on(out);
+    }
+
+    /// Where the first record that waits comes next: the position before which the other direction is to be settled first, and since when that is
+    /// known.
+    pub(crate) fn due(&self) -> Option<(u64, KernelTime)> {
+        let (position, record) = self.early.first_key_value()?;
+        (*position <= self.next && record.other_settled > 0).then_some((record.other_settled, record.time))
+    }
+
+    /// The record that is due waits for the other direction no longer. Appends what is in order now to `out`.
+    pub(crate) fn pass_due(&mut self, out: &mut Vec<Piece>) {
+        if let Some(mut first) = self.early.first_entry() {
+            first.get_mut().other_settled = 0;
+        }
+        self.go_on(out);
     }
 
     /// Holds a record that came early; of two at one position, the longer.
-    fn keep(&mut self, position: u64, record: Early) {
+    fn keep(&mut self, position: u64, record: Record) {
         let length = record.data.len();
         match self.early.get(&position).map(|held| held.data.len()) {
             Some(held) if held >= length => self.duplicate_bytes += length as u64,
@@ -127,24 +152,34 @@ impl Reassembler {
         self.settle(end, loss, time, out);
     }
 
-    /// Declares what is missing before `end` lost for `loss`.
+    /// Declares what is missing before `end` lost for `loss`. Appends what is in order now to `out`, up to a record that is [due](Self::due).
     pub(crate) fn settle(&mut self, end: u64, loss: Loss, time: KernelTime, out: &mut Vec<Piece>) {
-        while self.next < end {
-            let until = self
-                .early
-                .first_key_value()
-                .map_or(end, |(&first, _)| first.min(end));
+        if end > self.settled.0 {
+            self.settled = (end, loss, time);
+        }
+        self.go_on(out);
+    }
+
+    /// Emits what is in order or known to be missing.
+    fn go_on(&mut self, out: &mut Vec<Piece>) {
+        let (end, loss, time) = self.settled;
+        loop {
+            self.drain(out);
+            if self.next >= end || self.due().is_some() {
+                return;
+            }
+            let first = self.early.first_key_value();
+            let until = first.map_or(end, |(&first, _)| first.min(end));
             out.push(Piece::Gap {
                 length: until - self.next,
                 loss,
                 time,
             });
             self.next = until;
-            self.drain(out);
         }
     }
 
-    /// Gives up what is missing before the first record that waits.
+    /// Gives up what is missing before the first record that waits, and the wait of that record for the other direction.
     pub(crate) fn skip_to_early(&mut self, loss: Loss, out: &mut Vec<Piece>) {
         if let Some((&position, record)) = self.early.first_key_value() {
             if position > self.next {
@@ -155,13 +190,13 @@ impl Reassembler {
                 });
                 self.next = position;
             }
-            self.drain(out);
+            self.pass_due(out);
         }
     }
 
     fn drain(&mut self, out: &mut Vec<Piece>) {
         while let Some(entry) = self.early.first_entry() {
-            if *entry.key() > self.next {
+            if *entry.key() > self.next || entry.get().other_settled > 0 {
                 return;
             }
             let (position, record) = entry.remove_entry();
@@ -171,12 +206,13 @@ impl Reassembler {
     }
 
     /// Emits a record that begins at or before `next`, without what was emitted already.
-    fn emit(&mut self, position: u64, record: Early, out: &mut Vec<Piece>) {
-        let Early {
+    fn emit(&mut self, position: u64, record: Record, out: &mut Vec<Piece>) {
+        let Record {
             mut data,
             missing,
             time,
             mut call_start,
+            ..
         } = record;
         let seen = self.next.saturating_sub(position);
         let data_end = position + data.len() as u64;
@@ -223,15 +259,18 @@ mod tests {
         assert!(out.iter().all(|piece| matches!(piece, Piece::Bytes { .. })));
     }
 
+    fn record(data: Bytes, missing: Option<(u32, Loss)>) -> Record {
+        Record {
+            data,
+            missing,
+            time: KernelTime(1),
+            call_start: true,
+            other_settled: 0,
+        }
+    }
+
     fn push(reassembler: &mut Reassembler, position: u64, text: &'static str, out: &mut Vec<Piece>) {
-        reassembler.push(
-            position,
-            Bytes::from_static(text.as_bytes()),
-            None,
-            KernelTime(1),
-            true,
-            out,
-        );
+        reassembler.push(position, record(Bytes::from_static(text.as_bytes()), None), out);
     }
 
     /// The pieces as text, with `_` for each missing byte.
@@ -271,10 +310,7 @@ mod tests {
         let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
         reassembler.push(
             0,
-            Bytes::from_static(b"ab"),
-            Some((3, Loss::CallCap)),
-            KernelTime(1),
-            true,
+            record(Bytes::from_static(b"ab"), Some((3, Loss::CallCap))),
             &mut out,
         );
         push(&mut reassembler, 5, "f", &mut out);
@@ -303,19 +339,47 @@ mod tests {
         assert_eq!(render(&out), "__cd__ghi");
     }
 
+    /// P-L1.
+    #[test]
+    fn a_record_that_waits_behind_others_waits_for_the_other_direction_too() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        assert!(!reassembler.queues(2));
+        push(&mut reassembler, 2, "cd", &mut out);
+        assert!(reassembler.queues(4));
+        let behind = Record {
+            other_settled: 7,
+            ..record(Bytes::from_static(b"ef"), None)
+        };
+        reassembler.push(4, behind, &mut out);
+        assert_eq!(reassembler.due(), None, "it does not come next");
+        reassembler.settle(8, Loss::RingFull, KernelTime(2), &mut out);
+        assert_eq!(render(&out), "__cd");
+        assert_eq!(reassembler.due(), Some((7, KernelTime(1))));
+        reassembler.pass_due(&mut out);
+        assert_eq!(render(&out), "__cdef__", "what was settled meanwhile");
+        assert_eq!((reassembler.due(), reassembler.is_waiting()), (None, false));
+    }
+
+    #[test]
+    fn what_is_given_up_waits_for_nothing() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        for (position, text) in [(2, "cd"), (5, "f")] {
+            let record = Record {
+                other_settled: 7,
+                ..record(Bytes::from_static(text.as_bytes()), None)
+            };
+            reassembler.push(position, record, &mut out);
+        }
+        reassembler.give_up(7, Loss::RingFull, KernelTime(2), &mut out);
+        assert_eq!(render(&out), "__cd_f_");
+    }
+
     #[test]
     fn the_window_is_bounded() {
         let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
         let block = Bytes::from(vec![b'x'; 64 << 10]);
         for index in 0..40u64 {
-            reassembler.push(
-                1 + index * (64 << 10),
-                block.clone(),
-                None,
-                KernelTime(1),
-                true,
-                &mut out,
-            );
+            reassembler.push(1 + index * (64 << 10), record(block.clone(), None), &mut out);
             assert!(reassembler.held() <= WINDOW_BYTES + (64 << 10));
         }
         assert!(matches!(out.first(), Some(Piece::Gap { length: 1, .. })));
@@ -334,7 +398,7 @@ mod tests {
             let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
             for &(from, to) in &records {
                 let data = Bytes::copy_from_slice(&stream[from..to]);
-                reassembler.push(from as u64, data, None, KernelTime(1), true, &mut out);
+                reassembler.push(from as u64, record(data, None), &mut out);
             }
             reassembler.give_up(240, Loss::RingFull, KernelTime(1), &mut out);
             let mut position = 0usize;

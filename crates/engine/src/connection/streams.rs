@@ -5,7 +5,7 @@ use qtap_capture::{Data, Direction, KernelTime, Layer, Loss};
 use super::wire::Wire;
 use super::{Connection, index, side_of};
 use crate::context::Context;
-use crate::reassembly::{Piece, Reassembler};
+use crate::reassembly::{Piece, Reassembler, Record};
 
 /// Least body bytes certain to follow for which a verdict to skip them is worth its while.
 const WORTH_SKIPPING: u64 = 64 << 10;
@@ -33,7 +33,13 @@ impl Connection {
             self.tally.data_events += 1;
             cx.stats.bytes.add(data.bytes.len() as u64);
         }
-        self.settle(layer, direction.opposite(), data.other_settled, data.time, cx);
+        // What is missing in the other direction came after the records that this one waits behind: it is told after them, too.
+        let queues = self
+            .stream(layer, direction)
+            .is_some_and(|stream| stream.queues(data.position));
+        if !queues {
+            self.settle(layer, direction.opposite(), data.other_settled, data.time, cx);
+        }
         if let Some(stream) = self.stream(layer, direction)
             && stream.takes_next(&data)
         {
@@ -54,20 +60,21 @@ impl Connection {
         let mut pieces = Vec::new();
         self.pass_skipped(layer, direction, data.position, data.time, &mut pieces);
         if let Some(stream) = self.stream(layer, direction) {
-            stream.push(
-                data.position,
-                data.bytes,
-                data.missing,
-                data.time,
-                data.call_start,
-                &mut pieces,
-            );
+            let record = Record {
+                data: data.bytes,
+                missing: data.missing,
+                time: data.time,
+                call_start: data.call_start,
+                other_settled: if queues { data.other_settled } else { 0 },
+            };
+            stream.push(data.position, record, &mut pieces);
         }
         self.note_seen(layer, direction, data.time);
-        self.note_reordering(cx);
         for piece in pieces {
             self.piece(direction, layer, piece, cx);
         }
+        self.let_due_go(layer, cx);
+        self.note_reordering(cx);
         if layer == Layer::Socket {
             self.skip_unwanted(direction, cx);
         }
@@ -97,12 +104,26 @@ impl Connection {
         time: KernelTime,
         cx: &mut Context<'_>,
     ) {
-        if self
-            .stream(layer, direction)
-            .is_some_and(|stream| stream.position() >= end)
-        {
+        if self.is_settled(layer, direction, end) {
             return;
         }
+        self.settle_up_to_due(layer, direction, end, time, cx);
+        self.let_due_go(layer, cx);
+    }
+
+    fn is_settled(&mut self, layer: Layer, direction: Direction, end: u64) -> bool {
+        let stream = self.stream(layer, direction);
+        stream.is_some_and(|stream| stream.position() >= end)
+    }
+
+    fn settle_up_to_due(
+        &mut self,
+        layer: Layer,
+        direction: Direction,
+        end: u64,
+        time: KernelTime,
+        cx: &mut Context<'_>,
+    ) {
         let mut pieces = Vec::new();
         self.pass_skipped(layer, direction, end, time, &mut pieces);
         let loss = self.unseen_loss(layer, direction, time, cx);
@@ -111,6 +132,38 @@ impl Connection {
         }
         for piece in pieces {
             self.piece(direction, layer, piece, cx);
+        }
+    }
+
+    /// Lets records go on that come next, each after what is known with it to be missing in the other direction.
+    fn let_due_go(&mut self, layer: Layer, cx: &mut Context<'_>) {
+        loop {
+            let waiting = [Direction::Egress, Direction::Ingress].map(|direction| {
+                let (end, time) = self.stream(layer, direction)?.due()?;
+                Some((direction, end, time))
+            });
+            let mut waiting = waiting.into_iter().flatten();
+            let Some(first) = waiting.next() else { return };
+            let due = (std::iter::once(first).chain(waiting))
+                .find(|(direction, end, _)| self.is_settled(layer, direction.opposite(), *end));
+            let (direction, end, time) = due.unwrap_or(first);
+            if due.is_none() {
+                // That may stop at a record which is due there, and goes first if it waits for nothing here.
+                self.settle_up_to_due(layer, direction.opposite(), end, time, cx);
+                let other = self
+                    .stream(layer, direction.opposite())
+                    .and_then(|stream| stream.due());
+                if other.is_some_and(|(end, _)| self.is_settled(layer, direction, end)) {
+                    continue;
+                }
+            }
+            let mut pieces = Vec::new();
+            if let Some(stream) = self.stream(layer, direction) {
+                stream.pass_due(&mut pieces);
+            }
+            for piece in pieces {
+                self.piece(direction, layer, piece, cx);
+            }
         }
     }
 
@@ -191,6 +244,7 @@ impl Connection {
             for piece in pieces {
                 self.piece(direction, layer, piece, cx);
             }
+            self.let_due_go(layer, cx);
         }
         self.note_reordering(cx);
     }
