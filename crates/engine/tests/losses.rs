@@ -71,7 +71,10 @@ fn numbers(transaction: &Transaction) -> Option<(String, String)> {
     let request = &transaction.request;
     let response = transaction.response.as_ref()?;
     let path = String::from_utf8_lossy(&request.target);
-    let number = response.fields.iter().find(|field| &field.name[..] == b"X-Number")?;
+    let number = response
+        .fields
+        .iter()
+        .find(|field| &field.name[..] == b"X-Number")?;
     let number = String::from_utf8_lossy(&number.value).into_owned();
     Some((path.trim_start_matches('/').to_owned(), number))
 }

@@ -87,7 +87,7 @@ impl Load {
         }
     }
 
-    /// The same again and again, each time for a second, until [`Generator::finish`].
+    /// The same again and again, each time for a second, until its end is waited for.
     #[must_use]
     pub fn start_until_finished(&self, port: u16, arguments: &[&str]) -> Generator {
         let stop = self.folder.path().join(format!("stop-{port}"));
