@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use qtap_capture::{KernelTime, Unattributed};
+use qtap_capture::{Direction, KernelTime, Unattributed};
 
 use crate::unbound::SessionKey;
 
@@ -71,6 +71,15 @@ impl EarlyCalls {
         calls.find(|call| call.key() == session)
     }
 
+    /// When the first call of a session that waits and that read something ended.
+    pub(crate) fn first_read(&self, session: SessionKey) -> Option<KernelTime> {
+        let mut calls = self.waiting.iter().map(|(_, call)| call);
+        let reads = |call: &&Unattributed| {
+            call.key() == session && call.data.direction == Direction::Ingress && !call.data.bytes.is_empty()
+        };
+        calls.find(reads).map(|call| call.data.time)
+    }
+
     /// The calls of a session, in order.
     pub(crate) fn take(&mut self, session: SessionKey) -> Vec<Unattributed> {
         let mut taken = Vec::new();
@@ -101,7 +110,7 @@ impl EarlyCalls {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use qtap_capture::{ConnectionId, Data, Direction, Layer, Pid};
+    use qtap_capture::{ConnectionId, Data, Layer, Pid};
 
     use super::*;
 

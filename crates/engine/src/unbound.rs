@@ -1,6 +1,6 @@
 //! What all workers know of the sessions of TLS libraries whose connection the kernel could not tell.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use qtap_capture::{ConnectionId, KernelTime, Pid};
@@ -24,7 +24,8 @@ pub struct Unbound(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     workers: u32,
-    connections: HashMap<Pid, BTreeSet<ConnectionId>>,
+    /// Each with the time of its first bytes.
+    connections: HashMap<Pid, BTreeMap<ConnectionId, KernelTime>>,
     found: HashMap<SessionKey, Found>,
 }
 
@@ -48,9 +49,9 @@ impl Unbound {
         pid.0.checked_rem(self.lock().workers) == Some(number)
     }
 
-    /// The connection has no session yet.
-    pub(crate) fn enter(&self, pid: Pid, id: ConnectionId) {
-        self.lock().connections.entry(pid).or_default().insert(id);
+    /// The connection, of which bytes were seen `since`, has no session yet.
+    pub(crate) fn enter(&self, pid: Pid, id: ConnectionId, since: KernelTime) {
+        self.lock().connections.entry(pid).or_default().insert(id, since);
     }
 
     /// It has one, or is over.
@@ -64,11 +65,12 @@ impl Unbound {
         }
     }
 
-    /// The connections of `pid` without a session; none if they are many.
-    pub(crate) fn candidates(&self, pid: Pid) -> Vec<ConnectionId> {
+    /// The connections of `pid` without a session of which bytes had been seen by `time`; none if there are many without one.
+    pub(crate) fn candidates(&self, pid: Pid, time: KernelTime) -> Vec<ConnectionId> {
         let table = self.lock();
         let ids = (table.connections.get(&pid)).filter(|ids| ids.len() <= CANDIDATES);
-        ids.into_iter().flatten().copied().collect()
+        let seen = ids.into_iter().flatten().filter(|(_, since)| **since <= time);
+        seen.map(|(id, _)| *id).collect()
     }
 
     /// The session is one of `id`. Forgets some that are over where there are many; of more, nothing is remembered.
@@ -124,18 +126,20 @@ mod tests {
     #[test]
     fn connections_without_a_session_are_those_of_all_workers() {
         let unbound = Unbound::default();
-        unbound.enter(PID, ConnectionId(1));
-        unbound.enter(PID, ConnectionId(2));
-        unbound.enter(Pid(8), ConnectionId(3));
-        assert_eq!(unbound.candidates(PID), [ConnectionId(1), ConnectionId(2)]);
+        let (early, late) = (KernelTime(10), KernelTime(20));
+        unbound.enter(PID, ConnectionId(1), early);
+        unbound.enter(PID, ConnectionId(2), late);
+        unbound.enter(Pid(8), ConnectionId(3), early);
+        assert_eq!(unbound.candidates(PID, late), [ConnectionId(1), ConnectionId(2)]);
+        assert_eq!(unbound.candidates(PID, KernelTime(19)), [ConnectionId(1)]);
         unbound.leave(PID, ConnectionId(1));
         unbound.leave(PID, ConnectionId(2));
-        assert!(unbound.candidates(PID).is_empty());
+        assert!(unbound.candidates(PID, late).is_empty());
         assert_eq!(unbound.lock().connections.len(), 1);
         for id in 0..=CANDIDATES as u64 {
-            unbound.enter(PID, ConnectionId(id));
+            unbound.enter(PID, ConnectionId(id), early);
         }
-        assert!(unbound.candidates(PID).is_empty(), "too many to tell");
+        assert!(unbound.candidates(PID, late).is_empty(), "too many to tell");
     }
 
     #[test]

@@ -257,6 +257,27 @@ fn a_call_is_not_of_a_connection_that_began_after_it() {
     assert_eq!(bench.stats.lost_unattributed.get(), lost);
 }
 
+/// Both are older than the capture, and used one after the other before there was time for something certain.
+#[test]
+fn what_was_read_before_anything_came_for_a_connection_is_not_its_own() {
+    let mut bench = bench();
+    for id in [ONE, TWO] {
+        bench.id = id;
+        bench.open(Role::Server, true);
+    }
+    for (id, session, target) in [(ONE, FIRST, "/one"), (TWO, SECOND, "/two")] {
+        let ciphertext = [&[0x17, 3, 3, 0, 32][..], &[7; 32]].concat();
+        let mut data = record(&bench, Direction::Ingress, 0, &ciphertext);
+        (data.id, data.layer) = (id, Layer::Socket);
+        bench.send(Event::Data(data));
+        exchange_in_memory(&mut bench, session, [0, 0], &request(target));
+        bench.now += MS;
+    }
+    bench.wait_ms(PATIENCE_MS);
+    assert_eq!(told(&bench), [whole(ONE, "/one"), whole(TWO, "/two")]);
+    assert_eq!(bench.stats.lost_unattributed.get(), 0);
+}
+
 #[test]
 fn what_two_connections_can_have_said_is_neithers() {
     let mut bench = bench();

@@ -108,6 +108,8 @@ pub(crate) struct Connection {
     calls: [Reassembler; 2],
     /// Times of the last records that came in order, by layer and direction.
     last_seen: [[KernelTime; 2]; 2],
+    /// When the first bytes were seen at the socket.
+    first_bytes: Option<KernelTime>,
     /// When it was first heard of.
     created: KernelTime,
     reorder_since: Option<KernelTime>,
@@ -178,6 +180,7 @@ impl Connection {
             worked_off: [0; 2],
             calls: Default::default(),
             last_seen: Default::default(),
+            first_bytes: None,
             created: now,
             reorder_since: None,
             wire: Wire::Sniffing(Sniffer::default()),

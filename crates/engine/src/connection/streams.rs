@@ -30,6 +30,7 @@ impl Connection {
         };
         let is_hole = matches!(data.missing, Some((_, Loss::QueueFull | Loss::RingFull)));
         if layer == Layer::Socket && !is_hole {
+            self.first_bytes.get_or_insert(data.time);
             self.tally.data_events += 1;
             cx.stats.bytes.add(data.bytes.len() as u64);
         }

@@ -287,7 +287,7 @@ impl Connection {
         }
         self.unlist_unbound(unbound);
         if let Some(pid) = pid {
-            unbound.enter(pid, self.id);
+            unbound.enter(pid, self.id, self.first_bytes.unwrap_or_default());
             self.unbound = Some(pid);
         }
     }

@@ -139,7 +139,10 @@ impl Worker {
 
     /// The connection that alone can have made the call: it is read by calls and has no session yet.
     fn only_candidate(&self, call: &Unattributed) -> Option<ConnectionId> {
-        let candidates = self.shared.unbound.candidates(call.pid);
+        // What a session reads in memory came from the socket before: a connection without bytes until then is another's.
+        let read = self.sessions.early.first_read(call.key());
+        let read = read.unwrap_or(KernelTime(u64::MAX));
+        let candidates = self.shared.unbound.candidates(call.pid, read);
         // Of a connection on another worker it is not known here what it can have made.
         let may_have = |id: &ConnectionId| !self.connections.contains_key(id) || self.could_have(*id, call);
         let mut able = candidates.into_iter().filter(may_have);

@@ -107,6 +107,10 @@ impl AgentHost {
             Decision::Observe | Decision::Partial(_) => ProcessVerdict::Observe,
         };
         self.tell(process, verdict);
+        // The kernel side forgets what it knows of a process when that exits: what comes later would stay.
+        if verdict == ProcessVerdict::Ignore && !is_there(process.pid) {
+            self.tell(process, ProcessVerdict::Observe);
+        }
         self.tracer.consider(process);
     }
 
@@ -136,6 +140,16 @@ impl AgentHost {
             self.judge(&process);
         }
     }
+}
+
+/// Whether the process still has its entry in `/proc`. One that is dead and not waited for has it too, and exits no more; it counts as gone.
+fn is_there(pid: Pid) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", pid.0)) else {
+        return false;
+    };
+    // proc(5): the state follows the name in parentheses.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
 }
 
 impl Host for AgentHost {
@@ -281,5 +295,27 @@ impl Host for AgentHost {
                 self.ask(Input::CallsDone(pid));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_dead_is_gone_before_it_is_waited_for() {
+        assert!(is_there(Pid(std::process::id())));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid(child.id());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_there(pid) {
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(std::path::Path::new(&format!("/proc/{}", pid.0)).exists());
+        child.wait().unwrap();
+        assert!(!is_there(pid));
     }
 }
