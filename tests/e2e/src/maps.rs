@@ -122,15 +122,15 @@ fn left_over(agent: &Agent, maps: &KernelMaps) -> Vec<String> {
             left.push(format!("handshakes: thread {thread} of process {pid} is gone"));
         }
     }
-    for (key, _) in maps.entries("process_verdict") {
-        if !Path::new(&format!("/proc/{key}")).exists() {
-            left.push(format!("process_verdicts: process {key} is gone"));
-        }
-    }
+    let judged = gone_but_judged(maps);
     let before = Connections::of(maps);
     let (sockets, kept) = (tcp_sockets(), agent.system_metric("qtap_engine_connections", &[]));
     let sessions = maps.entries("sessions");
     std::thread::sleep(SOON);
+    // Whoever looks is one of the processes that are left out, and gone when it has looked.
+    for pid in judged.intersection(&gone_but_judged(maps)) {
+        left.push(format!("process_verdicts: process {pid} is gone"));
+    }
     let after = Connections::of(maps);
     let sockets = sockets.max(tcp_sockets());
     let ids: BTreeSet<u64> = before.all.union(&after.all).copied().collect();
@@ -163,6 +163,14 @@ fn left_over(agent: &Agent, maps: &KernelMaps) -> Vec<String> {
         }
     }
     left
+}
+
+/// Processes that are gone, of which there are verdicts.
+fn gone_but_judged(maps: &KernelMaps) -> BTreeSet<u64> {
+    let judged = maps.entries("process_verdict");
+    let pids = judged.into_iter().filter_map(|(pid, _)| pid.as_u64());
+    pids.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        .collect()
 }
 
 /// Process and thread of a `pid_tgid`.
