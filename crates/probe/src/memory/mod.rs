@@ -80,7 +80,7 @@ pub struct Harvest {
 }
 
 /// Searches the memory of `pid`; goes on as long as `go_on` says so, which is asked before each piece of 256 KiB.
-/// Cost: about 0.5 s of processor time for 1 GiB.
+/// Cost: 0.3 s of processor time for 1 GiB (measured with `examples/search_memory.rs`).
 ///
 /// # Errors
 /// The process is gone or may not be inspected (`CAP_SYS_PTRACE`).
