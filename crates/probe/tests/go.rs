@@ -1,6 +1,6 @@
 //! Function tables of Go programs: every layout, made here byte by byte, and hostile ones.
 //!
-//! Issue: "Function addresses from pclntab of every header version." Real programs of Go are read in the end-to-end tests.
+//! Required: "Function addresses from pclntab of every header version." Real programs of Go are read in the end-to-end tests.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
 //! `qtap check`: a verdict on one command or one process.
 //!
-//! Issue "What shows that it is done" 7, and §6: "Exit code 0 healthy, 1 degraded or blind, 2 could not run."
+//! Required: "Exit code 0 healthy, 1 degraded or blind, 2 could not run."
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

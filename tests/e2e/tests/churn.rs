@@ -1,6 +1,6 @@
 //! One process that opens and closes TLS connections without end (`programs/tls_churn.c`: OpenSSL, both ends in it).
 //!
-//! Issue: "Safety: 100,000 TLS connections opened and closed in one process leave every in-flight map empty". How many are made is a
+//! Required: "Safety: 100,000 TLS connections opened and closed in one process leave every in-flight map empty". How many are made is a
 //! setting, `QTAP_E2E_TLS_CONNECTIONS`: 5,000 unless it says otherwise, as 100,000 take some minutes; `make churn` makes those.
 
 use std::collections::BTreeMap;

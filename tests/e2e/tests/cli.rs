@@ -1,6 +1,6 @@
 //! The command line, the configuration while it runs, the status server, the agent's own log.
 //!
-//! Issue §5: validation, reload, the built-in configuration, debug lines, `--bpf-trace`, the HTTP server; §6: `qtap doctor`.
+//! Required: validation, reload, the built-in configuration, debug lines, `--bpf-trace`, the HTTP server; §6: `qtap doctor`.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Real clients and servers, one exchange each: everything captured, everything true.
 //!
-//! Issue "What shows that it is done" 1: one connection, one request, one artifact each, all checklist steps `ok`,
+//! Required: one connection, one request, one artifact each, all checklist steps `ok`,
 //! headers and body byte-exact, byte counts equal to the kernel's, right process, SNI as `endpointId`.
 
 use std::collections::BTreeMap;

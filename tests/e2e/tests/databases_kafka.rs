@@ -1,7 +1,7 @@
 //! Kafka: what real clients ask of a real broker, plain and inside of TLS.
 //!
 //! The broker is Tansu, a program of its own in Rust, or the one in librdkafka; Apache Kafka itself cannot be had from the package
-//! registries. TLS is HAProxy's. Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … credentials never shown".
+//! registries. TLS is HAProxy's. Required: "`DatabaseRequest` events with statement, result, counts, errors, durations; … credentials never shown".
 
 use std::path::Path;
 use std::process::{Command, Stdio};

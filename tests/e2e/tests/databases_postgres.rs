@@ -1,6 +1,6 @@
 //! PostgreSQL: what real clients ask of Debian's server, plain and inside of TLS that begins in mid-stream.
 //!
-//! Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … TLS upgrades in mid-stream; … credentials never shown".
+//! Required: "`DatabaseRequest` events with statement, result, counts, errors, durations; … TLS upgrades in mid-stream; … credentials never shown".
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Redis: what real clients ask of Debian's server, plain and inside of TLS.
 //!
-//! Issue §5: "`DatabaseRequest` events with statement, result, counts, errors, durations; … pipelining; …; credentials never shown".
+//! Required: "`DatabaseRequest` events with statement, result, counts, errors, durations; … pipelining; …; credentials never shown".
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What goes wrong on hosts: each time the workload is unharmed, the agent recovers or exits cleanly, and its message says what
 //! happened.
 //!
-//! Issue "Faults and safety". An agent that is killed under load is in `overload.rs`.
+//! An agent that is killed under load is in `overload.rs`.
 
 #[path = "faults/clock.rs"]
 mod clock;

@@ -1,6 +1,6 @@
 //! What the configuration and the processes themselves leave out.
 //!
-//! Issue "What shows that it is done" 5: "Every direction setting with IPv4, IPv6, v4-mapped and loopback; process filters;
+//! Required: "Every direction setting with IPv4, IPv6, v4-mapped and loopback; process filters;
 //! strategy `ignore` set before the first byte."
 
 use std::path::PathBuf;

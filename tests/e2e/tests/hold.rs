@@ -1,6 +1,6 @@
 //! Programs that are new wait until they are probed, and no program is ever left waiting.
 //!
-//! Issue "TLS by secrets everywhere": "`qtap check -- CMD` and `tap.tls.hold: true` hold a new unknown executable (hard limit 50 ms)
+//! Required: "`qtap check -- CMD` and `tap.tls.hold: true` hold a new unknown executable (hard limit 50 ms)
 //! until attached; off by default", "no traced program is ever crashed".
 
 use std::io::Write;

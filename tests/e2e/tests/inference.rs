@@ -1,6 +1,6 @@
 //! Functions that are found by inference prove themselves.
 //!
-//! Issue: "A point found by inference proves itself: the first hit must look as the recipe says, and the first record must authenticate;
+//! Required: "A point found by inference proves itself: the first hit must look as the recipe says, and the first record must authenticate;
 //! otherwise it is detached and reported." `programs/decoy.c` looks as the recipe says, and is handed whatever its caller likes.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! `--keylog`: a capture of packets of the same traffic can be read by other tools.
 //!
-//! Issue §4: "a key log in the NSS format, so that Wireshark opens a capture".
+//! Required: "a key log in the NSS format, so that Wireshark opens a capture".
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;

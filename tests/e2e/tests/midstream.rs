@@ -1,6 +1,6 @@
 //! Connections that are older than the agent.
 //!
-//! Issue "What shows that it is done" 4: "The agent started in the middle of keep-alive TLS connections (HTTP/1.1 and 2):
+//! Required: "The agent started in the middle of keep-alive TLS connections (HTTP/1.1 and 2):
 //! captured from the next request, marked `joined_midstream`."
 
 use std::process::{Command, Stdio};

@@ -1,6 +1,4 @@
 //! More traffic than there is room for, and an agent that dies of it.
-//!
-//! Issue "What shows that it is done" 6.
 
 use std::process::Command;
 use std::time::Duration;

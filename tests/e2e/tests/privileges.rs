@@ -1,6 +1,6 @@
 //! What the agent may do once it runs.
 //!
-//! Issue "Faults and safety": "After start the agent drops to the capabilities that it still needs, with seccomp where it can".
+//! Required: "After start the agent drops to the capabilities that it still needs, with seccomp where it can".
 
 use std::collections::HashMap;
 use std::os::unix::fs::{PermissionsExt, chown};

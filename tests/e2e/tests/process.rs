@@ -1,6 +1,6 @@
 //! Whose traffic it is.
 //!
-//! Issue §4: "pid, start time, exe, argv, user, hostname, cgroup and container id, parent; known at fork and exec, inherited,
+//! Required: "pid, start time, exe, argv, user, hostname, cgroup and container id, parent; known at fork and exec, inherited,
 //! correct across exec chains and pid reuse; `QPOINT_STRATEGY` and `QPOINT_TAGS`".
 
 use std::os::unix::process::CommandExt as _;

@@ -1,6 +1,6 @@
 //! BoringSSL, linked in and stripped, found by cross-reference: Bun, gRPC for Python, curl_cffi. Its calls are found by the errors that they make.
 //!
-//! Issue "TLS by secrets everywhere": "static BoringSSL | Bun, Chromium headless, gRPC for Python, curl_cffi: by cross-reference".
+//! Required: "static BoringSSL | Bun, Chromium headless, gRPC for Python, curl_cffi: by cross-reference".
 
 use std::process::Command;
 

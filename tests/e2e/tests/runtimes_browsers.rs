@@ -1,6 +1,6 @@
 //! Browsers without a screen: Chromium, with BoringSSL linked in and stripped, and Firefox, with an NSS of its own.
 //!
-//! Issue "TLS by secrets everywhere": "Chromium headless", "Firefox ESR".
+//! Required: "Chromium headless", "Firefox ESR".
 
 use std::process::Command;
 

@@ -1,7 +1,7 @@
 //! Databases inside of TLS, both ends: servers with OpenSSL, their own clients, and clients for Python and Node.js. TLS begins in
 //! mid-stream with PostgreSQL and MariaDB, as STARTTLS does.
 //!
-//! Issue "TLS by secrets everywhere": "PostgreSQL, Redis, MariaDB (STARTTLS-like upgrades)"; "copies bundled in wheels (… psycopg-binary)".
+//! Required: "PostgreSQL, Redis, MariaDB (STARTTLS-like upgrades)"; "copies bundled in wheels (… psycopg-binary)".
 
 use std::path::PathBuf;
 use std::process::Command;

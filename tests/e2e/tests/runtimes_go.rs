@@ -1,6 +1,6 @@
 //! Go programs, whose TLS is Go's own.
 //!
-//! Issue: "Go | 1.17 to newest: normal, `-ldflags "-s -w"`, `-buildmode=pie`, cgo; client, server, reverse proxy. Function
+//! Required: "Go | 1.17 to newest: normal, `-ldflags "-s -w"`, `-buildmode=pie`, cgo; client, server, reverse proxy. Function
 //! addresses from pclntab of every header version."
 //!
 //! The programs are built by `scripts/go-programs` (`programs/go`). Header versions: 1.16 in what Go 1.17.8 built, 1.20 in the

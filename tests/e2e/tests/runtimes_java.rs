@@ -1,6 +1,6 @@
 //! Java: its TLS is byte code in the JVM, which nothing reads from outside; that is said, with the reason.
 //!
-//! Issue "TLS by secrets everywhere": "Java | recognised and reported as `java_tls_unsupported` with the reason".
+//! Required: "Java | recognised and reported as `java_tls_unsupported` with the reason".
 
 use std::path::Path;
 use std::process::{Command, Stdio};

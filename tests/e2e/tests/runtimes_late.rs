@@ -1,7 +1,7 @@
 //! Connections older than the agent, of TLS libraries that have calls to probe (wolfSSL, Mbed TLS, NSS) and of rustls, which has none: its
 //! secrets are in the memory of its process.
 //!
-//! Issue "TLS by secrets everywhere": "calls serve connections older than the agent and libraries with no such point"; "late join, with the
+//! Required: "calls serve connections older than the agent and libraries with no such point"; "late join, with the
 //! reason wherever a cell is not green".
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Programs whose TLS library is linked into them, or is not one of the two that everybody has: by their secrets alone.
 //!
-//! Issue §2: "rustls … stripped, LTO"; "wolfSSL, Mbed TLS, NSS". Each with `tap.tls.source: secrets`, so that nothing but the keys
+//! Required: "rustls … stripped, LTO"; "wolfSSL, Mbed TLS, NSS". Each with `tap.tls.source: secrets`, so that nothing but the keys
 //! can have given the plaintext.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Node.js from 16 to the newest: `https`, `fetch`, `http2`, and servers of them, `cluster` too.
 //!
-//! Issue "TLS by secrets everywhere": "Node.js | 18, 20, 22, 24 and newest: https, fetch, http2, cluster".
+//! Required: "Node.js | 18, 20, 22, 24 and newest: https, fetch, http2, cluster".
 
 use std::process::Command;
 

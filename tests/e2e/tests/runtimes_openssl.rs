@@ -1,6 +1,6 @@
 //! Programs on OpenSSL wherever it is: the system's, bundled in wheels, linked in, against musl in a root of its own.
 //!
-//! Issue "TLS by secrets everywhere": "Ruby net/http, PHP curl and streams, Perl LWP, Apache, HAProxy, …, Python aiohttp, httpx (h1, h2),
+//! Required: "Ruby net/http, PHP curl and streams, Perl LWP, Apache, HAProxy, …, Python aiohttp, httpx (h1, h2),
 //! asyncio; copies bundled in wheels (`cryptography`, psycopg-binary); OpenSSL 1.1.1, 3.0, 3.5 and newer; a musl build in a chroot".
 
 use std::path::{Path, PathBuf};

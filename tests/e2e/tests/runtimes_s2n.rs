@@ -1,6 +1,6 @@
 //! s2n-tls, linked into the AWS Common Runtime for Python: with symbols as its wheel has it, and without.
 //!
-//! Issue §2: "wolfSSL, mbedTLS, s2n | Debian's libraries with a small client". Debian has no s2n; the wheel is what people run.
+//! Required: "wolfSSL, mbedTLS, s2n | Debian's libraries with a small client". Debian has no s2n; the wheel is what people run.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Programs that live for a moment.
 //!
-//! Issue "What shows that it is done" 3, and "a 50 ms curl started one second after the agent loses nothing".
+//! Required: "a 50 ms curl started one second after the agent loses nothing".
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! `qtap status` and `/status`: every process, how it is read, how much of it, and what to do about the rest.
 //!
-//! Issue §4: "every process with network connections, each TLS implementation found in it, state, reason, remedy; measured
+//! Required: "every process with network connections, each TLS implementation found in it, state, reason, remedy; measured
 //! coverage".
 
 use std::path::Path;

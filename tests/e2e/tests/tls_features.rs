@@ -1,6 +1,6 @@
 //! What a TLS connection may do besides the plainest handshake.
 //!
-//! Issue §2: "TLS 1.2 (AEAD suites) and 1.3 record layer, key updates, HelloRetryRequest, 0-RTT, resumption, records split and
+//! Required: "TLS 1.2 (AEAD suites) and 1.3 record layer, key updates, HelloRetryRequest, 0-RTT, resumption, records split and
 //! joined anyhow over reads", "for CBC suites …: calls", and hellos of every shape.
 
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
 //! Where TLS libraries come from.
 //!
-//! Issue §2: "**OpenSSL 1.1.1 and 3.x** (shared, any path, any mount namespace: system, virtualenv wheel, container root) and
+//! Required: "**OpenSSL 1.1.1 and 3.x** (shared, any path, any mount namespace: system, virtualenv wheel, container root) and
 //! **GnuTLS ≥ 3.6**".
 
 use std::path::{Path, PathBuf};
