@@ -9,7 +9,7 @@ use qtap_capture::{ConnectionId, Event, KernelTime, ProcessEvent, ThreadId, can_
 
 use crate::account::survey::{self, Question, Surveyor};
 use crate::lane::Lane;
-use crate::pace::{Pace, Reached};
+use crate::pace::Pace;
 use crate::queue::{self, Outlet};
 use crate::worker::{Shared, Worker};
 use crate::{Consumer, Names, Stats};
@@ -64,7 +64,6 @@ impl Engine {
             let (inbox, questions) = survey::inbox();
             inboxes.push(inbox);
             let name = format!("qtap-engine-{number}");
-            let reached = Arc::new(Reached::default());
             let work = Loop {
                 worker: Worker::new(shared.clone(), consumer),
                 events,
@@ -72,7 +71,7 @@ impl Engine {
                 clock: Arc::clone(clock),
                 stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
-                reached: Arc::clone(&reached),
+                reached: KernelTime(0),
             };
             let (identify, identity) = bounded(1);
             let builder = std::thread::Builder::new().name(name.clone());
@@ -84,7 +83,7 @@ impl Engine {
                 })
                 .map_err(|source| StartError { name, source })?;
             let id = identity.recv().ok().filter(|_| paces);
-            lanes.push(Lane::new(queue, thread, id.map(|id| Pace::new(id, reached))));
+            lanes.push(Lane::new(queue, thread, id.map(Pace::new)));
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
@@ -122,8 +121,9 @@ impl Engine {
 
     /// Shows the workers everything that was dispatched; to be called when there is no more to dispatch for now.
     pub fn flush(&mut self) {
+        let now = qtap_capture::now();
         for lane in &mut self.lanes {
-            lane.flush();
+            lane.flush(now);
         }
     }
 
@@ -223,7 +223,7 @@ impl Engine {
         self.stop.store(true, Ordering::Release);
         for mut lane in self.lanes {
             lane.tell_holes(&self.stats);
-            lane.flush();
+            lane.flush(qtap_capture::now());
             lane.hurry();
             let thread = lane.close();
             while !thread.is_finished() && Instant::now() < until {
@@ -256,7 +256,8 @@ struct Loop {
     clock: Clock,
     stop: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
-    reached: Arc<Reached>,
+    /// Time of the latest event it worked off.
+    reached: KernelTime,
 }
 
 impl Loop {
@@ -295,7 +296,7 @@ impl Loop {
         if self.events.is_empty() {
             (self.clock)()
         } else {
-            self.reached.get().min((self.clock)())
+            self.reached.min((self.clock)())
         }
     }
 
@@ -310,9 +311,9 @@ impl Loop {
                 _ => 0,
             };
             if let Some(time) = time_of(&event) {
-                self.reached.advance(time);
+                self.reached = self.reached.max(time);
             }
-            self.worker.event(event, self.reached.get().min(begun));
+            self.worker.event(event, self.reached.min(begun));
         }
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.events.worked_off(length);

@@ -8,7 +8,7 @@ use qtap_capture::{ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss
 
 use crate::Stats;
 use crate::hash::HashMap;
-use crate::pace::{Pace, Sight};
+use crate::pace::{Pace, Shown};
 use crate::queue::Inlet;
 
 /// Events in the queue of one worker.
@@ -28,8 +28,9 @@ pub(crate) struct Lane {
     queue: Inlet,
     thread: JoinHandle<()>,
     pace: Option<Pace>,
-    /// Time of the latest event that was queued.
-    sent: KernelTime,
+    /// Events that were put into the queue so far.
+    sent: u64,
+    shown: Shown,
     /// Data is dropped until there is ample room again.
     shedding: bool,
     /// What was dropped of each stream and not told yet.
@@ -68,7 +69,8 @@ impl Lane {
             queue,
             thread,
             pace,
-            sent: KernelTime(0),
+            sent: 0,
+            shown: Shown::default(),
             shedding: false,
             holes: HashMap::default(),
         }
@@ -96,12 +98,9 @@ impl Lane {
 
     /// Gives its worker the priority it needs; `true` when it was raised.
     pub(crate) fn pace(&mut self, now: KernelTime) -> bool {
-        let sight = Sight {
-            now,
-            is_empty: self.queue.is_empty(),
-            sent: self.sent,
-        };
-        self.pace.as_mut().is_some_and(|pace| pace.set(sight))
+        let worked_off = self.sent - self.queue.len() as u64;
+        let waited = self.shown.waited(worked_off, now);
+        self.pace.as_mut().is_some_and(|pace| pace.set(waited))
     }
 
     /// Its worker is to end soon.
@@ -163,18 +162,18 @@ impl Lane {
 
     /// Puts `event` into the queue, where the worker sees it with the next [`Self::flush`] at the latest. Bounds the queue.
     pub(crate) fn send(&mut self, event: Event, stats: &Stats) {
-        if let Event::Data(data) = &event {
-            self.sent = self.sent.max(data.time);
-        }
         // Nobody else fills it.
         if self.queue.len() >= QUEUE_EVENTS || self.queue.push(event).is_err() {
             stats.lost_control.add(1);
+        } else {
+            self.sent += 1;
         }
     }
 
     /// Shows the worker all that was sent.
-    pub(crate) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self, now: KernelTime) {
         self.queue.flush();
+        self.shown.show(self.sent, now);
     }
 
     /// Sends no more, all that was sent being flushed: the worker ends when it has worked off what is queued.
@@ -224,7 +223,7 @@ mod tests {
 
     /// Works off all that was sent.
     fn told(lane: &mut Lane, events: &Outlet) -> Vec<Told> {
-        lane.flush();
+        lane.flush(KernelTime(0));
         let batches = std::iter::from_fn(|| take(events));
         let told = batches.flatten().filter_map(|event| match event {
             Event::Data(data) => Some((data.direction, data.position, data.bytes.len(), data.missing)),
@@ -307,7 +306,7 @@ mod tests {
         for position in 0..=QUEUE_DATA_EVENTS as u64 {
             hand_on(&mut lane, data(position * 10, Direction::Egress), false, &stats);
         }
-        lane.flush();
+        lane.flush(KernelTime(0));
         assert_eq!(lane.queue.len(), QUEUE_DATA_EVENTS);
         assert!(!lane.takes_data(false, &stats) && take(&events).is_some());
         assert!(!lane.takes_data(false, &stats), "one batch is not ample room");

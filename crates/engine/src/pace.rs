@@ -5,112 +5,50 @@
 //! of it, and on a busy host they come to nothing: so a worker that falls behind competes, the harder the further it is behind. On a host
 //! that is busy throughout it comes to rest where it just keeps up, and what it does not need is left to the others.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use qtap_capture::{KernelTime, Priority, ThreadId, set_priority};
 
-/// How hard a worker competes that is so far behind. The kernel's ring and the queue hold several times as much at any rate the
-/// engine can keep up with.
+/// How hard a worker competes whose events wait for so long. The kernel's ring and the queue hold several times as much at any rate
+/// the engine can keep up with.
 const STEPS: [(Duration, Priority); 4] = [
-    (Duration::from_millis(100), Priority::Nice(10)),
-    (Duration::from_millis(140), Priority::Nice(6)),
-    (Duration::from_millis(180), Priority::Nice(3)),
-    (Duration::from_millis(220), Priority::Normal),
+    (Duration::from_millis(250), Priority::Nice(10)),
+    (Duration::from_millis(290), Priority::Nice(6)),
+    (Duration::from_millis(330), Priority::Nice(3)),
+    (Duration::from_millis(370), Priority::Normal),
 ];
-/// It competes less once it is so much less behind than what made it compete more.
+/// It competes less once they wait for so much less than what made it compete more.
 const SLACK: Duration = Duration::from_millis(60);
-/// It has caught up when it is no further behind than this...
-const CAUGHT_UP: Duration = Duration::from_millis(20);
-/// ... for so long.
-const STEADY: Duration = Duration::from_millis(500);
 
-/// How far a worker has come: the time of the latest event it worked off.
-#[derive(Debug, Default)]
-pub(crate) struct Reached(AtomicU64);
-
-impl Reached {
-    pub(crate) fn get(&self) -> KernelTime {
-        KernelTime(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Only its worker moves it, and only forward.
-    pub(crate) fn advance(&self, time: KernelTime) {
-        if time > self.get() {
-            self.0.store(time.0, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What the feeding thread sees of a worker's queue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sight {
-    pub(crate) now: KernelTime,
-    pub(crate) is_empty: bool,
-    /// Time of the latest event that was queued.
-    pub(crate) sent: KernelTime,
-}
+/// Events that are shown within this time are taken for shown at one time.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Decides for one worker.
 #[derive(Debug)]
 pub(crate) struct Pace {
     thread: ThreadId,
-    reached: Arc<Reached>,
     /// How many of the [`STEPS`] it took; `None` at first.
     steps: Option<usize>,
-    /// Since when the queue was never seen empty.
-    busy_since: Option<KernelTime>,
-    /// Since when it has been up with its events.
-    level_since: Option<KernelTime>,
 }
 
 impl Pace {
     /// That of the worker in `thread`, which begins at normal priority until the first look.
-    pub(crate) fn new(thread: ThreadId, reached: Arc<Reached>) -> Self {
-        Self {
-            thread,
-            reached,
-            steps: None,
-            busy_since: None,
-            level_since: Some(KernelTime(0)),
-        }
+    pub(crate) const fn new(thread: ThreadId) -> Self {
+        Self { thread, steps: None }
     }
 
-    /// How many steps it should have taken, if that is to change.
-    fn judge(&mut self, sight: Sight) -> Option<usize> {
-        let lag = self.lag(sight);
-        if lag > CAUGHT_UP {
-            self.level_since = None;
-        }
-        let level_since = match self.level_since {
-            None if lag <= CAUGHT_UP => *self.level_since.insert(sight.now),
-            None => sight.now,
-            Some(since) => since,
-        };
-        let reached = |lag: Duration| STEPS.iter().take_while(|(behind, _)| lag > *behind).count();
-        let Some(steps) = self.steps else {
-            return Some(reached(lag));
-        };
-        let has_caught_up = elapsed(level_since, sight.now) >= STEADY;
-        let least = usize::from(steps > 0 && !has_caught_up);
-        let next = steps.clamp(reached(lag), reached(lag + SLACK).max(reached(lag)).max(least));
-        (next != steps).then_some(next)
-    }
-
-    /// How long the events wait. `Reached` alone does not tell: after a silence it is old.
-    fn lag(&mut self, sight: Sight) -> Duration {
-        if sight.is_empty {
-            self.busy_since = None;
-            return Duration::ZERO;
-        }
-        let busy_since = *self.busy_since.get_or_insert(sight.now);
-        elapsed(busy_since, sight.now).min(elapsed(self.reached.get(), sight.sent))
+    /// How many steps it should have taken whose events have been there for it to take for so long, if that is to change.
+    fn judge(&self, waited: Duration) -> Option<usize> {
+        let reached = |waited: Duration| STEPS.iter().take_while(|(behind, _)| waited > *behind).count();
+        let least = reached(waited);
+        let next = (self.steps).map_or(least, |steps| steps.clamp(least, reached(waited + SLACK)));
+        (self.steps != Some(next)).then_some(next)
     }
 
     /// Judges, and sets the priority of the worker's thread. `true` when it left the background.
-    pub(crate) fn set(&mut self, sight: Sight) -> bool {
-        let Some(next) = self.judge(sight) else {
+    pub(crate) fn set(&mut self, waited: Duration) -> bool {
+        let Some(next) = self.judge(waited) else {
             return false;
         };
         let taken = STEPS.iter().take(next).next_back();
@@ -132,6 +70,32 @@ impl Pace {
     }
 }
 
+/// What a worker was shown and has not worked off.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// How many events had been sent when they were shown, and when that was; the oldest first.
+    marks: VecDeque<(u64, KernelTime)>,
+}
+
+impl Shown {
+    /// All of the `sent` events so far are shown to the worker.
+    pub(crate) fn show(&mut self, sent: u64, now: KernelTime) {
+        match self.marks.back_mut() {
+            Some((shown, _)) if *shown == sent => {}
+            Some((shown, since)) if elapsed(*since, now) < AT_ONCE => *shown = sent,
+            _ => self.marks.push_back((sent, now)),
+        }
+    }
+
+    /// How long the first of those that wait has waited, `worked_off` events being done.
+    pub(crate) fn waited(&mut self, worked_off: u64, now: KernelTime) -> Duration {
+        while self.marks.front().is_some_and(|(shown, _)| *shown <= worked_off) {
+            self.marks.pop_front();
+        }
+        (self.marks.front()).map_or(Duration::ZERO, |(_, since)| elapsed(*since, now))
+    }
+}
+
 fn elapsed(since: KernelTime, now: KernelTime) -> Duration {
     Duration::from_nanos(now.0.saturating_sub(since.0))
 }
@@ -140,100 +104,67 @@ fn elapsed(since: KernelTime, now: KernelTime) -> Duration {
 mod tests {
     use super::*;
 
-    const MS: u64 = 1_000_000;
-
-    struct Bench {
-        reached: Arc<Reached>,
-        pace: Pace,
-        now: u64,
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
     }
 
-    impl Bench {
-        fn new() -> Self {
-            let reached = Arc::new(Reached::default());
-            Self {
-                pace: Pace::new(ThreadId::current(), Arc::clone(&reached)),
-                reached,
-                now: 1000 * MS,
+    /// Steps taken after events waited for each of `waited`, in milliseconds.
+    fn steps(waited: &[u64]) -> Vec<usize> {
+        let mut pace = Pace::new(ThreadId::current());
+        let steps = waited.iter().map(|waited| {
+            if let Some(next) = pace.judge(ms(*waited)) {
+                pace.steps = Some(next);
             }
-        }
-
-        /// Looks every 10 ms, `milliseconds` long, at a worker that is `lag` behind; an empty queue when `None`.
-        fn watch(&mut self, milliseconds: u64, lag: Option<u64>) {
-            for _ in 0..milliseconds / 10 {
-                self.now += 10 * MS;
-                if let Some(lag) = lag {
-                    self.reached.advance(KernelTime(self.now - lag * MS));
-                }
-                let sight = Sight {
-                    now: KernelTime(self.now),
-                    is_empty: lag.is_none(),
-                    sent: KernelTime(self.now),
-                };
-                if let Some(next) = self.pace.judge(sight) {
-                    self.pace.steps = Some(next);
-                }
-            }
-        }
+            pace.steps.expect("the first look decides")
+        });
+        steps.collect()
     }
 
     #[test]
     fn a_worker_begins_in_the_background() {
-        for lag in [None, Some(5)] {
-            let mut bench = Bench::new();
-            bench.watch(10, lag);
-            assert_eq!(bench.pace.steps, Some(0), "{lag:?}");
-        }
+        assert_eq!(steps(&[0]), [0]);
+        assert_eq!(steps(&[200, 250]), [0, 0]);
     }
 
     #[test]
-    fn one_that_falls_behind_competes_until_it_has_caught_up() {
-        let mut bench = Bench::new();
-        bench.watch(100, None);
-        bench.watch(90, Some(110));
-        assert_eq!(bench.pace.steps, Some(0), "it may be one late event");
-        bench.watch(40, Some(110));
-        assert_eq!(bench.pace.steps, Some(1));
-        bench.watch(5000, Some(30));
-        assert_eq!(bench.pace.steps, Some(1), "not caught up");
-        bench.watch(400, Some(1));
-        assert_eq!(bench.pace.steps, Some(1), "not for long");
-        bench.watch(200, Some(1));
-        assert_eq!(bench.pace.steps, Some(0));
+    fn the_longer_its_events_wait_the_harder_it_competes() {
+        assert_eq!(steps(&[0, 251, 280, 300, 340, 371, 2000]), [0, 1, 1, 2, 3, 4, 4]);
     }
 
     #[test]
-    fn the_further_behind_the_harder_it_competes() {
-        let mut bench = Bench::new();
-        bench.watch(100, None);
-        bench.watch(300, Some(150));
-        assert_eq!(bench.pace.steps, Some(2));
-        bench.watch(300, Some(1000));
-        assert_eq!(bench.pace.steps, Some(STEPS.len()));
-        bench.watch(300, Some(170));
+    fn it_competes_less_only_when_it_has_come_closer() {
         assert_eq!(
-            bench.pace.steps,
-            Some(STEPS.len()),
-            "it has only begun to catch up"
+            steps(&[400, 340, 320, 311, 310, 250, 200, 190, 0]),
+            [4, 4, 4, 4, 3, 2, 1, 0, 0]
         );
-        bench.watch(10, Some(150));
-        assert_eq!(bench.pace.steps, Some(3));
-        bench.watch(10, Some(30));
-        assert_eq!(bench.pace.steps, Some(1), "it competes until it has caught up");
     }
 
     #[test]
-    fn the_first_event_after_a_silence_is_no_delay() {
-        let mut bench = Bench::new();
-        bench.watch(10_000, None);
-        assert_eq!(bench.pace.steps, Some(0));
-        // `reached` is ten seconds old.
-        bench.now += MS;
-        let sight = Sight {
-            now: KernelTime(bench.now),
-            is_empty: false,
-            sent: KernelTime(bench.now),
-        };
-        assert_eq!(bench.pace.judge(sight), None);
+    fn events_wait_from_when_they_are_shown_until_they_are_worked_off() {
+        let at = |milliseconds: u64| KernelTime(milliseconds * 1_000_000);
+        let mut shown = Shown::default();
+        assert_eq!(shown.waited(0, at(5)), ms(0), "nothing was shown");
+        shown.show(10, at(10));
+        shown.show(10, at(15));
+        assert_eq!(shown.waited(9, at(30)), ms(20), "one waits");
+        shown.show(20, at(40));
+        assert_eq!(shown.waited(9, at(50)), ms(40));
+        assert_eq!(
+            shown.waited(10, at(50)),
+            ms(10),
+            "those shown later wait since then"
+        );
+        assert_eq!(shown.waited(20, at(900)), ms(0), "a silence is no delay");
+        shown.show(25, at(900));
+        assert_eq!(shown.waited(20, at(901)), ms(1));
+    }
+
+    #[test]
+    fn what_is_shown_at_one_time_is_one_mark() {
+        let mut shown = Shown::default();
+        for number in 0..10_000 {
+            shown.show(number, KernelTime(number * 1000));
+        }
+        assert_eq!(shown.marks.len(), 10);
     }
 }
