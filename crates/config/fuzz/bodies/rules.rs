@@ -1,4 +1,5 @@
 //! Rules of filters, and paths of executables that somebody else chose.
+#![allow(clippy::indexing_slicing, clippy::panic, reason = "the fuzzer is a test")]
 
 use qtap_config::{Config, FilterStrategy};
 
