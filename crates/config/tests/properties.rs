@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 #[path = "../fuzz/bodies/parse.rs"]
 mod body;
+#[path = "../fuzz/bodies/rules.rs"]
+mod rules;
 
 fn parse_and_show(text: &str) {
     let found = body::run(text);
@@ -117,6 +119,14 @@ proptest! {
         let place = at % chars.len();
         chars[place] = char;
         parse_and_show(&chars.into_iter().collect::<String>());
+    }
+
+    #[test]
+    fn rules_match_what_they_say(
+        strategy in prop::char::range('a', 'e'), pattern in "([/a-zA-Z'\"äß(){}+*\\\\0-9]{0,9}|[a-c]{1,3})", path in "[/a-cA-C'äß0-9]{0,12}"
+    ) {
+        let _ = rules::run(&format!("{strategy}{pattern}\n{path}"));
+        let _ = rules::run(&format!("{strategy}{pattern}\n{path}{pattern}"));
     }
 
     #[test]

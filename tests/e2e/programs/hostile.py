@@ -186,4 +186,5 @@ def main():
 
 
 SEED = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-main()
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,26 @@ const REST: Duration = Duration::from_secs(20);
 /// Between two looks, of which what is in both stays.
 const SOON: Duration = Duration::from_millis(200);
 
+/// Maps with keys of which nothing may be left of what is over. Names as the kernel keeps them: 15 characters.
+const IN_FLIGHT: [&str; 11] = [
+    "connections",
+    "derivations",
+    "frames",
+    "go_calls",
+    "handshakes",
+    "images",
+    "message_runs",
+    "process_verdict",
+    "sessions",
+    "traced_processe",
+    "uring_posts",
+];
+/// Maps with keys that are memories by design: the least recently used goes, nothing is removed (`bpf/` says why at each).
+const MEMORIES: [&str; 3] = ["known_files", "misfits", "quic_counts"];
+
+/// Of them, those whose key is a process.
+const KEPT_OF_PROCESSES: [&str; 2] = ["images", "process_verdict"];
+
 /// The agent's maps, by the names the kernel keeps of them.
 pub struct KernelMaps(BTreeMap<String, u64>);
 
@@ -26,9 +46,20 @@ impl KernelMaps {
         let held = held_ids(agent.pid());
         let maps = all.as_array().into_iter().flatten().filter_map(|map| {
             let id = map["id"].as_u64().filter(|id| held.contains(id))?;
-            Some((map["name"].as_str()?.to_owned(), id))
+            let name = map["name"].as_str()?.to_owned();
+            // A new map is to be looked at after loads, too.
+            let has_keys = map["type"].as_str().is_some_and(|kind| kind.contains("hash"));
+            assert!(
+                !has_keys || [&IN_FLIGHT[..], &MEMORIES[..]].concat().contains(&name.as_str()),
+                "nothing is known of the map {name}: is anything in it that may be left over?"
+            );
+            Some((name, id))
         });
-        Self(maps.collect())
+        let maps = Self(maps.collect());
+        for name in IN_FLIGHT {
+            assert!(maps.0.contains_key(name), "the agent has no map {name}");
+        }
+        maps
     }
 
     /// Writes a value of 32 bits, as the one entry of a map.
@@ -111,7 +142,13 @@ impl Connections {
 
 fn left_over(agent: &Agent, maps: &KernelMaps) -> Vec<String> {
     let mut left = Vec::new();
-    for name in ["frames", "derivations", "traced_processe"] {
+    for name in [
+        "frames",
+        "derivations",
+        "traced_processe",
+        "message_runs",
+        "uring_posts",
+    ] {
         for (key, value) in maps.entries(name) {
             left.push(format!("{name}: {key} → {value}"));
         }
@@ -122,14 +159,21 @@ fn left_over(agent: &Agent, maps: &KernelMaps) -> Vec<String> {
             left.push(format!("handshakes: thread {thread} of process {pid} is gone"));
         }
     }
-    let judged = gone_but_judged(maps);
+    for (key, call) in maps.entries("go_calls") {
+        if !Path::new(&format!("/proc/{}", key["pid"])).exists() {
+            left.push(format!("go_calls: {key} → {call}, a process that is gone"));
+        }
+    }
+    let gone = KEPT_OF_PROCESSES.map(|name| of_gone_processes(maps, name));
     let before = Connections::of(maps);
     let (sockets, kept) = (tcp_sockets(), agent.system_metric("qtap_engine_connections", &[]));
     let sessions = maps.entries("sessions");
     std::thread::sleep(SOON);
     // Whoever looks is one of the processes that are left out, and gone when it has looked.
-    for pid in judged.intersection(&gone_but_judged(maps)) {
-        left.push(format!("process_verdicts: process {pid} is gone"));
+    for (name, before) in KEPT_OF_PROCESSES.into_iter().zip(gone) {
+        for pid in before.intersection(&of_gone_processes(maps, name)) {
+            left.push(format!("{name}: process {pid} is gone"));
+        }
     }
     let after = Connections::of(maps);
     let sockets = sockets.max(tcp_sockets());
@@ -165,10 +209,10 @@ fn left_over(agent: &Agent, maps: &KernelMaps) -> Vec<String> {
     left
 }
 
-/// Processes that are gone, of which there are verdicts.
-fn gone_but_judged(maps: &KernelMaps) -> BTreeSet<u64> {
-    let judged = maps.entries("process_verdict");
-    let pids = judged.into_iter().filter_map(|(pid, _)| pid.as_u64());
+/// Processes that are gone, of which a map has something.
+fn of_gone_processes(maps: &KernelMaps, name: &str) -> BTreeSet<u64> {
+    let entries = maps.entries(name);
+    let pids = entries.into_iter().filter_map(|(pid, _)| pid.as_u64());
     pids.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
         .collect()
 }

@@ -9,6 +9,8 @@ mod clock;
 mod files;
 #[path = "faults/hostile.rs"]
 mod hostile;
+#[path = "faults/hostile_protocols.rs"]
+mod hostile_protocols;
 #[path = "faults/namespaces.rs"]
 mod namespaces;
 #[path = "faults/pause.rs"]

@@ -158,6 +158,33 @@ fn wait_until_gone(agent: u32) {
     );
 }
 
+/// `docs/security.md`: it keeps what fanotify(7) wants, `CAP_SYS_ADMIN`, and nothing else; its system calls are filtered.
+#[test]
+fn the_process_that_holds_programs_keeps_one_capability() {
+    let agent = holding();
+    let agent_pid = agent.pid();
+    let holder = holder(agent_pid).expect("a process that holds programs");
+    let status = std::fs::read_to_string(format!("/proc/{holder}/status")).unwrap();
+    let only = format!("{:016x}", 1_u64 << 21);
+    let none = format!("{:016x}", 0);
+    for (name, expected) in [
+        ("CapEff", only.as_str()),
+        ("CapPrm", &only),
+        ("CapInh", &none),
+        ("CapBnd", &none),
+        ("CapAmb", &none),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ] {
+        let found = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        assert_eq!(found.map(str::trim), Some(expected), "{name}");
+    }
+    let _ = agent.stop();
+    wait_until_gone(agent_pid);
+}
+
 /// What is new is not left waiting, whatever becomes of the agent: it is stopped, killed, and ended.
 #[test]
 fn nobody_waits_for_an_agent_that_is_stopped_killed_or_ended() {

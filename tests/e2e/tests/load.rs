@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Certificates, Config, Curl, Nginx, Program, Side, Transport, assert_healthy, assert_sums,
-    free_port, hex_sha256, scratch, single, until,
+    Agent, Certificates, Config, Curl, Nginx, Program, Side, Transport, assert_healthy,
+    assert_nothing_in_flight, assert_sums, free_port, hex_sha256, scratch, single, until,
 };
 
 /// "An agent over its CPU share steps down within seconds, says so, harms nobody, and comes back."
@@ -62,6 +62,7 @@ fn an_agent_over_its_share_looks_at_less_and_comes_back() {
         "{steps_down} down, {steps_up} up"
     );
     assert!(agent.system_metric("qtap_capture_lost_total", &["data_bytes_lost_load_shed"]) > 0.0);
+    assert_nothing_in_flight(&agent);
     let (curl, _) = Curl::new(folder.path(), &format!("https://after.qtap.test:{tls}/"))
         .authority(&certificates.authority)
         .run();

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use qtap_e2e::databases::{Broker, SECRET, broker, mariadb, postgres, redis};
 use qtap_e2e::{
     Account, Agent, Capture, Certificates, Config, Events, KernelMaps, Metrics, Nginx, Program, Rest, Side,
-    Transport, WebServer, assert_sums, free_port, outline, programs, scratch, until, venv, web,
-    wheels_python,
+    Transport, WebServer, assert_nothing_in_flight, assert_sums, free_port, outline, programs, scratch,
+    until, venv, web, wheels_python,
 };
 use seen::{Reader, Seen};
 use serde_json::Value;
@@ -195,6 +195,7 @@ fn lossy(kind: Kind, ports: &[(u16, Transport)], authority: &Path, tls_source: &
         until(ANSWER, "end of a client", || !client.program.is_running());
     }
     wait_for_ends(&agent, &clients);
+    assert_nothing_in_flight(&agent);
     let rest = Rest::of(&agent);
     assert!(agent.has_ended().is_none());
     let events = agent.stop();

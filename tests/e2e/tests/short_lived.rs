@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Certificates, Config, Curl, Nginx, Program, PythonServer, Side, Transport, assert_complete,
-    assert_healthy, assert_truth, deterministic_bytes, free_port, hex_sha256, one, scratch, single,
-    wait_for_both_ends,
+    assert_healthy, assert_nothing_in_flight, assert_truth, deterministic_bytes, free_port, hex_sha256, one,
+    scratch, single, wait_for_both_ends,
 };
 
 /// Programs started at once.
@@ -73,6 +73,7 @@ fn five_hundred_parallel_curls_are_all_accounted_for() {
         quiet = if now == known { quiet + 1 } else { 0 };
         known = now;
     }
+    assert_nothing_in_flight(&agent);
     let lost = agent.lost();
     let log = agent.log();
     let events = agent.stop();

@@ -1,14 +1,16 @@
-//! Bytes that no program should send.
+//! Bytes that no program should send: HTTP, TLS and noise. Of the other protocols: `hostile_protocols.rs`.
 
 use std::collections::HashMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use qtap_e2e::{Agent, Capture, Config, Events, Load, Program, assert_sums, python};
+use qtap_e2e::{
+    Agent, Capture, Config, Events, Load, Program, assert_nothing_in_flight, assert_sums, python,
+};
 use serde_json::Value;
 
 /// What the agent may grow by: its budget for payload, twice the rings, and what a debug build and an allocator take.
-const GROWTH: u64 = 192 << 20;
+pub(super) const GROWTH: u64 = 192 << 20;
 
 /// The connections to a port that are over, as both ends see them.
 fn connections(events: &Events, port: u16) -> impl Iterator<Item = &Value> {
@@ -61,6 +63,7 @@ fn hostile_bytes_cost_their_own_connections_at_most() {
     assert!(grown < GROWTH, "{} MiB more than before", grown >> 20);
     assert_eq!(agent.system_metric("qtap_engine_panics_total", &[]), 0.0);
     assert_eq!(agent.system_metric("qtap_plugin_panics_total", &[]), 0.0);
+    assert_nothing_in_flight(&agent);
     let _ = load.probe(&agent, "after");
     let events = agent.stop();
 

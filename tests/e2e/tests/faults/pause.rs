@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qtap_e2e::{Agent, Config, Load};
+use qtap_e2e::{Agent, Config, Load, assert_nothing_in_flight};
 use rustix::process::Signal;
 
 /// "`SIGSTOP` of the agent for 10 s under load (workload unharmed; after SIGCONT the loss is counted and new traffic is captured
@@ -33,6 +33,7 @@ fn an_agent_that_is_stopped_for_ten_seconds_counts_what_it_lost() {
         agent.lost() > lost_before,
         "nothing was lost, so nothing was tried"
     );
+    assert_nothing_in_flight(&agent);
     let _ = load.probe(&agent, "after");
     let events = agent.stop();
     // What a connection lost it tells.

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use qtap_e2e::{Agent, Cgroup, Config, Controller, Load, Program, until};
+use qtap_e2e::{Agent, Cgroup, Config, Controller, Load, Program, assert_nothing_in_flight, until};
 
 /// Processes that live for a millisecond each.
 const SHORT: u32 = 10_000;
@@ -62,6 +62,7 @@ fn ten_thousand_short_processes_are_known_or_counted() {
     );
     let grown = agent.memory().saturating_sub(memory);
     assert!(grown < 96 << 20, "{} MiB more than before", grown >> 20);
+    assert_nothing_in_flight(&agent);
     let capture = load.probe(&agent, "after");
     assert_eq!(capture.connection["source"]["exe"], "/usr/bin/curl");
     let _ = agent.stop();
@@ -94,6 +95,7 @@ fn a_fork_bomb_disturbs_nobody_else() {
         counted(&agent, "fork") - forks >= (BOMB - 10) as f64
     });
     agent.wait_for_connections(&during, during.len());
+    assert_nothing_in_flight(&agent);
     let capture = load.probe(&agent, "after");
     assert_eq!(capture.connection["source"]["exe"], "/usr/bin/curl");
     let _ = agent.stop();
