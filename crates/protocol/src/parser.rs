@@ -133,4 +133,20 @@ pub trait Parser: Send {
     /// How many of the next bytes of `side` are certain to be body bytes of a message already begun, so that
     /// the kernel need not copy them when no plugin wants them. 0 when unknown.
     fn skippable(&self, side: Side) -> u64;
+
+    /// When [`Parser::wake`] wants to be called: transactions are over that wait for what another connection may tell. `None`: none do.
+    fn due(&self) -> Option<Time> {
+        None
+    }
+
+    /// It is `now`, in the time of the caller; times of data may be older. Tells of transactions that need not wait any more.
+    fn wake(&mut self, _now: Time, _out: &mut Vec<Event>) {}
+
+    /// Tells of the transactions that wait, as they are.
+    fn release(&mut self, _out: &mut Vec<Event>) {}
+
+    /// Bytes of the transactions that wait.
+    fn waiting(&self) -> usize {
+        0
+    }
 }

@@ -225,7 +225,9 @@ impl Connection {
     /// When it wants to be woken next.
     pub(crate) fn deadline(&self, cx: &Context<'_>) -> KernelTime {
         let settings = cx.settings;
-        let mut earliest = (self.next_report.min(self.app.streams_due())).min(self.app.tunnels_due(cx));
+        let mut earliest = (self.next_report.min(self.app.streams_due()))
+            .min(self.app.tunnels_due(cx))
+            .min(self.app.parser_due());
         if let Some(check) = self.check_due(settings.stall) {
             earliest = earliest.min(check);
         }
@@ -337,6 +339,13 @@ impl Connection {
                 self.facts = Some(facts);
                 self.follow(outcome, cx);
             }
+        }
+        if now >= self.app.parser_due()
+            && let Some(mut facts) = self.facts.take()
+        {
+            let outcome = self.app.wake(&mut facts, cx);
+            self.facts = Some(facts);
+            self.follow(outcome, cx);
         }
         if now >= self.app.streams_due()
             && let Some(facts) = &self.facts

@@ -165,6 +165,7 @@ impl Tunnel {
         let dues = [
             self.app.streams_due(),
             self.app.tunnels_due(cx),
+            self.app.parser_due(),
             self.stall_due(cx.settings),
         ];
         dues.into_iter().fold(secret.unwrap_or(NEVER), KernelTime::min)
@@ -194,6 +195,10 @@ impl Tunnel {
         if self.stall_due(cx.settings) <= cx.now {
             self.last_check = cx.now;
             let outcome = self.app.check(&mut self.facts, cx);
+            self.follow(outcome, cx);
+        }
+        if self.app.parser_due() <= cx.now {
+            let outcome = self.app.wake(&mut self.facts, cx);
             self.follow(outcome, cx);
         }
         self.app.check_tunnels(cx);

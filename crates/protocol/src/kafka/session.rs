@@ -1,12 +1,12 @@
 //! Sessions of fetches: a broker remembers the partitions, and later requests name only what changes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::facts::{Facts, KEPT};
 use super::lane::Head;
 use super::pending::Pending;
 use super::schema::{Api, FETCH};
+use super::topics::{Topic, Topics};
 
 /// Partitions kept of a session.
 const PARTITIONS: usize = 1024;
@@ -18,12 +18,12 @@ const GONE: [i16; 2] = [70, 71];
 pub(super) struct FetchSession {
     /// 0 for none.
     id: i64,
-    partitions: BTreeSet<(Arc<str>, i32)>,
+    partitions: BTreeSet<(Topic, i32)>,
 }
 
 impl FetchSession {
-    /// A request was sent: its topics, for a fetch those of the session.
-    pub(super) fn ask(&mut self, head: &Head, facts: &mut Facts) -> Vec<Arc<str>> {
+    /// A request was sent: its topics, for a fetch those of the session, by the names that are in `known`.
+    pub(super) fn ask(&mut self, head: &Head, facts: &mut Facts, known: &Topics) -> Vec<Topic> {
         if head.key != FETCH {
             facts.fetched.clear();
             return std::mem::take(&mut facts.topics);
@@ -40,7 +40,7 @@ impl FetchSession {
                 for gone in &facts.forgotten {
                     self.partitions.remove(gone);
                 }
-                topics(self.partitions.iter())
+                self.topics(known)
             }
             epoch => {
                 if epoch == Some(-1) && is_of_session {
@@ -53,6 +53,22 @@ impl FetchSession {
                 found
             }
         }
+    }
+
+    /// In the order of their names.
+    fn topics(&self, known: &Topics) -> Vec<Topic> {
+        let mut found: Vec<Topic> = Vec::new();
+        for (topic, _) in &self.partitions {
+            if found.last() != Some(topic) {
+                found.push(topic.clone());
+            }
+        }
+        if found.iter().any(|topic| topic.id().is_some()) {
+            let names = known.names();
+            found.sort_by_cached_key(|topic| names.shown(topic));
+        }
+        found.truncate(KEPT);
+        found
     }
 
     /// A reply was read.
@@ -71,11 +87,11 @@ impl FetchSession {
     }
 }
 
-fn topics<'a>(partitions: impl Iterator<Item = &'a (Arc<str>, i32)>) -> Vec<Arc<str>> {
-    let mut found: Vec<Arc<str>> = Vec::new();
+fn topics<'a>(partitions: impl Iterator<Item = &'a (Topic, i32)>) -> Vec<Topic> {
+    let mut found: Vec<Topic> = Vec::new();
     for (topic, _) in partitions {
         if found.len() < KEPT && !found.contains(topic) {
-            found.push(Arc::clone(topic));
+            found.push(topic.clone());
         }
     }
     found

@@ -60,9 +60,12 @@ pub(crate) fn bursts(
 
 /// The commands of events, in the order of their ends.
 pub(crate) fn done(events: &[Event]) -> Vec<Done> {
+    // As it was told last.
     let begun = |wanted| {
-        events.iter().find_map(|event| match event {
-            Event::Command { key, command, .. } if *key == wanted => Some((**command).clone()),
+        events.iter().rev().find_map(|event| match event {
+            Event::Command { key, command, .. } | Event::CommandNamed { key, command } if *key == wanted => {
+                Some((**command).clone())
+            }
             _ => None,
         })
     };
