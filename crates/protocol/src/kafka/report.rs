@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::draft::{Draft, Line, plural};
 use super::facts::{Facts, Note, Sample};
 use super::schema::{Api, FETCH, PRODUCE, SASL_AUTHENTICATE, SHARE_FETCH};
+use super::session::Asked;
 use super::topics::{Id, Names, Topic};
 use crate::{Command, CommandResult, CommandText, REDACTED, Session};
 
@@ -12,7 +13,7 @@ use crate::{Command, CommandResult, CommandText, REDACTED, Session};
 #[derive(Debug)]
 pub(super) struct Request {
     name: String,
-    topics: Vec<Topic>,
+    asked: Asked,
     resources: Vec<String>,
     groups: Vec<String>,
     transactions: Vec<String>,
@@ -27,18 +28,18 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Takes out of `facts` what it names, with `topics` in place of its own. At most `limit` bytes of text are shown.
+    /// Takes out of `facts` what it names, with the topics of `asked` in place of its own. At most `limit` bytes of text are shown.
     pub(super) fn of(
         name: String,
         api: Option<&Api>,
         facts: &mut Facts,
-        topics: Vec<Topic>,
+        asked: Asked,
         client: Option<Arc<str>>,
         limit: usize,
     ) -> Self {
         Self {
             name,
-            topics,
+            asked,
             resources: std::mem::take(&mut facts.resources),
             groups: std::mem::take(&mut facts.groups),
             transactions: std::mem::take(&mut facts.transactions),
@@ -59,7 +60,7 @@ impl Request {
 
     /// Ids of its topics.
     pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
-        self.topics.iter().filter_map(Topic::id)
+        self.asked.topics.iter().filter_map(Topic::id)
     }
 
     /// Bytes held, by and large.
@@ -75,14 +76,19 @@ impl Request {
             .into_iter()
             .flatten()
             .map(|text| text.len() + size_of::<String>());
-        size_of::<Self>() + self.topics.len() * size_of::<Topic>() + texts.sum::<usize>()
+        size_of::<Self>() + self.asked.topics.len() * size_of::<Topic>() + texts.sum::<usize>()
     }
 
     /// The command, as far as `names` are known.
     pub(super) fn command(&self, names: &Names<'_>) -> Command {
         let mut words = vec![self.name.clone()];
-        if !self.topics.is_empty() {
-            let topics: Vec<_> = self.topics.iter().map(|topic| names.shown(topic)).collect();
+        let mut topics: Vec<_> = (self.asked.topics.iter())
+            .map(|topic| names.shown(topic))
+            .collect();
+        if self.asked.are_sorted {
+            topics.sort_unstable();
+        }
+        if !topics.is_empty() {
             words.push(topics.join(","));
         }
         if !self.resources.is_empty() {

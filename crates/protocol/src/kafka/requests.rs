@@ -105,12 +105,12 @@ impl Parser {
         {
             self.name = Some(client.into());
         }
-        let topics = self.session.ask(&head, &mut self.asked, &self.topics);
+        let asked = self.session.ask(&head, &mut self.asked, &self.topics);
         let request = Request::of(
             name,
             api,
             &mut self.asked,
-            topics,
+            asked,
             self.name.clone(),
             self.limits.statement_bytes,
         );
@@ -162,7 +162,7 @@ impl Parser {
         let name = api.map_or(NAME, |api| api.name).to_owned();
         let client = self.name.clone();
         let limit = self.limits.statement_bytes;
-        let request = Request::of(name, api, &mut self.asked, Vec::new(), client, limit);
+        let request = Request::of(name, api, &mut self.asked, Vec::new().into(), client, limit);
         self.asked.clear();
         self.queue.push(Pending::new(Kind::Token), request, extent, out);
     }

@@ -13,6 +13,23 @@ const PARTITIONS: usize = 1024;
 /// `FETCH_SESSION_ID_NOT_FOUND` and `INVALID_FETCH_SESSION_EPOCH`
 const GONE: [i16; 2] = [70, 71];
 
+/// Topics of a request.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) topics: Vec<Topic>,
+    /// They are told in the order of their names.
+    pub(super) are_sorted: bool,
+}
+
+impl From<Vec<Topic>> for Asked {
+    fn from(topics: Vec<Topic>) -> Self {
+        Self {
+            topics,
+            are_sorted: false,
+        }
+    }
+}
+
 /// The session of one connection; a consumer has one with each broker.
 #[derive(Debug, Default)]
 pub(super) struct FetchSession {
@@ -23,17 +40,17 @@ pub(super) struct FetchSession {
 
 impl FetchSession {
     /// A request was sent: its topics, for a fetch those of the session, by the names that are in `known`.
-    pub(super) fn ask(&mut self, head: &Head, facts: &mut Facts, known: &Topics) -> Vec<Topic> {
+    pub(super) fn ask(&mut self, head: &Head, facts: &mut Facts, known: &Topics) -> Asked {
         if head.key != FETCH {
             facts.fetched.clear();
-            return std::mem::take(&mut facts.topics);
+            return std::mem::take(&mut facts.topics).into();
         }
         let is_of_session = self.id != 0 && facts.session == Some(self.id);
         match facts.epoch {
             Some(epoch) if epoch > 0 => {
                 let fetched = std::mem::take(&mut facts.fetched);
                 if !is_of_session {
-                    return topics(fetched.iter());
+                    return topics(fetched.iter()).into();
                 }
                 let room = PARTITIONS.saturating_sub(self.partitions.len());
                 self.partitions.extend(fetched.into_iter().take(room));
@@ -50,25 +67,27 @@ impl FetchSession {
                 if epoch != Some(0) {
                     facts.fetched.clear();
                 }
-                found
+                found.into()
             }
         }
     }
 
-    /// In the order of their names.
-    fn topics(&self, known: &Topics) -> Vec<Topic> {
+    fn topics(&self, known: &Topics) -> Asked {
         let mut found: Vec<Topic> = Vec::new();
         for (topic, _) in &self.partitions {
             if found.last() != Some(topic) {
                 found.push(topic.clone());
             }
         }
-        if found.iter().any(|topic| topic.id().is_some()) {
+        if found.len() > KEPT {
             let names = known.names();
             found.sort_by_cached_key(|topic| names.shown(topic));
+            found.truncate(KEPT);
         }
-        found.truncate(KEPT);
-        found
+        Asked {
+            topics: found,
+            are_sorted: true,
+        }
     }
 
     /// A reply was read.

@@ -154,6 +154,28 @@ impl Talk {
         self
     }
 
+    /// Wakes the parser after so much time of its worker.
+    pub(crate) fn wake_after(&mut self, milliseconds: u64) -> &mut Self {
+        self.wait_ms(milliseconds);
+        self.parser.wake(Time(self.now), &mut self.events);
+        self
+    }
+
+    /// Memory is short.
+    pub(crate) fn release(&mut self) -> &mut Self {
+        self.parser.release(&mut self.events);
+        self
+    }
+
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.parser.due()
+    }
+
+    /// Bytes of what waits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.parser.waiting()
+    }
+
     pub(crate) fn done(&self) -> Vec<Done> {
         done(&self.events)
     }
