@@ -119,6 +119,8 @@ fn when_memory_is_short_nothing_waits() {
     let mut bench = Bench::within(64, true, Interest::Head);
     bench.open(Role::Client, false);
     fetches(&mut bench, 1, id);
+    assert!(commands(&bench).is_empty() && bench.worker.held() > 64);
+    // The next look at memory.
     bench.wait_ms(260);
     assert_eq!((statements(&bench).len(), bench.worker.held()), (1, 0));
 }
