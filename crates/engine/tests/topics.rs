@@ -22,7 +22,7 @@ use qtap_engine::{
     Shared, Transaction,
 };
 use qtap_protocol::detect::Protocol;
-use qtap_protocol::{Command, RequestHead, StreamKey};
+use qtap_protocol::{Command, Outcome, RequestHead, StreamKey};
 use support::{Bench, MS, PID, TestHost, process};
 
 /// A fetch and its reply, 3 ms later.
@@ -96,19 +96,57 @@ fn a_name_that_never_comes_delays_one_fetch_only() {
 }
 
 #[test]
-fn the_end_of_the_connection_or_of_the_agent_ends_the_wait() {
-    let id = *b"ends in the wait";
-    let end: [fn(&mut Bench); 2] = [Bench::close, |bench| {
-        bench.worker.shut_down(KernelTime(bench.now));
-    }];
-    for end in end {
+fn commands_wait_beyond_the_end_of_their_connection() {
+    // Told in time, told never.
+    for (id, name) in [(*b"told at its end.", "orders"), (*b"ends in the wait", "")] {
         let mut bench = Bench::new();
         bench.open(Role::Client, false);
         fetches(&mut bench, 1, id);
+        bench.writes(&fetch(2, id));
+        bench.wait_ms(5);
+        bench.close();
+        let end = bench.now;
+        bench.wait_ms(300);
         assert!(commands(&bench).is_empty());
-        end(&mut bench);
-        assert_eq!(statements(&bench), ["Fetch ZW5kcyBpbiB0aGUgd2FpdA"]);
-        assert_eq!(bench.final_report().transactions, 1);
+        assert_eq!(bench.reports(), 0, "the last one tells of all commands");
+        // What else comes of it changes nothing.
+        bench.writes(&fetch(3, id));
+        if !name.is_empty() {
+            tell(name, id);
+        }
+        bench.wait_ms(if name.is_empty() { 230 } else { 25 });
+        let expected = if name.is_empty() {
+            "Fetch ZW5kcyBpbiB0aGUgd2FpdA"
+        } else {
+            "Fetch orders"
+        };
+        assert_eq!(statements(&bench), [expected; 2]);
+        let outcomes: Vec<_> = commands(&bench).iter().map(|done| done.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Complete, Outcome::Canceled]);
+        let report = bench.final_report();
+        assert_eq!(report.transactions, 2);
+        let closed = report.closed.unwrap().duration_since(SystemTime::UNIX_EPOCH);
+        assert!(closed.unwrap().as_nanos() <= end.into(), "when it ended");
+        assert_eq!((bench.worker.connections(), bench.worker.held()), (0, 0));
+        assert_eq!(bench.stats.open.get(), 0);
+    }
+}
+
+#[test]
+fn when_the_agent_stops_nothing_waits() {
+    for closes in [false, true] {
+        let id = *b"the agent stops.";
+        let mut bench = Bench::new();
+        bench.open(Role::Client, false);
+        fetches(&mut bench, 1, id);
+        if closes {
+            bench.close();
+        }
+        assert!(commands(&bench).is_empty());
+        bench.worker.shut_down(KernelTime(bench.now));
+        assert_eq!(statements(&bench), ["Fetch dGhlIGFnZW50IHN0b3BzLg"]);
+        let report = bench.final_report();
+        assert_eq!((report.transactions, report.closed.is_some()), (1, closes));
         assert_eq!(bench.worker.connections(), 0);
     }
 }
@@ -116,13 +154,19 @@ fn the_end_of_the_connection_or_of_the_agent_ends_the_wait() {
 #[test]
 fn when_memory_is_short_nothing_waits() {
     let id = *b"memory is short.";
-    let mut bench = Bench::within(64, true, Interest::Head);
-    bench.open(Role::Client, false);
-    fetches(&mut bench, 1, id);
-    assert!(commands(&bench).is_empty() && bench.worker.held() > 64);
-    // The next look at memory.
-    bench.wait_ms(260);
-    assert_eq!((statements(&bench).len(), bench.worker.held()), (1, 0));
+    for closes in [false, true] {
+        let mut bench = Bench::within(64, true, Interest::Head);
+        bench.open(Role::Client, false);
+        fetches(&mut bench, 1, id);
+        if closes {
+            bench.close();
+        }
+        assert!(commands(&bench).is_empty() && bench.worker.held() > 64);
+        // The next look at memory.
+        bench.wait_ms(260);
+        assert_eq!((statements(&bench).len(), bench.worker.held()), (1, 0));
+        assert_eq!(bench.worker.connections(), usize::from(!closes));
+    }
 }
 
 /// What the workers told, and whether the one that reads metadata may go on.

@@ -100,7 +100,7 @@ pub trait Parser: Send {
     /// The next bytes that `side` sent. Pieces may be of any size; empty ones are ignored.
     ///
     /// # Errors
-    /// See [`ParseError`]; after one the parser is not called again except for [`Parser::close`].
+    /// See [`ParseError`]; after one the parser is not called again except for [`Parser::close`] and [`Parser::release`].
     fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError>;
 
     /// `length` bytes that `side` sent here are missing (P-L2).
@@ -112,7 +112,8 @@ pub trait Parser: Send {
     /// `side` will send no more (its FIN was seen).
     fn eof(&mut self, side: Side, time: Time, out: &mut Vec<Event>);
 
-    /// The connection is over: every open transaction ends here, each with its outcome.
+    /// The connection is over: every open transaction ends here, each with its outcome. Those that wait are told by [`Parser::wake`] or
+    /// [`Parser::release`] though.
     fn close(&mut self, time: Time, out: &mut Vec<Event>);
 
     /// Forces a search for the next message of `side`, because no progress was made for too long (P-L3).

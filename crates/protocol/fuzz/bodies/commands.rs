@@ -147,6 +147,7 @@ impl Subject {
             }
         }
         parser.close(Time((calls.len() as u64 + 1) * STEP_NS), &mut out);
+        parser.release(&mut out);
         (out, result)
     }
 

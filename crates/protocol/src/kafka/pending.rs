@@ -191,7 +191,6 @@ impl Queue {
             self.end(&mut pending, None, outcome, time, out);
         }
         self.held = 0;
-        self.outbox.flush(out);
     }
 
     /// Ends those that were sent before `before` and wait in vain. Their replies, should they come, still belong to them.

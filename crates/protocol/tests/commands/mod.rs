@@ -189,9 +189,16 @@ impl Talk {
         self.done().pop().expect("a command ended")
     }
 
-    pub(crate) fn close(&mut self) -> Vec<Done> {
+    /// The connection ends.
+    pub(crate) fn end(&mut self) -> &mut Self {
         self.now += 1;
         self.parser.close(Time(self.now), &mut self.events);
+        self
+    }
+
+    /// The connection ends, and nothing is waited for.
+    pub(crate) fn close(&mut self) -> Vec<Done> {
+        self.end().release();
         self.done()
     }
 
@@ -241,6 +248,7 @@ pub(crate) fn lossy(
         }
     }
     parser.close(Time(u64::MAX), &mut out);
+    parser.release(&mut out);
     (out, result)
 }
 

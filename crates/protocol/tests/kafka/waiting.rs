@@ -99,13 +99,28 @@ fn a_name_that_never_comes_is_waited_for_once() {
 }
 
 #[test]
-fn a_connection_that_ends_waits_for_nothing() {
+fn commands_wait_beyond_the_end_of_their_connection() {
+    let topics = Arc::new(Topics::default());
+    let mut talk = Talk::with(false, Arc::clone(&topics));
+    fetches(&mut talk, 1, ORDERS);
+    talk.client(fetch_by_id(2, ORDERS)).end();
+    let end = Time(talk.now);
+    assert!(talk.done().is_empty() && talk.due().is_some());
+    talk.wake_after(1).wake_after(100);
+    tell(&topics, &[("orders", ORDERS, 0)]);
+    talk.wake_after(20);
+    let outcomes: Vec<_> = talk.done().iter().map(|done| done.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Complete, Outcome::Canceled]);
+    assert_eq!(statements(&talk), ["Fetch orders", "Fetch orders"]);
+    assert_eq!((ends(&talk)[1], talk.due(), talk.waiting()), (end, None, 0));
+}
+
+#[test]
+fn when_the_agent_ends_nothing_waits() {
     let mut talk = Talk::new();
     fetches(&mut talk, 1, ORDERS);
     talk.client(fetch_by_id(2, ORDERS));
-    let done = talk.close();
-    let outcomes: Vec<_> = done.iter().map(|done| done.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Complete, Outcome::Canceled]);
+    assert_eq!(talk.close().len(), 2);
     assert_eq!(statements(&talk), vec![format!("Fetch {ORDERS_ID}"); 2]);
     assert_eq!((talk.due(), talk.waiting()), (None, 0));
 }
