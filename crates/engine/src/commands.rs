@@ -103,12 +103,7 @@ impl Commands {
         cx: &mut Context<'_>,
     ) {
         let is_wanted = cx.consumer.wants_command(facts, self.place.key(key), &command);
-        let mut held = command.held();
-        if !cx.budget.take(held) {
-            cx.stats.lost_memory.add(held.saturating_sub(SHORT_BYTES) as u64);
-            command.cut(SHORT_BYTES);
-            held = 0;
-        }
+        let held = take_room(&mut command, cx);
         let [started, _] = times;
         let open = Box::new(Open {
             id: cx.ids.next(cx.clock.at(KernelTime(started.0))),
@@ -119,6 +114,15 @@ impl Commands {
         });
         let former = self.open.insert(key, open);
         debug_assert!(former.is_none(), "command {key:?} began twice");
+    }
+
+    /// What a command says has names now.
+    pub(crate) fn name(&mut self, key: StreamKey, mut command: Command, cx: &Context<'_>) {
+        if let Some(open) = self.open.get_mut(&key) {
+            cx.budget.give(open.held);
+            open.held = take_room(&mut command, cx);
+            open.command = command;
+        }
     }
 
     /// A command ended.
@@ -177,6 +181,17 @@ impl Commands {
             tally.refused_by_plugins += 1;
         }
     }
+}
+
+/// Takes room for the text of a command from the budget, or cuts it short. Returns what was taken.
+fn take_room(command: &mut Command, cx: &Context<'_>) -> usize {
+    let held = command.held();
+    if cx.budget.take(held) {
+        return held;
+    }
+    cx.stats.lost_memory.add(held.saturating_sub(SHORT_BYTES) as u64);
+    command.cut(SHORT_BYTES);
+    0
 }
 
 /// What is known of the connection when a command ends.

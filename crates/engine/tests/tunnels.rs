@@ -8,6 +8,8 @@
 
 #[path = "../../tls/tests/common/mod.rs"]
 mod handshakes;
+#[path = "support/kafka.rs"]
+mod kafka;
 mod support;
 #[path = "support/tunnels.rs"]
 mod tunnels;
@@ -358,4 +360,39 @@ fn ciphertext_of_a_tunnel_that_waits_for_its_secret_is_bounded() {
     assert!(bench.worker.held() < 4 << 10, "{}", bench.worker.held());
     bench.close();
     assert!(bench.codes().contains(&ReasonCode::TunnelUnread));
+}
+
+/// A command in a tunnel waits as well as any for what another connection tells.
+#[test]
+fn p_k4_a_fetch_in_a_tunnel_waits_for_the_name_of_its_topic() {
+    let inside = |id| -> Wire {
+        vec![
+            (Side::Client, kafka::fetch(1, id)),
+            (Side::Server, kafka::fetched(1, id)),
+        ]
+    };
+    let (first, second) = (*b"in a tunnel of 1", *b"in a tunnel of 2");
+    let mut on_stream = [
+        http2(),
+        http2_tunnel(1, "broker.example:9092", &inside(second), 1000),
+    ]
+    .concat();
+    // Its ends are yet to come.
+    on_stream.truncate(on_stream.len() - 2);
+    for (id, wire) in [(first, http1_tunnel(&inside(first))), (second, on_stream)] {
+        let outside = under_tls(TLS13, &wire);
+        let mut bench = opened();
+        play(&mut bench, &outside.wire, &[(1, &outside.secrets)], true);
+        bench.wait_ms(300);
+        assert!(bench.received.lock().unwrap().commands.is_empty() && bench.worker.held() > 0);
+        let mut other = opened();
+        other.writes(&kafka::metadata(1));
+        other.reads(&kafka::described(1, "orders", id));
+        bench.wait_ms(25);
+        let received = bench.received.lock().unwrap();
+        let statements: Vec<_> = (received.commands.iter())
+            .map(|done| done.command.statement().into_owned())
+            .collect();
+        assert_eq!(statements, ["Fetch orders"]);
+    }
 }

@@ -170,7 +170,8 @@ pub enum Event {
         /// When.
         time: Time,
     },
-    /// A command of a database or queue was read. [`Event::CommandEnd`] follows exactly once; nothing else has its key.
+    /// A command of a database or queue was read. [`Event::CommandEnd`] follows exactly once; nothing but an
+    /// [`Event::CommandNamed`] before it has its key.
     Command {
         /// The transaction: ordinal of the command, from 1.
         key: StreamKey,
@@ -180,6 +181,13 @@ pub enum Event {
         started: Time,
         /// Last byte.
         time: Time,
+    },
+    /// What a command says, now that names are known which it told by ids. Comes right before its end, once at most.
+    CommandNamed {
+        /// The transaction.
+        key: StreamKey,
+        /// The same command.
+        command: Box<Command>,
     },
     /// A command is over.
     CommandEnd {

@@ -59,8 +59,7 @@ impl Ledger {
         time: Time,
         out: &mut Vec<Event>,
     ) {
-        let Some(key) = open.key.take() else { return };
-        self.open = self.open.saturating_sub(1);
+        let Some(key) = self.close(open) else { return };
         out.push(Event::CommandEnd {
             key,
             result: result.map(Box::new),
@@ -68,6 +67,13 @@ impl Ledger {
             traffic: open.traffic,
             time,
         });
+    }
+
+    /// The same, for one who tells of it later: gives its key, unless it has ended.
+    pub(crate) fn close(&mut self, open: &mut Open) -> Option<StreamKey> {
+        let key = open.key.take()?;
+        self.open = self.open.saturating_sub(1);
+        Some(key)
     }
 
     /// More are open than may be.

@@ -100,7 +100,7 @@ pub trait Parser: Send {
     /// The next bytes that `side` sent. Pieces may be of any size; empty ones are ignored.
     ///
     /// # Errors
-    /// See [`ParseError`]; after one the parser is not called again except for [`Parser::close`].
+    /// See [`ParseError`]; after one the parser is not called again except for [`Parser::close`] and [`Parser::release`].
     fn bytes(&mut self, side: Side, data: Bytes, time: Time, out: &mut Vec<Event>) -> Result<(), ParseError>;
 
     /// `length` bytes that `side` sent here are missing (P-L2).
@@ -112,7 +112,8 @@ pub trait Parser: Send {
     /// `side` will send no more (its FIN was seen).
     fn eof(&mut self, side: Side, time: Time, out: &mut Vec<Event>);
 
-    /// The connection is over: every open transaction ends here, each with its outcome.
+    /// The connection is over: every open transaction ends here, each with its outcome. Those that wait are told by [`Parser::wake`] or
+    /// [`Parser::release`] though.
     fn close(&mut self, time: Time, out: &mut Vec<Event>);
 
     /// Forces a search for the next message of `side`, because no progress was made for too long (P-L3).
@@ -133,4 +134,20 @@ pub trait Parser: Send {
     /// How many of the next bytes of `side` are certain to be body bytes of a message already begun, so that
     /// the kernel need not copy them when no plugin wants them. 0 when unknown.
     fn skippable(&self, side: Side) -> u64;
+
+    /// When [`Parser::wake`] wants to be called: transactions are over that wait for what another connection may tell. `None`: none do.
+    fn due(&self) -> Option<Time> {
+        None
+    }
+
+    /// It is `now`, in the time of the caller; times of data may be older. Tells of transactions that need not wait any more.
+    fn wake(&mut self, _now: Time, _out: &mut Vec<Event>) {}
+
+    /// Tells of the transactions that wait, as they are.
+    fn release(&mut self, _out: &mut Vec<Event>) {}
+
+    /// Bytes of the transactions that wait.
+    fn waiting(&self) -> usize {
+        0
+    }
 }

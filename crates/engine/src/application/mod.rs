@@ -16,6 +16,9 @@ use crate::context::Context;
 use crate::tunnel::{Place, Tunnel};
 use crate::{ConnectionFacts, ReasonCode};
 
+/// No time at all.
+pub(crate) const NEVER: KernelTime = KernelTime(u64::MAX);
+
 /// A piece of plaintext.
 #[derive(Clone, Debug)]
 pub(crate) enum Plain {
@@ -108,7 +111,10 @@ impl Application {
         match &self.state {
             State::Detecting(detecting) => detecting.held(),
             State::Parsing(parsing) => {
-                parsing.held() + parsing.assembler.streams_held() + parsing.assembler.tunnels_held()
+                parsing.held()
+                    + parsing.parser.waiting()
+                    + parsing.assembler.streams_held()
+                    + parsing.assembler.tunnels_held()
             }
             State::Tunnel(tunnel) => tunnel.held(),
             State::Off => 0,
@@ -140,7 +146,7 @@ impl Application {
     pub(crate) fn streams_due(&self) -> KernelTime {
         match &self.state {
             State::Parsing(parsing) => parsing.assembler.streams_due(),
-            State::Detecting(_) | State::Tunnel(_) | State::Off => KernelTime(u64::MAX),
+            State::Detecting(_) | State::Tunnel(_) | State::Off => NEVER,
         }
     }
 
@@ -235,7 +241,7 @@ impl Application {
         }
     }
 
-    /// The connection is over.
+    /// The connection is over. Its commands may still wait, see [`Self::parser_due`].
     pub(crate) fn close(&mut self, time: Time, facts: &mut ConnectionFacts, cx: &mut Context<'_>) {
         if let State::Detecting(detecting) = &self.state
             && !detecting.is_empty()
@@ -253,9 +259,8 @@ impl Application {
             Ok(())
         });
         if let State::Parsing(parsing) = &self.state {
-            debug_assert_eq!(
-                parsing.assembler.open_count(),
-                0,
+            debug_assert!(
+                parsing.assembler.open_count() == 0 || parsing.parser.due().is_some(),
                 "a parser left transactions open at close"
             );
         }
@@ -290,6 +295,31 @@ impl Application {
         })
     }
 
+    /// When the parser wants to be woken.
+    pub(crate) fn parser_due(&self) -> KernelTime {
+        match &self.state {
+            State::Parsing(parsing) => parsing.parser.due().map_or(NEVER, |due| KernelTime(due.0)),
+            State::Detecting(_) | State::Tunnel(_) | State::Off => NEVER,
+        }
+    }
+
+    /// Wakes the parser.
+    pub(crate) fn wake(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        let now = Time(cx.now.0);
+        self.with_parser(facts, cx, |parser, events| {
+            parser.wake(now, events);
+            Ok(())
+        })
+    }
+
+    /// Tells of what waits in the parser, as it is.
+    pub(crate) fn release(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
+        self.with_parser(facts, cx, |parser, events| {
+            parser.release(events);
+            Ok(())
+        })
+    }
+
     /// Gives up what the parser holds.
     pub(crate) fn relieve(&mut self, facts: &mut ConnectionFacts, cx: &mut Context<'_>) -> After {
         match &mut self.state {
@@ -303,6 +333,7 @@ impl Application {
         let now = Time(cx.now.0);
         self.with_parser(facts, cx, |parser, events| {
             resync_both(parser, now, events);
+            parser.release(events);
             Ok(())
         })
     }

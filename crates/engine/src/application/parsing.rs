@@ -206,7 +206,8 @@ impl Application {
         };
         let mut events = Vec::new();
         let closed = catch_unwind(AssertUnwindSafe(|| {
-            parsing.parser.close(Time(cx.now.0), &mut events)
+            parsing.parser.close(Time(cx.now.0), &mut events);
+            parsing.parser.release(&mut events);
         }));
         if closed.is_err() {
             cx.stats.parser_panics.add(1);

@@ -260,6 +260,7 @@ impl Assembler {
                 started,
                 time,
             } => self.commands.begin(key, *command, [started, time], facts, cx),
+            Event::CommandNamed { key, command } => self.commands.name(key, *command, cx),
             Event::CommandEnd {
                 key,
                 result,

@@ -7,6 +7,7 @@ use qtap_protocol::{Side, Time};
 
 use super::wire::{Reading, Wire};
 use super::{Connection, Life, index, log, verdict};
+use crate::application::NEVER;
 use crate::context::Context;
 use crate::host::ProcessTls;
 use crate::reassembly::Reassembler;
@@ -65,7 +66,20 @@ impl Connection {
         if self.exclusion.whole {
             return Life::Ended;
         }
-        self.account_rest(&closed, cx);
+        if !self.is_over {
+            self.read_to_end(&closed, cx);
+        }
+        if self.app.parser_due() < NEVER {
+            return Life::Goes;
+        }
+        self.report(Some(&closed), cx);
+        Life::Ended
+    }
+
+    /// Ends what is under way.
+    fn read_to_end(&mut self, closed: &Closed, cx: &mut Context<'_>) {
+        self.is_over = true;
+        self.account_rest(closed, cx);
         if let Wire::Tls(tls) = &mut self.wire {
             tls.tally.secret_missing |= tls.session.is_waiting() && tls.reading == Reading::Secrets;
         }
@@ -81,8 +95,13 @@ impl Connection {
         if let Some(facts) = &mut self.facts {
             self.app.close(Time(closed.time.0), facts, cx);
         }
-        self.report(Some(&closed), cx);
-        Life::Ended
+    }
+
+    /// Tells of commands that wait, as they are.
+    pub(super) fn stop_waiting(&mut self, cx: &mut Context<'_>) {
+        if let Some(facts) = &mut self.facts {
+            self.app.release(facts, cx);
+        }
     }
 
     /// Everything up to the final positions that did not come is lost, or was not copied on request.

@@ -138,6 +138,8 @@ pub(crate) struct Connection {
     stopping: bool,
     /// The event of its end was lost.
     end_lost: bool,
+    /// All of it was read. It stays for commands that wait for what another connection may tell.
+    is_over: bool,
     /// The verdict of the last report.
     judged: Option<Box<Health>>,
     /// Bytes held when the worker last counted them.
@@ -200,6 +202,7 @@ impl Connection {
             part: 0,
             stopping: false,
             end_lost: false,
+            is_over: false,
             judged: None,
             counted: 0,
             scheduled: None,
@@ -224,8 +227,13 @@ impl Connection {
 
     /// When it wants to be woken next.
     pub(crate) fn deadline(&self, cx: &Context<'_>) -> KernelTime {
+        if self.is_over {
+            return self.app.parser_due();
+        }
         let settings = cx.settings;
-        let mut earliest = (self.next_report.min(self.app.streams_due())).min(self.app.tunnels_due(cx));
+        let mut earliest = (self.next_report.min(self.app.streams_due()))
+            .min(self.app.tunnels_due(cx))
+            .min(self.app.parser_due());
         if let Some(check) = self.check_due(settings.stall) {
             earliest = earliest.min(check);
         }
@@ -287,7 +295,7 @@ impl Connection {
 
     /// Bytes on it.
     pub(crate) fn data(&mut self, data: Data, cx: &mut Context<'_>) -> Life {
-        if self.exclusion.whole {
+        if self.exclusion.whole || self.is_over {
             return Life::Goes;
         }
         self.stir(cx);
@@ -315,6 +323,10 @@ impl Connection {
 
     /// A wake-up that it asked for.
     pub(crate) fn tick(&mut self, cx: &mut Context<'_>) -> Life {
+        if self.is_over {
+            self.wake_parser(cx);
+            return self.finish(cx);
+        }
         if self.end_lost {
             return self.lose_end(cx);
         }
@@ -338,6 +350,7 @@ impl Connection {
                 self.follow(outcome, cx);
             }
         }
+        self.wake_parser(cx);
         if now >= self.app.streams_due()
             && let Some(facts) = &self.facts
         {
@@ -376,6 +389,17 @@ impl Connection {
         self.finish_if_complete(cx)
     }
 
+    /// Tells of commands that waited long enough, or need not wait any more.
+    fn wake_parser(&mut self, cx: &mut Context<'_>) {
+        if cx.now >= self.app.parser_due()
+            && let Some(mut facts) = self.facts.take()
+        {
+            let outcome = self.app.wake(&mut facts, cx);
+            self.facts = Some(facts);
+            self.follow(outcome, cx);
+        }
+    }
+
     fn set_verdict(&mut self, verdict: Verdict, cx: &Context<'_>) {
         if self.verdict != verdict {
             self.verdict = verdict;
@@ -386,6 +410,10 @@ impl Connection {
     /// Memory is short: gives up what it holds.
     pub(crate) fn relieve(&mut self, cx: &mut Context<'_>) -> Life {
         let before = self.held();
+        if self.is_over {
+            self.stop_waiting(cx);
+            return self.finish(cx);
+        }
         self.backlog.clear();
         self.give_up_reordering(cx);
         self.give_up_secret(cx);
@@ -440,8 +468,14 @@ impl Connection {
         if self.exclusion.whole {
             return;
         }
+        if self.is_over {
+            self.stop_waiting(cx);
+            self.finish(cx);
+            return;
+        }
         if let Some(mut facts) = self.facts.take() {
             self.app.close(Time(cx.now.0), &mut facts, cx);
+            self.app.release(&mut facts, cx);
             self.facts = Some(facts);
             self.stopping = true;
             self.report(None, cx);

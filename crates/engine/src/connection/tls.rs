@@ -242,6 +242,9 @@ impl Connection {
 
     /// Whether it has waited for half of the time allowed for a secret, or is over: unlikely ones are worth a trial.
     pub(crate) fn waits_in_vain(&self, now: KernelTime, settings: &Settings) -> bool {
+        if self.is_over {
+            return false;
+        }
         let is_over = self.closing.is_some();
         let waits = matches!(&self.wire, Wire::Tls(tls) if tls.waits_in_vain(now, settings)
             || is_over && tls.reading == Reading::Secrets && tls.waiting_since.is_some());
@@ -250,6 +253,9 @@ impl Connection {
 
     /// Whether a secret may still be wanted.
     pub(crate) fn wants_secrets(&self) -> bool {
+        if self.is_over {
+            return false;
+        }
         let Wire::Tls(tls) = &self.wire else {
             return self.app.seeks_secrets();
         };

@@ -14,7 +14,7 @@ use qtap_tls::{Secret, Session, Unreadable};
 pub(crate) use place::Place;
 pub(crate) use streams::Tunnels;
 
-use crate::application::{After, Application, Plain};
+use crate::application::{After, Application, NEVER, Plain};
 use crate::assembler::{TransactionTally, host_of};
 use crate::connection::after;
 use crate::connection::wire::{Reading, Sniffed, Sniffer, TlsWire, Wire};
@@ -30,8 +30,6 @@ const NO_HANDSHAKE: &str = "the beginning of the TLS inside was not seen";
 const NOT_READ: &str = "TLS is read from calls only, by configuration";
 const UNKNOWN: &str = "none of the known protocols is spoken inside";
 const GAVE_UP: &str = "the parser of the protocol inside gave up";
-
-const NEVER: KernelTime = KernelTime(u64::MAX);
 
 /// One tunnel.
 pub(crate) struct Tunnel {
@@ -111,6 +109,7 @@ impl Tunnel {
         }
         self.with_session(cx, |session, events| session.close(time, events));
         self.app.close(time, &mut self.facts, cx);
+        self.app.release(&mut self.facts, cx);
         self.note_off();
     }
 
@@ -165,6 +164,7 @@ impl Tunnel {
         let dues = [
             self.app.streams_due(),
             self.app.tunnels_due(cx),
+            self.app.parser_due(),
             self.stall_due(cx.settings),
         ];
         dues.into_iter().fold(secret.unwrap_or(NEVER), KernelTime::min)
@@ -194,6 +194,10 @@ impl Tunnel {
         if self.stall_due(cx.settings) <= cx.now {
             self.last_check = cx.now;
             let outcome = self.app.check(&mut self.facts, cx);
+            self.follow(outcome, cx);
+        }
+        if self.app.parser_due() <= cx.now {
+            let outcome = self.app.wake(&mut self.facts, cx);
             self.follow(outcome, cx);
         }
         self.app.check_tunnels(cx);

@@ -130,8 +130,15 @@ impl Subject {
                 }
                 Call::Gap(side, length) => result = parser.gap(*side, *length, time, &mut out),
                 Call::Resync(side) => parser.resync(*side, time, &mut out),
-                Call::Expire => parser.expire(Time(time.0.saturating_sub(5 * STEP_NS)), &mut out),
+                Call::Expire => {
+                    parser.expire(Time(time.0.saturating_sub(5 * STEP_NS)), &mut out);
+                    parser.wake(time, &mut out);
+                }
             }
+            assert!(
+                parser.waiting() <= self.held_bytes && (parser.waiting() > 0) == parser.due().is_some(),
+                "what waits is bounded and will be told"
+            );
             for side in [Side::Client, Side::Server] {
                 assert!(parser.buffered(side) <= self.held_bytes, "memory is bounded");
             }
@@ -140,12 +147,13 @@ impl Subject {
             }
         }
         parser.close(Time((calls.len() as u64 + 1) * STEP_NS), &mut out);
+        parser.release(&mut out);
         (out, result)
     }
 
     /// One end for each command, and no credential.
     pub(crate) fn check(&self, events: &[Event]) {
-        let mut open = HashSet::new();
+        let (mut open, mut named) = (HashSet::new(), HashSet::new());
         let mut last_key = 0;
         for event in events {
             match event {
@@ -164,6 +172,13 @@ impl Subject {
                         command.statement().len() + parameters <= 4096,
                         "what is kept of a statement is bounded"
                     );
+                }
+                Event::CommandNamed { key, command } => {
+                    assert!(
+                        open.contains(&key.0) && named.insert(key.0),
+                        "once, before its end"
+                    );
+                    assert!(!(self.shows_secret)(command), "{command:?}");
                 }
                 Event::CommandEnd { key, result, .. } => {
                     assert!(open.remove(&key.0), "ends once, after it began");

@@ -182,6 +182,7 @@ pub(crate) fn check_order(events: &[Event]) {
             }
             Event::Resync { .. } | Event::Orphan { .. } => continue,
             Event::Command { .. }
+            | Event::CommandNamed { .. }
             | Event::CommandEnd { .. }
             | Event::Query { .. }
             | Event::QueryEnd { .. }

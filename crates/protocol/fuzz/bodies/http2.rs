@@ -105,6 +105,7 @@ fn check(events: &[Event]) {
             Event::Resync { .. } | Event::Orphan { .. } => continue,
             Event::Upgraded { .. } => panic!("HTTP/2 never hands over"),
             Event::Command { .. }
+            | Event::CommandNamed { .. }
             | Event::CommandEnd { .. }
             | Event::Query { .. }
             | Event::QueryEnd { .. }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::draft::place_of_sample;
 use super::records::{Batches, SAMPLES, Total};
 use super::schema::Role;
 use super::sink::Sink;
-use super::topics::{Id, Topics, written};
+use super::topics::{Id, Topic, Topics};
 use crate::Values;
 use crate::command::shown;
 
@@ -22,7 +23,7 @@ const MESSAGE_BYTES: usize = 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Note {
     /// Of a topic.
-    pub(super) topic: Option<Arc<str>>,
+    pub(super) topic: Option<Topic>,
     /// Of a group, transaction or resource.
     pub(super) name: Option<String>,
     pub(super) partition: Option<i32>,
@@ -31,6 +32,16 @@ pub(super) struct Note {
     pub(super) offset: Option<i64>,
     pub(super) node: Option<i32>,
     pub(super) total: Option<Total>,
+}
+
+/// A record as it is shown.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) topic: Option<Topic>,
+    pub(super) partition: i32,
+    pub(super) line: String,
+    /// Of the line with the topic and the partition before it.
+    pub(super) bytes: usize,
 }
 
 /// One element of a list, and what its fields said so far. The lowest one is the message itself.
@@ -56,7 +67,7 @@ pub(super) struct Facts {
     pub(super) worst: Option<Note>,
     pub(super) errors: u64,
     pub(super) client: Option<String>,
-    pub(super) topics: Vec<Arc<str>>,
+    pub(super) topics: Vec<Topic>,
     pub(super) topic_count: u64,
     pub(super) groups: Vec<String>,
     pub(super) transactions: Vec<String>,
@@ -70,10 +81,10 @@ pub(super) struct Facts {
     pub(super) epoch: Option<i64>,
     pub(super) key_type: i64,
     pub(super) throttle_ms: Option<i64>,
-    pub(super) fetched: Vec<(Arc<str>, i32)>,
-    pub(super) forgotten: Vec<(Arc<str>, i32)>,
+    pub(super) fetched: Vec<(Topic, i32)>,
+    pub(super) forgotten: Vec<(Topic, i32)>,
     pub(super) messages: u64,
-    pub(super) samples: Vec<String>,
+    pub(super) samples: Vec<Sample>,
     /// Names were left out or cut, because of a limit or a hole.
     pub(super) truncated: bool,
     /// So were notes, partitions or batches.
@@ -132,8 +143,8 @@ impl Facts {
             .map(|note| note.message.as_ref().map_or(64, |text| text.len() + 64));
         self.batches.held()
             + notes.sum::<usize>()
-            + self.samples.iter().map(String::len).sum::<usize>()
-            + (self.fetched.len() + self.forgotten.len()) * 24
+            + self.samples.iter().map(|sample| sample.bytes).sum::<usize>()
+            + (self.fetched.len() + self.forgotten.len()) * size_of::<(Topic, i32)>()
             + self.topics.len() * 64
     }
 
@@ -170,22 +181,16 @@ impl Facts {
     }
 
     /// The topic that the fields here are of.
-    fn topic(&self) -> Option<Arc<str>> {
-        self.scopes.iter().rev().find_map(|scope| {
-            let by_id = || scope.id.map(|id| self.name_of(id));
-            scope.note.topic.clone().or_else(by_id)
-        })
+    fn topic(&self) -> Option<Topic> {
+        let topic = |scope: &Scope| scope.note.topic.clone().or(scope.id.map(Topic::Id));
+        self.scopes.iter().rev().find_map(topic)
     }
 
     fn partition(&self) -> Option<i32> {
         self.scopes.last().and_then(|scope| scope.note.partition)
     }
 
-    fn name_of(&self, id: Id) -> Arc<str> {
-        self.topics_of_all.name(id).unwrap_or_else(|| written(id).into())
-    }
-
-    fn add_topic(&mut self, topic: Arc<str>) {
+    fn add_topic(&mut self, topic: Topic) {
         self.topic_count += 1;
         if self.topics.contains(&topic) {
             return;
@@ -265,11 +270,11 @@ impl Sink for Facts {
         let list = match role {
             Role::Topic => match self.scopes.last_mut() {
                 Some(scope) => {
-                    scope.note.topic = Some(name.into());
+                    scope.note.topic = Some(Topic::Named(name.into()));
                     return;
                 }
                 // One of a list of names.
-                None => return self.add_topic(name.into()),
+                None => return self.add_topic(Topic::Named(name.into())),
             },
             Role::Client => {
                 self.client = Some(name);
@@ -308,13 +313,13 @@ impl Sink for Facts {
         };
         if let Some(id) = scope.id {
             match &scope.note.topic {
-                Some(name) if self.is_reply => self.topics_of_all.learn(id, name),
+                Some(Topic::Named(name)) if self.is_reply => self.topics_of_all.learn(id, name),
                 Some(_) => {}
-                None => scope.note.topic = Some(self.name_of(id)),
+                None => scope.note.topic = Some(Topic::Id(id)),
             }
         }
         if let Some(topic) = &scope.note.topic {
-            self.add_topic(Arc::clone(topic));
+            self.add_topic(topic.clone());
         }
         let mut note = scope.note;
         if note.topic.is_none() {
@@ -330,7 +335,7 @@ impl Sink for Facts {
     }
 
     fn records(&mut self) {
-        let shown = self.samples.iter().map(String::len).sum();
+        let shown = self.samples.iter().map(|sample| sample.bytes).sum();
         let room = self.sample_bytes.saturating_sub(shown);
         self.batches
             .start(SAMPLES.saturating_sub(self.samples.len()), room);
@@ -349,10 +354,16 @@ impl Sink for Facts {
         self.is_partial |= total.is_partial;
         if !lines.is_empty() {
             let topic = self.topic();
-            let topic = topic.as_deref().unwrap_or("?");
-            let place = format!("[{topic}/{}] ", self.partition().unwrap_or(-1));
-            let lines = lines.iter().map(|line| [&place, line.as_str()].concat());
-            self.samples.extend(lines);
+            let partition = self.partition().unwrap_or(-1);
+            let names = self.topics_of_all.names();
+            let place = place_of_sample(topic.as_ref(), partition, &names).len();
+            let samples = lines.into_iter().map(|line| Sample {
+                topic: topic.clone(),
+                partition,
+                bytes: place + line.len(),
+                line,
+            });
+            self.samples.extend(samples);
         }
         self.note().total = Some(total).filter(|total| total.bytes > 0);
     }

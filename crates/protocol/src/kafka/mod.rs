@@ -2,9 +2,11 @@
 
 mod codecs;
 mod detect;
+mod draft;
 mod errors;
 mod facts;
 mod lane;
+mod outbox;
 mod pending;
 mod records;
 mod replies;
@@ -59,6 +61,7 @@ enum Reply {
 #[derive(Debug)]
 pub struct Parser {
     limits: Limits,
+    topics: Arc<Topics>,
     client: Lane,
     server: Lane,
     asked: Facts,
@@ -82,9 +85,10 @@ impl Parser {
             client: Lane::new(Side::Client, midstream),
             server: Lane::new(Side::Server, midstream),
             asked: Facts::new(false, Arc::clone(&topics), detail.values, limits.preview_bytes),
-            told: Facts::new(true, topics, detail.values, limits.preview_bytes),
-            queue: Queue::new(limits.pending_commands),
+            told: Facts::new(true, Arc::clone(&topics), detail.values, limits.preview_bytes),
+            queue: Queue::new(limits.pending_commands, Arc::clone(&topics)),
             limits,
+            topics,
             quality: Quality::new(NAME),
             head: None,
             reply: Reply::Orphan,
@@ -219,5 +223,21 @@ impl crate::Parser for Parser {
 
     fn skippable(&self, _side: Side) -> u64 {
         0
+    }
+
+    fn due(&self) -> Option<Time> {
+        self.queue.outbox.due()
+    }
+
+    fn wake(&mut self, now: Time, out: &mut Vec<Event>) {
+        self.queue.outbox.look(now, out);
+    }
+
+    fn release(&mut self, out: &mut Vec<Event>) {
+        self.queue.outbox.flush(out);
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.outbox.held()
     }
 }

@@ -1,11 +1,15 @@
 //! Requests that wait for their replies. A reply names its request, so that a loss puts no other pair asunder.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use super::draft::Draft;
 use super::lane::Extent;
-use super::report::Sent;
+use super::outbox::{Ended, Outbox};
+use super::report::{Request, Sent};
+use super::topics::Topics;
 use crate::ledger::{Ledger, Open};
-use crate::{Command, CommandResult, Event, Outcome, Time};
+use crate::{Event, Outcome, Time};
 
 /// Bytes that summaries and samples of waiting requests may take together.
 const SENT_BYTES: usize = 256 << 10;
@@ -29,6 +33,8 @@ pub(super) struct Pending {
     pub(super) kind: Kind,
     pub(super) correlation: i32,
     pub(super) sent: Sent,
+    /// What was asked, if that was told without the names of all topics.
+    pub(super) asked: Option<Box<Request>>,
     pub(super) max_wait_ms: Option<i64>,
     pub(super) mechanism: Option<String>,
     /// Its reply may be among bytes that were lost.
@@ -40,14 +46,19 @@ pub(super) struct Pending {
 pub(super) struct Queue {
     waiting: VecDeque<Pending>,
     ledger: Ledger,
+    topics: Arc<Topics>,
+    /// Those that are over.
+    pub(super) outbox: Outbox,
     held: usize,
 }
 
 impl Queue {
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, topics: Arc<Topics>) -> Self {
         Self {
             waiting: VecDeque::new(),
             ledger: Ledger::new(limit),
+            outbox: Outbox::new(Arc::clone(&topics)),
+            topics,
             held: 0,
         }
     }
@@ -80,24 +91,25 @@ impl Queue {
     pub(super) fn push(
         &mut self,
         mut pending: Pending,
-        command: Command,
+        request: Request,
         extent: Extent,
         out: &mut Vec<Event>,
     ) {
-        self.begin(&mut pending, command, extent, out);
+        self.begin(&mut pending, request, extent, out);
         if self.ledger.is_over() {
             self.end(&mut pending, None, Outcome::Incomplete, extent.ended, out);
             return;
         }
-        if self.held + pending.sent.held() > SENT_BYTES {
+        if self.held + pending.held() > SENT_BYTES {
             pending.sent = pending.sent.shortened();
+            pending.asked = None;
         }
-        self.held += pending.sent.held();
+        self.held += pending.held();
         if self.ledger.is_flooded(self.waiting.len() + 1)
             && let Some(oldest) = self.waiting.pop_front()
         {
             // One whose transaction has long ended.
-            self.held = self.held.saturating_sub(oldest.sent.held());
+            self.held = self.held.saturating_sub(oldest.held());
         }
         self.waiting.push_back(pending);
     }
@@ -106,16 +118,21 @@ impl Queue {
     pub(super) fn unanswered(
         &mut self,
         mut pending: Pending,
-        command: Command,
+        request: Request,
         extent: Extent,
-        (result, outcome): (CommandResult, Outcome),
+        (result, outcome): (Draft, Outcome),
         out: &mut Vec<Event>,
     ) {
-        self.begin(&mut pending, command, extent, out);
+        self.begin(&mut pending, request, extent, out);
         self.end(&mut pending, Some(result), outcome, extent.ended, out);
     }
 
-    fn begin(&mut self, pending: &mut Pending, command: Command, extent: Extent, out: &mut Vec<Event>) {
+    fn begin(&mut self, pending: &mut Pending, request: Request, extent: Extent, out: &mut Vec<Event>) {
+        let names = self.topics.names();
+        let command = request.command(&names);
+        if request.ids().any(|id| names.name(id).is_none()) {
+            pending.asked = Some(Box::new(request));
+        }
         pending.open.asked(extent.counts());
         self.ledger
             .begin(&mut pending.open, command, [extent.started, extent.ended], out);
@@ -125,7 +142,7 @@ impl Queue {
     /// the order of their requests.
     pub(super) fn take(&mut self, place: usize, time: Time, out: &mut Vec<Event>) -> Option<Pending> {
         let mut taken = self.waiting.remove(place)?;
-        self.held = self.held.saturating_sub(taken.sent.held());
+        self.held = self.held.saturating_sub(taken.held());
         taken.is_doubtful = false;
         if !self.waiting.iter().take(place).any(|pending| pending.is_doubtful) {
             return Some(taken);
@@ -133,7 +150,7 @@ impl Queue {
         let mut kept = VecDeque::new();
         for (index, mut pending) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             if index < place && pending.is_doubtful {
-                self.held = self.held.saturating_sub(pending.sent.held());
+                self.held = self.held.saturating_sub(pending.held());
                 self.end(&mut pending, None, Outcome::Incomplete, time, out);
             } else {
                 kept.push_back(pending);
@@ -147,12 +164,14 @@ impl Queue {
     pub(super) fn end(
         &mut self,
         pending: &mut Pending,
-        result: Option<CommandResult>,
+        told: Option<Draft>,
         outcome: Outcome,
         time: Time,
         out: &mut Vec<Event>,
     ) {
-        self.ledger.end(&mut pending.open, result, outcome, time, out);
+        if let Some(ended) = pending.end(&mut self.ledger, told, outcome, time) {
+            self.outbox.put(ended, out);
+        }
     }
 
     /// Bytes of the server were lost.
@@ -176,8 +195,14 @@ impl Queue {
 
     /// Ends those that were sent before `before` and wait in vain. Their replies, should they come, still belong to them.
     pub(super) fn expire(&mut self, before: Time, out: &mut Vec<Event>) {
-        let all = self.waiting.iter_mut().map(|pending| &mut pending.open);
-        self.ledger.expire(all, before, out);
+        for pending in self.waiting.iter_mut() {
+            let last = pending.open.last();
+            if last < before
+                && let Some(ended) = pending.end(&mut self.ledger, None, Outcome::Timeout, last)
+            {
+                self.outbox.put(ended, out);
+            }
+        }
     }
 }
 
@@ -189,10 +214,35 @@ impl Pending {
             kind,
             correlation: 0,
             sent: Sent::default(),
+            asked: None,
             max_wait_ms: None,
             mechanism: None,
             is_doubtful: false,
         }
+    }
+
+    /// Bytes held, by and large.
+    fn held(&self) -> usize {
+        self.sent.held() + self.asked.as_ref().map_or(0, |request| request.held())
+    }
+
+    /// Ends its transaction, if it has not ended yet.
+    fn end(
+        &mut self,
+        ledger: &mut Ledger,
+        told: Option<Draft>,
+        outcome: Outcome,
+        time: Time,
+    ) -> Option<Ended> {
+        let key = ledger.close(&mut self.open)?;
+        Some(Ended {
+            key,
+            asked: self.asked.take(),
+            told,
+            outcome,
+            traffic: self.open.traffic,
+            time,
+        })
     }
 
     /// Counts the reply.

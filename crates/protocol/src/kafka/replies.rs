@@ -1,5 +1,6 @@
 //! The broker's half: replies become the results of commands.
 
+use super::draft::Draft;
 use super::lane::{Extent, Frame, Taken};
 use super::pending::{Kind, Pending};
 use super::sasl::Exchange;
@@ -105,12 +106,9 @@ impl Parser {
         };
         pending.answered(&extent);
         let Kind::Reply { key, .. } = pending.kind else {
-            let result = crate::CommandResult {
-                kind: "OK",
-                ..crate::CommandResult::default()
-            };
+            let told = Draft::of_kind("OK");
             self.queue
-                .end(&mut pending, Some(result), Outcome::Complete, extent.ended, out);
+                .end(&mut pending, Some(told), Outcome::Complete, extent.ended, out);
             return;
         };
         if is_broken {
@@ -120,7 +118,7 @@ impl Parser {
             return;
         }
         let api = schema::api(key).filter(|_| !is_unread);
-        let result = match api {
+        let told = match api {
             Some(api) => {
                 self.server.found(out);
                 self.quality.good();
@@ -129,7 +127,7 @@ impl Parser {
             None => report::unread(),
         };
         self.queue
-            .end(&mut pending, Some(result), Outcome::Complete, extent.ended, out);
+            .end(&mut pending, Some(told), Outcome::Complete, extent.ended, out);
         self.told.clear();
     }
 
@@ -143,7 +141,7 @@ impl Parser {
     }
 
     /// The result of a reply that was read.
-    fn read(&mut self, api: &Api, pending: &mut Pending, extent: &Extent) -> crate::CommandResult {
+    fn read(&mut self, api: &Api, pending: &mut Pending, extent: &Extent) -> Draft {
         self.told.finish();
         self.told.truncated |= extent.has_gap();
         self.session.tell(api, pending, &self.told);
@@ -153,9 +151,10 @@ impl Parser {
             self.exchange = pending.mechanism.take().map(Exchange::new);
         }
         let waited_ns = pending.waited_ns(extent);
-        let mut result = report::result(api, std::mem::take(&mut pending.sent), &mut self.told);
-        result.waited_ns = waited_ns;
-        result
+        let sent = std::mem::take(&mut pending.sent);
+        let mut told = report::result(api, sent, &mut self.told, &self.topics.names());
+        told.result.waited_ns = waited_ns;
+        told
     }
 
     /// Ends the request whose reply is under way and will not come whole.

@@ -1,71 +1,132 @@
-//! Facts of a request and of its reply as a command and a result.
+//! Facts of a request and of its reply as a command and a result, whose topics may not be named yet.
 
-use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use super::errors;
-use super::facts::{Facts, Note};
+use super::draft::{Draft, Line, plural};
+use super::facts::{Facts, Note, Sample};
 use super::schema::{Api, FETCH, PRODUCE, SASL_AUTHENTICATE, SHARE_FETCH};
-use crate::command::excerpt;
-use crate::{Command, CommandError, CommandResult, CommandText, REDACTED, Session};
+use super::session::Asked;
+use super::topics::{Id, Names, Topic};
+use crate::{Command, CommandResult, CommandText, REDACTED, Session};
 
-/// Bytes of an error's text in a line of the summary.
-const LINE_BYTES: usize = 256;
-
-/// What a request asks, with `topics` in place of its own.
-pub(super) fn command(
-    name: &str,
-    api: Option<&Api>,
-    facts: &Facts,
-    topics: &[Arc<str>],
+/// What a request asks, before its topics are named.
+#[derive(Debug)]
+pub(super) struct Request {
+    name: String,
+    asked: Asked,
+    resources: Vec<String>,
+    groups: Vec<String>,
+    transactions: Vec<String>,
+    keys: Vec<String>,
+    keys_are: &'static str,
+    mechanism: Option<String>,
+    software: Vec<String>,
     client: Option<Arc<str>>,
+    is_secret: bool,
+    truncated: bool,
     limit: usize,
-) -> Command {
-    let is_secret = api.is_some_and(|api| api.key == SASL_AUTHENTICATE);
-    let mut words = vec![name.to_owned()];
-    if !topics.is_empty() {
-        words.push(topics.join(","));
-    }
-    if !facts.resources.is_empty() {
-        words.push(facts.resources.join(","));
-    }
-    let keys = match facts.key_type {
-        1 => "transaction",
-        2 => "share",
-        _ => "group",
-    };
-    for (label, names) in [
-        ("group", &facts.groups),
-        ("transaction", &facts.transactions),
-        (keys, &facts.keys),
-    ] {
-        if !names.is_empty() {
-            words.push(format!("{label}={}", names.join(",")));
+}
+
+impl Request {
+    /// Takes out of `facts` what it names, with the topics of `asked` in place of its own. At most `limit` bytes of text are shown.
+    pub(super) fn of(
+        name: String,
+        api: Option<&Api>,
+        facts: &mut Facts,
+        asked: Asked,
+        client: Option<Arc<str>>,
+        limit: usize,
+    ) -> Self {
+        Self {
+            name,
+            asked,
+            resources: std::mem::take(&mut facts.resources),
+            groups: std::mem::take(&mut facts.groups),
+            transactions: std::mem::take(&mut facts.transactions),
+            keys: std::mem::take(&mut facts.keys),
+            keys_are: match facts.key_type {
+                1 => "transaction",
+                2 => "share",
+                _ => "group",
+            },
+            mechanism: facts.mechanism.clone(),
+            software: std::mem::take(&mut facts.software),
+            client,
+            is_secret: api.is_some_and(|api| api.key == SASL_AUTHENTICATE),
+            truncated: facts.truncated,
+            limit,
         }
     }
-    if let Some(mechanism) = &facts.mechanism {
-        words.push(format!("mechanism={mechanism}"));
+
+    /// Ids of its topics.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.asked.topics.iter().filter_map(Topic::id)
     }
-    if !facts.software.is_empty() {
-        words.push(format!("software={}", facts.software.join("/")));
+
+    /// Bytes held, by and large.
+    pub(super) fn held(&self) -> usize {
+        let lists = [
+            &self.resources,
+            &self.groups,
+            &self.transactions,
+            &self.keys,
+            &self.software,
+        ];
+        let texts = lists
+            .into_iter()
+            .flatten()
+            .map(|text| text.len() + size_of::<String>());
+        size_of::<Self>() + self.asked.topics.len() * size_of::<Topic>() + texts.sum::<usize>()
     }
-    if is_secret {
-        words.push(REDACTED.to_owned());
+
+    /// The command, as far as `names` are known.
+    pub(super) fn command(&self, names: &Names<'_>) -> Command {
+        let mut words = vec![self.name.clone()];
+        let mut topics: Vec<_> = (self.asked.topics.iter())
+            .map(|topic| names.shown(topic))
+            .collect();
+        if self.asked.are_sorted {
+            topics.sort_unstable();
+        }
+        if !topics.is_empty() {
+            words.push(topics.join(","));
+        }
+        if !self.resources.is_empty() {
+            words.push(self.resources.join(","));
+        }
+        for (label, names) in [
+            ("group", &self.groups),
+            ("transaction", &self.transactions),
+            (self.keys_are, &self.keys),
+        ] {
+            if !names.is_empty() {
+                words.push(format!("{label}={}", names.join(",")));
+            }
+        }
+        if let Some(mechanism) = &self.mechanism {
+            words.push(format!("mechanism={mechanism}"));
+        }
+        if !self.software.is_empty() {
+            words.push(format!("software={}", self.software.join("/")));
+        }
+        if self.is_secret {
+            words.push(REDACTED.to_owned());
+        }
+        let mut command = Command {
+            name: self.name.clone(),
+            text: CommandText::Words(words),
+            prepared: None,
+            parameters: Vec::new(),
+            session: Session {
+                client: self.client.clone(),
+                ..Session::default()
+            },
+            truncated: self.truncated,
+            redacted: self.is_secret,
+        };
+        command.cut(self.limit);
+        command
     }
-    let mut command = Command {
-        name: name.to_owned(),
-        text: CommandText::Words(words),
-        prepared: None,
-        parameters: Vec::new(),
-        session: Session {
-            client,
-            ..Session::default()
-        },
-        truncated: facts.truncated,
-        redacted: is_secret,
-    };
-    command.cut(limit);
-    command
 }
 
 /// Of a request, what its result needs.
@@ -73,11 +134,11 @@ pub(super) fn command(
 pub(super) struct Sent {
     pub(super) notes: Vec<Note>,
     pub(super) messages: u64,
-    pub(super) samples: Vec<String>,
+    pub(super) samples: Vec<Sample>,
     /// Notes are not of all partitions.
     is_partial: bool,
     /// Partitions of a fetch that opens a session.
-    pub(super) fetched: Vec<(Arc<str>, i32)>,
+    pub(super) fetched: Vec<(Topic, i32)>,
 }
 
 impl Sent {
@@ -102,40 +163,41 @@ impl Sent {
 
     /// Bytes held, by and large.
     pub(super) fn held(&self) -> usize {
-        (self.notes.len() + self.fetched.len()) * 64 + self.samples.iter().map(String::len).sum::<usize>()
+        (self.notes.len() + self.fetched.len()) * 64
+            + self.samples.iter().map(|sample| sample.bytes).sum::<usize>()
     }
 }
 
 /// The result of a request that has no reply.
-pub(super) fn unanswered(sent: Sent) -> CommandResult {
-    let mut tags = vec![count_of(sent.messages)];
-    tags.extend(sent.notes.iter().map(line));
-    tags.extend(sent.samples);
-    CommandResult {
-        kind: "no_reply",
-        affected: Some(sent.messages),
-        truncated: sent.is_partial,
-        tags,
-        ..CommandResult::default()
+pub(super) fn unanswered(sent: Sent) -> Draft {
+    let mut lines = vec![Line::Text(count_of(sent.messages))];
+    lines.extend(sent.notes.into_iter().map(Line::Note));
+    lines.extend(sent.samples.into_iter().map(Line::Sample));
+    Draft {
+        result: CommandResult {
+            kind: "no_reply",
+            affected: Some(sent.messages),
+            truncated: sent.is_partial,
+            ..CommandResult::default()
+        },
+        lines,
+        failure: None,
     }
 }
 
 /// The result of a request, of whose reply is known only that it came.
-pub(super) fn unread() -> CommandResult {
-    CommandResult {
-        kind: "unread",
-        ..CommandResult::default()
-    }
+pub(super) fn unread() -> Draft {
+    Draft::of_kind("unread")
 }
 
 /// The result of a request whose reply was read.
-pub(super) fn result(api: &Api, sent: Sent, facts: &mut Facts) -> CommandResult {
+pub(super) fn result(api: &Api, sent: Sent, facts: &mut Facts, names: &Names<'_>) -> Draft {
     let mut notes = std::mem::take(&mut facts.notes);
-    let (mut lost, mut tags) = (0_u64, Vec::new());
+    let (mut lost, mut lines) = (0_u64, Vec::new());
     for asked in &sent.notes {
-        let told = notes
-            .iter_mut()
-            .find(|note| note.topic == asked.topic && note.partition == asked.partition);
+        let told = notes.iter_mut().find(|note| {
+            note.partition == asked.partition && names.are_same(note.topic.as_ref(), asked.topic.as_ref())
+        });
         if let Some(told) = told {
             told.total = told.total.or(asked.total);
             told.offset = told.offset.or(asked.offset);
@@ -149,19 +211,19 @@ pub(super) fn result(api: &Api, sent: Sent, facts: &mut Facts) -> CommandResult 
     let is_produce = api.key == PRODUCE;
     let is_fetch = matches!(api.key, FETCH | SHARE_FETCH);
     if is_produce || is_fetch {
-        tags.push(count_of(if is_produce { sent.messages } else { facts.messages }));
+        let messages = if is_produce { sent.messages } else { facts.messages };
+        lines.push(Line::Text(count_of(messages)));
     }
-    let is_whole_told = facts.whole.node.is_some() || facts.whole.error != 0;
-    let whole = is_whole_told.then(|| line(&facts.whole));
-    tags.extend(whole.filter(|line| !line.is_empty()));
-    tags.extend(notes.iter().map(line));
-    tags.extend(sent.samples);
-    tags.append(&mut facts.samples);
-    let error = facts.worst.take().map(|note| failure(&note, facts.errors));
+    if facts.whole.node.is_some() || facts.whole.error != 0 {
+        lines.push(Line::Note(facts.whole.clone()));
+    }
+    lines.extend(notes.into_iter().map(Line::Note));
+    lines.extend(sent.samples.into_iter().map(Line::Sample));
+    lines.extend(facts.samples.drain(..).map(Line::Sample));
+    let failure = facts.worst.take().map(|note| (note, facts.errors));
     let all_failed = facts.whole.error != 0;
-    CommandResult {
-        kind: if error.is_some() { "Error" } else { "OK" },
-        error,
+    let result = CommandResult {
+        kind: if failure.is_some() { "Error" } else { "OK" },
         affected: is_produce.then(|| {
             if all_failed {
                 0
@@ -174,99 +236,20 @@ pub(super) fn result(api: &Api, sent: Sent, facts: &mut Facts) -> CommandResult 
             () if !is_produce && facts.topic_count > 0 => Some(facts.topic_count),
             () => None,
         },
-        tags,
         truncated: facts.truncated || facts.is_partial || sent.is_partial,
         throttle_ms: facts
             .throttle_ms
             .and_then(|ms| u32::try_from(ms).ok())
             .filter(|ms| *ms > 0),
         ..CommandResult::default()
+    };
+    Draft {
+        result,
+        lines,
+        failure,
     }
 }
 
 fn count_of(messages: u64) -> String {
     format!("{messages} message{}", plural(messages))
-}
-
-const fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-/// Name of a code, or its number.
-fn code_name(code: i16) -> String {
-    errors::name(code).map_or_else(|| format!("ERROR_{code}"), |(name, _)| name.to_owned())
-}
-
-/// What a note is of.
-fn place(note: &Note) -> String {
-    match (&note.topic, note.partition, &note.name) {
-        (Some(topic), Some(partition), _) => format!("{topic}/{partition}"),
-        (Some(topic), None, _) => topic.to_string(),
-        (None, _, Some(name)) => name.clone(),
-        (None, Some(partition), None) => format!("?/{partition}"),
-        (None, None, None) => String::new(),
-    }
-}
-
-/// `orders/0 3 messages 120 bytes zstd offset=15`, `orders/1 NOT_LEADER_OR_FOLLOWER (retriable) node=2`.
-fn line(note: &Note) -> String {
-    let mut line = place(note);
-    let mut add = |words: fmt::Arguments<'_>| {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        // A string takes whatever is written to it.
-        let _ = line.write_fmt(words);
-    };
-    if let Some(total) = note.total {
-        let part = if total.is_partial { " or more" } else { "" };
-        let plural = plural(total.messages);
-        add(format_args!(
-            "{} message{plural}{part} {} bytes {}",
-            total.messages,
-            total.bytes,
-            total.codec.name()
-        ));
-    }
-    if let Some(offset) = note.offset {
-        add(format_args!("offset={offset}"));
-    }
-    if note.error != 0 {
-        add(format_args!("{}", described(note.error)));
-    }
-    if let Some(node) = note.node {
-        add(format_args!("node={node}"));
-    }
-    if let Some(message) = &note.message {
-        add(format_args!("{}", excerpt(message.as_bytes(), LINE_BYTES).0));
-    }
-    line
-}
-
-fn described(code: i16) -> String {
-    let is_retriable = errors::name(code).is_some_and(|(_, retriable)| retriable);
-    format!(
-        "{}{}",
-        code_name(code),
-        if is_retriable { " (retriable)" } else { "" }
-    )
-}
-
-fn failure(note: &Note, errors: u64) -> CommandError {
-    let mut message = place(note);
-    if !message.is_empty() {
-        message.push_str(": ");
-    }
-    message.push_str(&described(note.error));
-    if let Some(text) = &note.message {
-        message.push_str(": ");
-        message.push_str(text);
-    }
-    if errors > 1 {
-        message.push_str(&format!(", and {} more", errors - 1));
-    }
-    CommandError {
-        code: code_name(note.error),
-        message,
-    }
 }

@@ -2,11 +2,11 @@
 
 use super::lane::{Extent, Frame, Head, Taken};
 use super::pending::{Kind, Pending};
-use super::report::{self, Sent};
+use super::report::{self, Request, Sent};
 use super::sasl::Exchange;
 use super::schema::{self, PRODUCE};
 use super::{NAME, Parser};
-use crate::{Command, Event, Outcome, ParseError, Side, Time};
+use crate::{Event, Outcome, ParseError, Side, Time};
 
 /// Correlation ids that a client may have passed over in bytes that were lost.
 const CORRELATIONS: i32 = 1 << 16;
@@ -105,12 +105,12 @@ impl Parser {
         {
             self.name = Some(client.into());
         }
-        let topics = self.session.ask(&head, &mut self.asked);
-        let command = report::command(
-            &name,
+        let asked = self.session.ask(&head, &mut self.asked, &self.topics);
+        let request = Request::of(
+            name,
             api,
-            &self.asked,
-            &topics,
+            &mut self.asked,
+            asked,
             self.name.clone(),
             self.limits.statement_bytes,
         );
@@ -127,9 +127,9 @@ impl Parser {
             ..Pending::new(kind)
         };
         if self.asked.acks == Some(0) {
-            self.unanswered(pending, command, extent, is_broken, out);
+            self.unanswered(pending, request, extent, is_broken, out);
         } else {
-            self.queue.push(pending, command, extent, out);
+            self.queue.push(pending, request, extent, out);
         }
         self.asked.clear();
     }
@@ -138,7 +138,7 @@ impl Parser {
     fn unanswered(
         &mut self,
         mut pending: Pending,
-        command: Command,
+        request: Request,
         extent: Extent,
         is_broken: bool,
         out: &mut Vec<Event>,
@@ -148,10 +148,10 @@ impl Parser {
         } else {
             Outcome::Complete
         };
-        let mut result = report::unanswered(std::mem::take(&mut pending.sent));
-        result.truncated |= self.asked.truncated;
+        let mut told = report::unanswered(std::mem::take(&mut pending.sent));
+        told.result.truncated |= self.asked.truncated;
         self.queue
-            .unanswered(pending, command, extent, (result, outcome), out);
+            .unanswered(pending, request, extent, (told, outcome), out);
     }
 
     /// A bare token of SASL (P-K6), of which nothing is kept.
@@ -159,11 +159,12 @@ impl Parser {
         let api = schema::api(schema::SASL_AUTHENTICATE);
         self.asked.clear();
         self.asked.mechanism = self.exchange.as_ref().and_then(Exchange::mechanism);
-        let name = api.map_or(NAME, |api| api.name);
+        let name = api.map_or(NAME, |api| api.name).to_owned();
         let client = self.name.clone();
-        let command = report::command(name, api, &self.asked, &[], client, self.limits.statement_bytes);
+        let limit = self.limits.statement_bytes;
+        let request = Request::of(name, api, &mut self.asked, Vec::new().into(), client, limit);
         self.asked.clear();
-        self.queue.push(Pending::new(Kind::Token), command, extent, out);
+        self.queue.push(Pending::new(Kind::Token), request, extent, out);
     }
 }
 

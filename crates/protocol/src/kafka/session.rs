@@ -1,46 +1,63 @@
 //! Sessions of fetches: a broker remembers the partitions, and later requests name only what changes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::facts::{Facts, KEPT};
 use super::lane::Head;
 use super::pending::Pending;
 use super::schema::{Api, FETCH};
+use super::topics::{Topic, Topics};
 
 /// Partitions kept of a session.
 const PARTITIONS: usize = 1024;
 /// `FETCH_SESSION_ID_NOT_FOUND` and `INVALID_FETCH_SESSION_EPOCH`
 const GONE: [i16; 2] = [70, 71];
 
+/// Topics of a request.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) topics: Vec<Topic>,
+    /// They are told in the order of their names.
+    pub(super) are_sorted: bool,
+}
+
+impl From<Vec<Topic>> for Asked {
+    fn from(topics: Vec<Topic>) -> Self {
+        Self {
+            topics,
+            are_sorted: false,
+        }
+    }
+}
+
 /// The session of one connection; a consumer has one with each broker.
 #[derive(Debug, Default)]
 pub(super) struct FetchSession {
     /// 0 for none.
     id: i64,
-    partitions: BTreeSet<(Arc<str>, i32)>,
+    partitions: BTreeSet<(Topic, i32)>,
 }
 
 impl FetchSession {
-    /// A request was sent: its topics, for a fetch those of the session.
-    pub(super) fn ask(&mut self, head: &Head, facts: &mut Facts) -> Vec<Arc<str>> {
+    /// A request was sent: its topics, for a fetch those of the session, by the names that are in `known`.
+    pub(super) fn ask(&mut self, head: &Head, facts: &mut Facts, known: &Topics) -> Asked {
         if head.key != FETCH {
             facts.fetched.clear();
-            return std::mem::take(&mut facts.topics);
+            return std::mem::take(&mut facts.topics).into();
         }
         let is_of_session = self.id != 0 && facts.session == Some(self.id);
         match facts.epoch {
             Some(epoch) if epoch > 0 => {
                 let fetched = std::mem::take(&mut facts.fetched);
                 if !is_of_session {
-                    return topics(fetched.iter());
+                    return topics(fetched.iter()).into();
                 }
                 let room = PARTITIONS.saturating_sub(self.partitions.len());
                 self.partitions.extend(fetched.into_iter().take(room));
                 for gone in &facts.forgotten {
                     self.partitions.remove(gone);
                 }
-                topics(self.partitions.iter())
+                self.topics(known)
             }
             epoch => {
                 if epoch == Some(-1) && is_of_session {
@@ -50,8 +67,26 @@ impl FetchSession {
                 if epoch != Some(0) {
                     facts.fetched.clear();
                 }
-                found
+                found.into()
             }
+        }
+    }
+
+    fn topics(&self, known: &Topics) -> Asked {
+        let mut found: Vec<Topic> = Vec::new();
+        for (topic, _) in &self.partitions {
+            if found.last() != Some(topic) {
+                found.push(topic.clone());
+            }
+        }
+        if found.len() > KEPT {
+            let names = known.names();
+            found.sort_by_cached_key(|topic| names.shown(topic));
+            found.truncate(KEPT);
+        }
+        Asked {
+            topics: found,
+            are_sorted: true,
         }
     }
 
@@ -71,11 +106,11 @@ impl FetchSession {
     }
 }
 
-fn topics<'a>(partitions: impl Iterator<Item = &'a (Arc<str>, i32)>) -> Vec<Arc<str>> {
-    let mut found: Vec<Arc<str>> = Vec::new();
+fn topics<'a>(partitions: impl Iterator<Item = &'a (Topic, i32)>) -> Vec<Topic> {
+    let mut found: Vec<Topic> = Vec::new();
     for (topic, _) in partitions {
         if found.len() < KEPT && !found.contains(topic) {
-            found.push(Arc::clone(topic));
+            found.push(topic.clone());
         }
     }
     found

@@ -1,15 +1,34 @@
 //! Names of topics by their ids (P-K4). Ids are random and never used twice, so those of all clusters fit in one place.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 /// Names kept; the oldest make room.
 const NAMES: usize = 10_000;
+/// Ids kept whose names never came; the oldest make room.
+const VAIN: usize = 10_000;
 
 /// Id of a topic. All zeros is none.
 pub(super) type Id = [u8; 16];
 
-/// Names that brokers told on any connection. Read once for each topic of a fetch, written when a topic is seen first.
+/// What a message calls a topic. An id is given its name when the command is told, which may be known by then.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    Named(Arc<str>),
+    Id(Id),
+}
+
+impl Topic {
+    /// Its id, if it has no name of its own.
+    pub(super) const fn id(&self) -> Option<Id> {
+        match self {
+            Self::Named(_) => None,
+            Self::Id(id) => Some(*id),
+        }
+    }
+}
+
+/// Names that brokers told on any connection. Read once for each request and reply, written when a topic is seen first.
 #[derive(Debug, Default)]
 pub struct Topics {
     known: RwLock<Known>,
@@ -19,6 +38,41 @@ pub struct Topics {
 struct Known {
     names: BTreeMap<Id, Arc<str>>,
     order: VecDeque<Id>,
+    /// Ids whose names were waited for and did not come.
+    vain: BTreeSet<Id>,
+    vain_order: VecDeque<Id>,
+}
+
+/// The names of a moment. Nothing is learnt while it is kept.
+pub(super) struct Names<'a>(RwLockReadGuard<'a, Known>);
+
+impl Names<'_> {
+    /// The name of an id, if it is known.
+    pub(super) fn name(&self, id: Id) -> Option<&Arc<str>> {
+        self.0.names.get(&id)
+    }
+
+    /// The name of a topic, else its id as Kafka's own tools write it.
+    pub(super) fn shown(&self, topic: &Topic) -> Arc<str> {
+        match topic {
+            Topic::Named(name) => Arc::clone(name),
+            Topic::Id(id) => self.name(*id).cloned().unwrap_or_else(|| written(*id).into()),
+        }
+    }
+
+    /// Whether both are the same, as far as names are known.
+    pub(super) fn are_same(&self, one: Option<&Topic>, other: Option<&Topic>) -> bool {
+        match (one, other) {
+            (Some(Topic::Named(name)), Some(Topic::Id(id)))
+            | (Some(Topic::Id(id)), Some(Topic::Named(name))) => self.name(*id) == Some(name),
+            _ => one == other,
+        }
+    }
+
+    /// Whether a name is missing that may still come.
+    pub(super) fn awaits(&self, id: Id) -> bool {
+        self.name(id).is_none() && !self.0.vain.contains(&id)
+    }
 }
 
 impl Topics {
@@ -28,16 +82,16 @@ impl Topics {
         Arc::clone(&SHARED)
     }
 
-    pub(super) fn name(&self, id: Id) -> Option<Arc<str>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.names.get(&id).cloned()
+    pub(super) fn names(&self) -> Names<'_> {
+        Names(self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn learn(&self, id: Id, name: &Arc<str>) {
-        if self.name(id).as_ref() == Some(name) {
+        if self.names().name(id) == Some(name) {
             return;
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.vain.remove(&id);
         if known.names.insert(id, Arc::clone(name)).is_none() {
             known.order.push_back(id);
         }
@@ -45,6 +99,21 @@ impl Topics {
             && let Some(oldest) = known.order.pop_front()
         {
             known.names.remove(&oldest);
+        }
+    }
+
+    /// The names of these were waited for long enough. Nobody waits for them again, unless they are learnt and forgotten in between.
+    pub(super) fn give_up(&self, ids: &[Id]) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            if !known.names.contains_key(id) && known.vain.insert(*id) {
+                known.vain_order.push_back(*id);
+            }
+            if known.vain_order.len() > VAIN
+                && let Some(oldest) = known.vain_order.pop_front()
+            {
+                known.vain.remove(&oldest);
+            }
         }
     }
 }
@@ -91,6 +160,34 @@ mod tests {
         for number in 0..=NAMES {
             topics.learn(id(number), &Arc::from("t"));
         }
-        assert!(topics.name(id(0)).is_none() && topics.name(id(NAMES)).is_some());
+        let names = topics.names();
+        assert!(names.name(id(0)).is_none() && names.name(id(NAMES)).is_some());
+    }
+
+    #[test]
+    fn what_was_waited_for_in_vain_is_not_waited_for_again_until_it_is_learnt() {
+        let topics = Topics::default();
+        let id = |number: usize| (number as u128 + 1).to_be_bytes();
+        assert!(topics.names().awaits(id(0)));
+        topics.give_up(&[id(0)]);
+        assert!(!topics.names().awaits(id(0)));
+        topics.learn(id(0), &Arc::from("t"));
+        topics.give_up(&[id(0)]);
+        assert!(!topics.names().awaits(id(0)) && topics.known.read().unwrap().vain.is_empty());
+        for number in 1..=NAMES {
+            topics.learn(id(number), &Arc::from("t"));
+        }
+        assert!(topics.names().awaits(id(0)), "it was learnt and is forgotten");
+    }
+
+    #[test]
+    fn the_oldest_of_those_that_never_came_make_room() {
+        let topics = Topics::default();
+        let ids: Vec<_> = (0..=VAIN)
+            .map(|number| (number as u128 + 1).to_be_bytes())
+            .collect();
+        topics.give_up(&ids);
+        assert!(topics.names().awaits(ids[0]) && !topics.names().awaits(ids[VAIN]));
+        assert_eq!(topics.known.read().unwrap().vain.len(), VAIN);
     }
 }

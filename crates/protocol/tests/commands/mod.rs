@@ -60,9 +60,12 @@ pub(crate) fn bursts(
 
 /// The commands of events, in the order of their ends.
 pub(crate) fn done(events: &[Event]) -> Vec<Done> {
+    // As it was told last.
     let begun = |wanted| {
-        events.iter().find_map(|event| match event {
-            Event::Command { key, command, .. } if *key == wanted => Some((**command).clone()),
+        events.iter().rev().find_map(|event| match event {
+            Event::Command { key, command, .. } | Event::CommandNamed { key, command } if *key == wanted => {
+                Some((**command).clone())
+            }
             _ => None,
         })
     };
@@ -151,6 +154,28 @@ impl Talk {
         self
     }
 
+    /// Wakes the parser after so much time of its worker.
+    pub(crate) fn wake_after(&mut self, milliseconds: u64) -> &mut Self {
+        self.wait_ms(milliseconds);
+        self.parser.wake(Time(self.now), &mut self.events);
+        self
+    }
+
+    /// Memory is short.
+    pub(crate) fn release(&mut self) -> &mut Self {
+        self.parser.release(&mut self.events);
+        self
+    }
+
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.parser.due()
+    }
+
+    /// Bytes of what waits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.parser.waiting()
+    }
+
     pub(crate) fn done(&self) -> Vec<Done> {
         done(&self.events)
     }
@@ -164,9 +189,16 @@ impl Talk {
         self.done().pop().expect("a command ended")
     }
 
-    pub(crate) fn close(&mut self) -> Vec<Done> {
+    /// The connection ends.
+    pub(crate) fn end(&mut self) -> &mut Self {
         self.now += 1;
         self.parser.close(Time(self.now), &mut self.events);
+        self
+    }
+
+    /// The connection ends, and nothing is waited for.
+    pub(crate) fn close(&mut self) -> Vec<Done> {
+        self.end().release();
         self.done()
     }
 
@@ -216,6 +248,7 @@ pub(crate) fn lossy(
         }
     }
     parser.close(Time(u64::MAX), &mut out);
+    parser.release(&mut out);
     (out, result)
 }
 

@@ -136,6 +136,7 @@ pub(crate) fn brief(event: &Event) -> String {
         } => format!("{} resync {dropped} {reason}", letter(*side)),
         Event::Orphan { bytes } => format!("orphan {bytes}"),
         Event::Command { .. }
+        | Event::CommandNamed { .. }
         | Event::CommandEnd { .. }
         | Event::Query { .. }
         | Event::QueryEnd { .. }

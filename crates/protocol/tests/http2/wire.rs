@@ -383,6 +383,7 @@ pub(crate) fn seen(events: &[Event]) -> Vec<Seen> {
             Event::RequestHead { .. } | Event::Resync { .. } | Event::Orphan { .. } => {}
             Event::Upgraded { .. } => panic!("HTTP/2 never hands over"),
             Event::Command { .. }
+            | Event::CommandNamed { .. }
             | Event::CommandEnd { .. }
             | Event::Query { .. }
             | Event::QueryEnd { .. }

@@ -189,35 +189,15 @@ fn p_k3_all_topics_are_named() {
 fn p_k4_ids_of_topics_become_names_on_any_connection() {
     let topics = Arc::new(Topics::default());
     let id = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128;
-    let by_id = |correlation| {
-        let wanted = fetch_request::FetchTopic::default()
-            .with_topic_id(format!("{id:032x}").parse().unwrap())
-            .with_partitions(vec![fetch_request::FetchPartition::default()]);
-        request(
-            ApiKey::Fetch,
-            13,
-            correlation,
-            &FetchRequest::default().with_topics(vec![wanted]),
-        )
-    };
     let mut early = Talk::with(false, Arc::clone(&topics));
-    early.client(by_id(1));
+    early.client(fetch_by_id(1, id));
     assert_eq!(early.close()[0].statement(), "Fetch ASNFZ4mrze8BI0VniavN7w");
     Talk::with(false, Arc::clone(&topics))
         .client(metadata(12, 1))
         .server(described(12, 1, &[("orders", id, 0)]));
     let mut talk = Talk::with(false, topics);
-    let told = fetch_response::FetchableTopicResponse::default()
-        .with_topic_id(format!("{id:032x}").parse().unwrap())
-        .with_partitions(vec![
-            fetch_response::PartitionData::default().with_records(Some(values(&["hello"]).into())),
-        ]);
-    talk.client(by_id(1)).server(reply(
-        ApiKey::Fetch,
-        13,
-        1,
-        &FetchResponse::default().with_responses(vec![told]),
-    ));
+    talk.client(fetch_by_id(1, id))
+        .server(fetched_by_id(1, id, 0, &values(&["hello"])));
     let done = talk.last();
     assert_eq!(done.statement(), "Fetch orders");
     assert_eq!(

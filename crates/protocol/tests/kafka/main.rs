@@ -20,3 +20,4 @@ mod recorded;
 mod records;
 mod sasl;
 mod support;
+mod waiting;

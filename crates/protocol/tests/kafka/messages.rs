@@ -208,6 +208,37 @@ pub(crate) fn fetched(
     reply(ApiKey::Fetch, version, correlation, &message)
 }
 
+/// A request for the first partition of a topic by its id.
+pub(crate) fn fetch_by_id(correlation: i32, id: u128) -> Vec<u8> {
+    session_by_id(correlation, (0, -1), &[id])
+}
+
+/// The same of a session, and for more topics.
+pub(crate) fn session_by_id(correlation: i32, (session, epoch): (i32, i32), ids: &[u128]) -> Vec<u8> {
+    let wanted = ids.iter().map(|id| {
+        fetch_request::FetchTopic::default()
+            .with_topic_id(format!("{id:032x}").parse().unwrap())
+            .with_partitions(vec![fetch_request::FetchPartition::default()])
+    });
+    let message = FetchRequest::default()
+        .with_session_id(session)
+        .with_session_epoch(epoch)
+        .with_topics(wanted.collect());
+    request(ApiKey::Fetch, 13, correlation, &message)
+}
+
+/// Its reply.
+pub(crate) fn fetched_by_id(correlation: i32, id: u128, error: i16, batches: &[u8]) -> Vec<u8> {
+    let data = fetch_response::PartitionData::default()
+        .with_error_code(error)
+        .with_records(Some(Bytes::copy_from_slice(batches)));
+    let told = fetch_response::FetchableTopicResponse::default()
+        .with_topic_id(format!("{id:032x}").parse().unwrap())
+        .with_partitions(vec![data]);
+    let message = FetchResponse::default().with_responses(vec![told]);
+    reply(ApiKey::Fetch, 13, correlation, &message)
+}
+
 /// A request for metadata of all topics.
 pub(crate) fn metadata(version: i16, correlation: i32) -> Vec<u8> {
     let message = kafka_protocol::messages::MetadataRequest::default().with_topics(None);

@@ -48,6 +48,7 @@ fn play(frames: &Frames, topics: &Arc<Topics>, step: usize) -> Vec<Done> {
     }
     let ended = done(&out);
     parser.close(Time(2), &mut out);
+    parser.release(&mut out);
     let events = out.iter().filter(|event| !matches!(event, Event::Orphan { .. }));
     assert_eq!(
         events.count(),
