@@ -450,6 +450,10 @@ impl Connection {
 
     /// It is no more, and the event that told so was lost: says what is known, as the last report.
     pub(crate) fn lose_end(&mut self, cx: &mut Context<'_>) -> Life {
+        if self.is_over {
+            // It was told.
+            return Life::Goes;
+        }
         if !self.end_lost {
             cx.stats.lost_ends.add(1);
             self.end_lost = true;
