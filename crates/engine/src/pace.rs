@@ -4,6 +4,9 @@
 //! CPUs, at half of a server's capacity, that was the greater part of the tail of its latencies. In the background they cost none
 //! of it, and on a busy host they come to nothing: so a worker that falls behind competes, the harder the further it is behind. On a host
 //! that is busy throughout it comes to rest where it just keeps up, and what it does not need is left to the others.
+//!
+//! A worker competes as late as the buffers allow: a processor on which one does is neither idle nor in the background to the scheduler,
+//! which then wakes programs that talk to each other on the same one (docs/performance.md has figures).
 
 use std::collections::VecDeque;
 use std::time::Duration;
