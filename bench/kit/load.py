@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from kit.journal import note
-from kit.process import Failed, clean_environment
+from kit.process import Failed, clean_environment, on_cpu
 
 # Requests in the first moments count, but not for rate and latency.
 WARM_UP_US = 300_000
@@ -56,18 +56,18 @@ def wrk(url, seconds, connections=16, threads=1):
     return Result(int(made.group(1)), float(rate.group(1)), latencies, connections)
 
 
-def h2load(url, seconds, connections=16, streams=1, http1=False, rate=None):
+def h2load(url, seconds, connections=16, streams=1, http1=False, rate=None, cpu=None):
     """HTTP/2, or HTTP/1.1 where asked for; as fast as it goes, or `rate` requests a second, all connections together.
 
     At a constant rate a request that leaves late, because the answer before it was late, counts from when it should have left:
-    otherwise a server that stalls would be asked less and look well. `seconds` are then those that are looked at.
+    otherwise a server that stalls would be asked less and look well. `seconds` are then those that are looked at. `cpu`: on that alone.
     """
     warm_up = STEADY_AFTER_US if rate else WARM_UP_US
     if rate:
         seconds += warm_up / 1e6
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "requests"
-        command = ["h2load", "-t", 1, "-c", connections, "-m", streams, "-D", f"{round(seconds * 1000)}ms", f"--log-file={log}"]
+        command = [*on_cpu(cpu), "h2load", "-t", 1, "-c", connections, "-m", streams, "-D", f"{round(seconds * 1000)}ms", f"--log-file={log}"]
         if http1:
             command.append("--h1")
         if rate:

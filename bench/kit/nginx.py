@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from kit.process import Failed, Process, cpu_seconds, free_port, until
+from kit.process import Failed, Process, cpu_seconds, free_port, on_cpu, until
 
 CONFIGURATION = """user root; worker_processes {workers}; worker_rlimit_nofile {files}; daemon off; pid nginx.pid; error_log stderr crit;
 events {{ worker_connections {files}; multi_accept on; }}
@@ -50,8 +50,8 @@ def document(size):
 class Nginx(Process):
     """Serves /hello and the FILES. `worker` is the pid of the one worker that is measured, if there is only one."""
 
-    def __init__(self, folder, workers=1):
-        folder = Path(folder) / "nginx"
+    def __init__(self, folder, workers=1, cpu=None):
+        folder = Path(folder) / ("nginx" if cpu is None else f"nginx-{cpu}")
         (folder / "files").mkdir(parents=True)
         for name, size in FILES.items():
             (folder / "files" / name).write_text(document(size))
@@ -60,7 +60,7 @@ class Nginx(Process):
         (folder / "nginx.conf").write_text(CONFIGURATION.format(workers=workers, plain=self.plain, tls=self.tls, files=files))
         request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
         subprocess.run(["openssl", *request.split()], cwd=folder, check=True, capture_output=True)
-        super().__init__(["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"])
+        super().__init__([*on_cpu(cpu), "nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"])
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         self.worker = int(until("nginx", 10, lambda: children.read_text().split())[0])
         until("nginx to listen", 10, lambda: socket.create_connection(("127.0.0.1", self.tls)).close() is None)

@@ -78,6 +78,11 @@ def clean_environment():
     return {name: value for name, value in os.environ.items() if not name.startswith(("QPOINT_", "LOG_"))}
 
 
+def on_cpu(cpu):
+    """What to put before a command that is to run on one processor alone; nothing for `None`."""
+    return [] if cpu is None else ["taskset", "-c", str(cpu)]
+
+
 class Process:
     """A child that ends with us."""
 

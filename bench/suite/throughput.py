@@ -1,5 +1,6 @@
 """A saturated TLS server, and its latency at half of that load."""
 
+import os
 from contextlib import contextmanager
 from functools import partial
 
@@ -24,7 +25,10 @@ P99 = 1.3
 
 @contextmanager
 def plan(settings):
-    with Nginx(settings.folder) as nginx:
+    # Half load is looked at twice: on all processors, where the agent shares those of server and load, and with server and load on one,
+    # where it finds another.
+    one = min(os.sched_getaffinity(0))
+    with Nginx(settings.folder) as nginx, Nginx(settings.folder, cpu=one) as nginx_apart:
         library = mapped_libssl(nginx.worker)
         kind = check_probes(nginx, library)
         tracers = {
@@ -42,13 +46,15 @@ def plan(settings):
             # Half of what this very load makes untraced: wrk, and more streams, make more on the same CPUs.
             load = partial(h2load, nginx.url("hello"), settings.seconds, CONNECTIONS, 1, version == "http1")
             half = round(load().rate / 2)
-            steady = partial(load, half)
-            remarks.append(f"Half load of {version}: {half:,} requests/s.")
+            apart = partial(h2load, nginx_apart.url("hello"), settings.seconds, CONNECTIONS, 1, version == "http1", cpu=one)
+            half_apart = round(apart().rate / 2)
+            remarks.append(f"Half load of {version}: {half:,} requests/s, with server and load on one CPU {half_apart:,}.")
             cases += [case(f"{version} {name}", how, nginx, saturate, sides, REQUEST_BYTES[version])
                       for name, (how, sides) in tracers.items()]
             cases.append(case(f"{version} server alone", served["headers"][0], nginx, saturate, 1, REQUEST_BYTES[version]))
-            cases += [case(f"{version} half {name}", how, nginx, steady, sides, REQUEST_BYTES[version])
-                      for name, (how, sides) in served.items()]
+            for where, server, steady in (("half", nginx, partial(load, half)), ("half apart", nginx_apart, partial(apart, half_apart))):
+                cases += [case(f"{version} {where} {name}", how, server, steady, sides, REQUEST_BYTES[version])
+                          for name, (how, sides) in served.items()]
             figures += wanted(version)
         yield Plan(cases, figures, remarks)
 
@@ -65,6 +71,7 @@ def wanted(version):
         Figure("requests/s", f"{version} server alone", none),
         Figure("requests/s", empty, none),
         Figure("p99 us", f"{version} half headers", f"{version} half none", most=P99),
+        Figure("p99 us", f"{version} half apart headers", f"{version} half apart none", most=P99),
     ]
 
 
