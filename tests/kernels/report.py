@@ -14,9 +14,11 @@ from pathlib import Path
 
 import figures
 
-# Its ports, ways to move the same body by io_uring.
+# Ways to move the same body by io_uring, and their ports.
 URING = {"message": 8090, "file": 8091, "vector": 8092, "multishot": 8093}
-URING_BODY = "".join(chr(ord("a") + index % 23) for index in range(100_000))
+# Ways to move it without a buffer of the program, their ports, and the end that does so.
+SPLICE = {"sendfile": (8094, "server"), "splice-to": (8095, "server"), "splice-from": (8096, "client")}
+PATTERN = "".join(chr(ord("a") + index % 23) for index in range(100_000))
 GROUPS = ["sockets", "process", "existing", "tls-secrets", "tls-calls"]
 NUMBERS = "".join(f"{number}\n" for number in range(1, 50001))
 SMALL = "a small text\n"
@@ -123,20 +125,60 @@ def uring(machine, way):
     code, *length = results.get(f"uring-{way}", "none").split()
     if code == "2" and version_of(machine) < (5, 19) and way == "multishot":
         return "not in this kernel"
-    expect(code == "0" and int(length[0]) > len(URING_BODY), f"client: {code} {length}: {machine.text('uring.err')}")
+    expect(code == "0" and int(length[0]) > len(PATTERN), f"client: {code} {length}: {machine.text('uring.err')}")
     readable = shows_requests(machine) and (way in ("message", "file") or (way == "multishot" and shows_repeated(machine)))
     program = "/usr/bin/uring"
     for side, events in zip(("client", "server"), machine.ends(URING[way], program, program)):
         expect(len(events) == 1, f"{side}: {len(events)} connections")
         health = events[0]["health"]
         if readable:
-            healthy(machine, side, events[0], f"uring-{way}", URING_BODY, None)
+            healthy(machine, side, events[0], f"uring-{way}", PATTERN, None)
             continue
         reasons = [reason["code"] for reason in health["reasons"]]
         expect("io_uring" in reasons and health["status"] == "degraded", f"{side}: {health['status']} {reasons}")
         moved = health["socketBytesSent"] + health["socketBytesReceived"]
-        expect(moved > len(URING_BODY), f"{side}: the kernel counted {moved} bytes")
+        expect(moved > len(PATTERN), f"{side}: the kernel counted {moved} bytes")
     return "healthy" if readable else "degraded: io_uring"
+
+
+def spliced(machine, way):
+    """Of two bodies the first never was in the memory of one end: there a gap of just its length, at the other end nothing amiss.
+    The second is read at both, which it only can be where the gap ends at the right byte."""
+    results = dict(line.split(" ", 1) for line in machine.text("clients").splitlines())
+    code, *moved = results.get(way, "none").split()
+    expect(code == "0" and len(moved) == 2, f"client: {code} {moved}: {machine.text('splice.err')}")
+    sent, received = (int(number) for number in moved)
+    expect(sent > 0 and received > 2 * len(PATTERN), f"client: sent {sent}, received {received}")
+    port, end_without = SPLICE[way]
+    program = "/usr/bin/splice"
+    for side, events in zip(("client", "server"), machine.ends(port, program, program)):
+        expect(len(events) == 1, f"{side}: {len(events)} connections")
+        event, health = events[0], events[0]["health"]
+        gap = len(PATTERN) if side == end_without else 0
+        # By the program's own count.
+        told = (event["bytesSent"], event["bytesReceived"], health["socketBytesSent"], health["socketBytesReceived"])
+        expect(told == ((sent, received) if side == "client" else (received, sent)) * 2, f"{side}: {told} bytes of {sent}, {received}")
+        captured = (health["capturedBytesSent"], health["capturedBytesReceived"], health["gapBytes"], health["socketBytesUnread"])
+        expected = (sent, received - gap, gap, 0) if side == "client" else (received - gap, sent, gap, 0)
+        expect(captured == expected, f"{side}: captured {captured} instead of {expected}")
+        reasons = {reason["code"]: reason["detail"] for reason in health["reasons"]}
+        expected = {"unreadable_bytes": f"{gap} bytes", "transaction_incomplete": f"1 of 2 miss {gap} bytes"} if gap else {}
+        expect(reasons == expected, f"{side}: {reasons}")
+        expect(health["status"] == ("degraded" if gap else "healthy"), f"{side}: {health['status']}")
+        two_bodies(machine, side, event, gap)
+    return f"{end_without} degraded: {len(PATTERN)} unreadable_bytes"
+
+
+def two_bodies(machine, side, event, gap):
+    """The transactions of such a connection: the first lacks so many bytes, all of its body or none."""
+    transactions = machine.transactions.get(event["meta"]["connectionId"], [])
+    expect(len(transactions) == 2, f"{side}: {len(transactions)} transactions")
+    for transaction, missing in zip(transactions, (gap, 0)):
+        response = transaction["response"]
+        expect(response["status"] == 200, f"{side}: status {response['status']}")
+        told = (transaction.get("incomplete", False), transaction.get("gap_bytes", 0), response.get("body_gap_bytes", 0))
+        expect(told == (missing > 0, missing, missing), f"{side}: (incomplete, missing, missing of body) are {told}")
+        expect(response.get("body", "") == ("" if missing else PATTERN), f"{side}: another body than was sent")
 
 
 def ready(machine):
@@ -245,10 +287,20 @@ def losses(machine):
     expect(machine.text("metrics"), "no metrics")
     pattern = r'^(qtap_\w+_lost_total\{.*stage="(?:kernel|probe)".*\}) ([1-9][0-9]*)$'
     lost = re.findall(pattern, machine.text("metrics"), re.MULTILINE)
-    # Looked at with the exchanges of io_uring, and with that of a file that the kernel sends.
+    # Looked at with the exchanges of io_uring, and in a row of its own.
     lost = [(name, value) for name, value in lost if "io_uring" not in name and "data_bytes_lost_unreadable" not in name]
     expect(not lost, " ".join(f"{name}={value}" for name, value in lost))
     return "none"
+
+
+def unreadable(machine):
+    """Bytes that the kernel side told as unreadable: those that were moved without a buffer, and no other."""
+    pattern = r'^qtap_capture_lost_total\{.*reason="data_bytes_lost_unreadable".*\} ([0-9]+)$'
+    found = re.findall(pattern, machine.text("metrics"), re.MULTILINE)
+    expect(len(found) == 1, f"{len(found)} counters")
+    expected = len(SPLICE) * len(PATTERN) + (len(NUMBERS) if machine.version in KTLS else 0)
+    expect(int(found[0]) == expected, f"{found[0]} bytes instead of {expected}")
+    return f"{expected}, as moved"
 
 
 def end(machine):
@@ -280,7 +332,8 @@ CHECKS = (
     + [("ready", ready)]
     + [(f"exchange: {name}", lambda machine, name=name: exchange(machine, name)) for name in EXCHANGES]
     + [(f"io_uring: {way}", lambda machine, way=way: uring(machine, way)) for way in URING]
-    + [("idle connection", idle), ("quic", quic), ("losses", losses), ("end", end), ("verifier", verified)]
+    + [(f"no buffer: {way}", lambda machine, way=way: spliced(machine, way)) for way in SPLICE]
+    + [("idle connection", idle), ("quic", quic), ("losses", losses), ("unreadable bytes", unreadable), ("end", end), ("verifier", verified)]
 )
 
 
