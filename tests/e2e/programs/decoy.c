@@ -1,6 +1,7 @@
 /*
- * A library in which the function that is handed TLS secrets seems to be: texts and calls are as in BoringSSL, so it is found
- * by what refers to the texts. The secrets that it is handed are those of no connection.
+ * A library in which the function that is handed TLS secrets seems to be: texts and calls are as in
+ * BoringSSL, so it is found by what refers to the texts. The secrets that it is handed are those of
+ * no connection.
  *
  * One exported function for each label, called with what its caller says is the secret.
  */
@@ -9,19 +10,19 @@
 volatile unsigned char decoy_sum;
 const char decoy_vendor[] = "BoringSSL";
 
-__attribute__((noipa)) static void log_secret(const void *session, const char *label, const unsigned char *secret,
-					       size_t length)
+__attribute__((noipa)) static void log_secret(const void *session, const char *label,
+					      const unsigned char *secret, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
 		decoy_sum ^= secret[i] ^ label[0];
 	decoy_sum += session != NULL;
 }
 
-#define LABEL(name, label)                                                                                          \
-	__attribute__((noipa)) void decoy_##name(const unsigned char *secret, size_t length)                        \
-	{                                                                                                            \
-		log_secret(decoy_vendor, label, secret, length);                                                    \
-		decoy_sum++;                                                                                        \
+#define LABEL(name, label)                                                                         \
+	__attribute__((noipa)) void decoy_##name(const unsigned char *secret, size_t length)       \
+	{                                                                                          \
+		log_secret(decoy_vendor, label, secret, length);                                   \
+		decoy_sum++;                                                                       \
 	}
 
 LABEL(early, "CLIENT_EARLY_TRAFFIC_SECRET")

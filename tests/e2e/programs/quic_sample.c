@@ -1,4 +1,5 @@
-/* A client and a server that exchange one datagram each, whatever it is: `quic_sample PORT QUESTION ANSWER`, two files. */
+/* A client and a server that exchange one datagram each, whatever it is: `quic_sample PORT QUESTION
+ * ANSWER`, two files. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /*
- * Two HTTP exchanges on one TCP connection, the body of the first moved without a buffer of the program:
- *   splice client PORT WAY    asks for /splice/WAY, then for /after, and prints the bytes that it sent and received
- *   splice server PORT WAY    answers both on one connection with a body of 100,000 bytes
- * WAY: sendfile (of a file), splice-to (from a file through a pipe), splice-from (the client takes the body
- * through a pipe into a file). Heads, and all of the second exchange, go by write and read. Exit code 0 only
- * if the client got both bodies as they are.
+ * Two HTTP exchanges on one TCP connection, the body of the first moved without a buffer of the
+ * program: splice client PORT WAY    asks for /splice/WAY, then for /after, and prints the bytes
+ * that it sent and received splice server PORT WAY    answers both on one connection with a body of
+ * 100,000 bytes WAY: sendfile (of a file), splice-to (from a file through a pipe), splice-from (the
+ * client takes the body through a pipe into a file). Heads, and all of the second exchange, go by
+ * write and read. Exit code 0 only if the client got both bodies as they are.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -96,7 +96,8 @@ static void splice_through(int from, int to)
 	if (pipe(ends))
 		fail("pipe");
 	for (size_t at = 0; at < BODY_BYTES;) {
-		size_t held = done(splice(from, NULL, ends[1], NULL, BODY_BYTES - at, 0), "splice in");
+		size_t held =
+			done(splice(from, NULL, ends[1], NULL, BODY_BYTES - at, 0), "splice in");
 
 		at += held;
 		while (held)
@@ -111,7 +112,8 @@ static void answer(int fd, const char *way)
 	char head[HEAD_BYTES];
 
 	write_all(fd, head,
-		  snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", BODY_BYTES));
+		  snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n",
+			   BODY_BYTES));
 	if (!strcmp(way, "sendfile"))
 		send_file(fd, file_of(body, BODY_BYTES));
 	else if (!strcmp(way, "splice-to"))
@@ -126,7 +128,8 @@ static void ask(int fd, const char *way, const char *path)
 	int file;
 
 	write_all(fd, head,
-		  snprintf(head, sizeof(head), "GET %s%s HTTP/1.1\r\nHost: splice.qtap.test\r\n\r\n", path, way));
+		  snprintf(head, sizeof(head),
+			   "GET %s%s HTTP/1.1\r\nHost: splice.qtap.test\r\n\r\n", path, way));
 	read_head(fd, head);
 	memset(got, 0, sizeof(got));
 	if (!strcmp(way, "splice-from")) {
@@ -145,7 +148,8 @@ static void ask(int fd, const char *way, const char *path)
 
 int main(int count, char **arguments)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
 	char head[HEAD_BYTES];
 

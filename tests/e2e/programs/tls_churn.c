@@ -3,9 +3,10 @@
  *
  *     tls_churn CERTIFICATE KEY AUTHORITY
  *
- * Reads lines with a number, makes so many connections, and says {"made": N, "milliseconds": T}. On each the client asks for a number,
- * `GET /N`, and gets it back. All but every 100th resume the session before. Both ends are closed by a reset, so that no port is left
- * waiting. Ends with its input.
+ * Reads lines with a number, makes so many connections, and says {"made": N, "milliseconds": T}. On
+ * each the client asks for a number, `GET /N`, and gets it back. All but every 100th resume the
+ * session before. Both ends are closed by a reset, so that no port is left waiting. Ends with its
+ * input.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -127,14 +128,15 @@ static SSL *end_of(SSL_CTX *ctx, int fd)
 	int one = 1;
 	SSL *ssl = SSL_new(ctx);
 
-	if (fcntl(fd, F_SETFL, O_NONBLOCK) || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) || !ssl ||
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) || !ssl ||
 	    !SSL_set_fd(ssl, fd))
 		fail("an end of a connection");
 	return ssl;
 }
 
-static void connect_once(SSL_CTX *client_ctx, SSL_CTX *server_ctx, int listener, const struct sockaddr_in *address,
-			 unsigned long number)
+static void connect_once(SSL_CTX *client_ctx, SSL_CTX *server_ctx, int listener,
+			 const struct sockaddr_in *address, unsigned long number)
 {
 	char request[128], response[128], seen[256], mark[32];
 	int near = socket(AF_INET, SOCK_STREAM, 0), far;
@@ -153,9 +155,11 @@ static void connect_once(SSL_CTX *client_ctx, SSL_CTX *server_ctx, int listener,
 		SSL_set_session(client, resumed);
 	shake_hands(client, server);
 
-	snprintf(request, sizeof(request), "GET /%lu HTTP/1.1\r\nHost: churn.qtap.test\r\n\r\n", number);
+	snprintf(request, sizeof(request), "GET /%lu HTTP/1.1\r\nHost: churn.qtap.test\r\n\r\n",
+		 number);
 	snprintf(mark, sizeof(mark), "[%lu]", number);
-	snprintf(response, sizeof(response), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(mark), mark);
+	snprintf(response, sizeof(response), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+		 strlen(mark), mark);
 	write_all(client, request);
 	read_to(server, "\r\n\r\n", seen, sizeof(seen));
 	if (strcmp(seen, request))
@@ -180,7 +184,8 @@ static long milliseconds(void)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 	socklen_t size = sizeof(address);
 	SSL_CTX *client, *server;
@@ -197,8 +202,8 @@ int main(int argc, char **argv)
 	SSL_CTX_set_verify(client, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(client, keep_session);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 16) ||
-	    getsockname(listener, (struct sockaddr *)&address, &size))
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listener, 16) || getsockname(listener, (struct sockaddr *)&address, &size))
 		fail("listen");
 	printf("{\"port\": %d}\n", ntohs(address.sin_port));
 	fflush(stdout);

@@ -1,9 +1,10 @@
 /*
  * One HTTP exchange over TCP, moved by io_uring without liburing:
  *   uring client PORT WAY     asks for /uring/WAY and prints the answer's length
- *   uring server PORT WAY     answers one connection with a body of 100,000 bytes, and ends when the peer closes
- * WAY: message (send, recv), file (write, read), vector (writev, readv), multishot (send, repeated recv into
- * provided buffers). The connection is made by ordinary system calls. Exit code 2: this kernel does not have it.
+ *   uring server PORT WAY     answers one connection with a body of 100,000 bytes, and ends when
+ * the peer closes WAY: message (send, recv), file (write, read), vector (writev, readv), multishot
+ * (send, repeated recv into provided buffers). The connection is made by ordinary system calls.
+ * Exit code 2: this kernel does not have it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -35,7 +36,8 @@ struct completion {
 };
 
 static int ring;
-static unsigned *submitted, *submit_mask, *submit_array, *completed_head, *completed_tail, *complete_mask;
+static unsigned *submitted, *submit_mask, *submit_array, *completed_head, *completed_tail,
+	*complete_mask;
 static struct io_uring_sqe *entries;
 static struct completion *completions;
 static char provided[BUFFERS][BUFFER_BYTES];
@@ -59,9 +61,10 @@ static void set_up(void)
 	length = params.sq_off.array + params.sq_entries * 4;
 	if (length < params.cq_off.cqes + params.cq_entries * sizeof(*completions))
 		length = params.cq_off.cqes + params.cq_entries * sizeof(*completions);
-	submissions = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
-	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring,
-		       IORING_OFF_SQES);
+	submissions = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring,
+			   IORING_OFF_SQ_RING);
+	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQES);
 	if (submissions == MAP_FAILED || entries == MAP_FAILED)
 		fail("mmap", errno);
 	if (!(params.features & IORING_FEAT_SINGLE_MMAP))
@@ -102,7 +105,8 @@ static struct completion next_completion(void)
 	struct completion found;
 
 	while (__atomic_load_n(completed_tail, __ATOMIC_ACQUIRE) == *completed_head)
-		if (syscall(__NR_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0 && errno != EINTR)
+		if (syscall(__NR_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0 &&
+		    errno != EINTR)
 			fail("io_uring_enter", errno);
 	found = completions[*completed_head & *complete_mask];
 	__atomic_store_n(completed_head, *completed_head + 1, __ATOMIC_RELEASE);
@@ -125,13 +129,15 @@ static void send_all(int fd, const char *way, char *text, size_t length)
 {
 	while (length) {
 		/* Two pieces, so that a vector has more than one. */
-		struct iovec pieces[2] = {{text, length / 2}, {text + length / 2, length - length / 2}};
+		struct iovec pieces[2] = {{text, length / 2},
+					  {text + length / 2, length - length / 2}};
 		int done;
 
 		if (!strcmp(way, "vector"))
 			request(IORING_OP_WRITEV, fd, pieces, 2);
 		else
-			request(!strcmp(way, "file") ? IORING_OP_WRITE : IORING_OP_SEND, fd, text, length);
+			request(!strcmp(way, "file") ? IORING_OP_WRITE : IORING_OP_SEND, fd, text,
+				length);
 		submit();
 		done = moved("send");
 		text += done;
@@ -154,7 +160,8 @@ static size_t receive(int fd, const char *way, char *to, size_t room)
 
 static void provide(int first, int count)
 {
-	struct io_uring_sqe *entry = request(IORING_OP_PROVIDE_BUFFERS, count, provided[first], BUFFER_BYTES);
+	struct io_uring_sqe *entry =
+		request(IORING_OP_PROVIDE_BUFFERS, count, provided[first], BUFFER_BYTES);
 
 	entry->off = first;
 	entry->user_data = PROVIDED;
@@ -216,7 +223,8 @@ static size_t receive_until(int fd, const char *way, char *to, size_t room, cons
 int main(int count, char **arguments)
 {
 	static char text[1 << 18];
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1, length;
 	const char *way;
 
@@ -228,7 +236,10 @@ int main(int count, char **arguments)
 	if (!strcmp(arguments[1], "client")) {
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
 			fail("connect", errno);
-		length = snprintf(text, sizeof(text), "GET /uring/%s HTTP/1.1\r\nHost: uring.qtap.test\r\nConnection: close\r\n\r\n", way);
+		length = snprintf(text, sizeof(text),
+				  "GET /uring/%s HTTP/1.1\r\nHost: uring.qtap.test\r\nConnection: "
+				  "close\r\n\r\n",
+				  way);
 		send_all(fd, way, text, length);
 		printf("%zu\n", receive_until(fd, way, text, sizeof(text), NULL));
 		return 0;
@@ -242,7 +253,9 @@ int main(int count, char **arguments)
 	if (fd < 0)
 		fail("accept", errno);
 	receive_until(fd, way, text, sizeof(text) - 1, "\r\n\r\n");
-	length = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", BODY_BYTES);
+	length = snprintf(text, sizeof(text),
+			  "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
+			  BODY_BYTES);
 	for (int i = 0; i < BODY_BYTES; i++)
 		text[length + i] = 'a' + i % 23;
 	send_all(fd, way, text, length + BODY_BYTES);

@@ -1,5 +1,6 @@
 /* A library with names and texts that classification looks for; built by scripts/fuzz, few KiB. */
-static void ssl_log_secret(void *ssl, const char *label, const unsigned char *secret, unsigned long length)
+static void ssl_log_secret(void *ssl, const char *label, const unsigned char *secret,
+			   unsigned long length)
 {
 	*(volatile char *)ssl = *label + *secret + length;
 }
@@ -14,10 +15,10 @@ void derive(void *ssl, const unsigned char *secret)
 	ssl_log_secret(ssl, "CLIENT_RANDOM", secret, 48);
 }
 
-#define EXPORTED(name)                                                                                                             \
-	int name(void *object)                                                                                                     \
-	{                                                                                                                          \
-		return *(volatile int *)object;                                                                                    \
+#define EXPORTED(name)                                                                             \
+	int name(void *object)                                                                     \
+	{                                                                                          \
+		return *(volatile int *)object;                                                    \
 	}
 
 EXPORTED(SSL_read)
