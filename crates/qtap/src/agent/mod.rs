@@ -122,9 +122,9 @@ pub(crate) struct Agent {
     capture: Arc<Capture>,
 }
 
-/// Workers for this host: one for each of its CPUs, at most four.
+/// Workers for this host: half of its CPUs, at least one, at most four.
 pub(crate) fn worker_count() -> usize {
-    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().clamp(1, 4))
+    std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 2).clamp(1, 4))
 }
 
 impl Agent {
