@@ -33,8 +33,10 @@ static __always_inline u64 data_wake_flags(void)
 	u64 flags = wake_flags();
 
 	if (flags == BPF_RB_NO_WAKEUP &&
-	    bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > settings.data_wake_bytes)
+	    bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > settings.data_wake_bytes) {
+		settings.data_wake_bytes = ~0u;
 		return BPF_RB_FORCE_WAKEUP;
+	}
 	return flags;
 }
 

@@ -385,7 +385,8 @@ struct settings {
 	u32 calls;
 	/* The reader sleeps until something is in a ring. Cleared by who wakes it. */
 	u32 reader_sleeps;
-	/* Wake the reader when more than this is unread in the data ring. */
+	/* The reader naps until more than this is unread in the data ring. ~0: it does not. Set to
+	 * that by who wakes it: a wake-up is an interrupt, and one is enough. */
 	u32 data_wake_bytes;
 	u32 trace_modules;
 	/* enum shed_setting. Holds for calls that end from now on. */

@@ -6,7 +6,7 @@
 volatile struct settings settings SEC(".data.settings") = {
 	.direction = SETTING_ALL,
 	.call_cap = 1 << 20,
-	.data_wake_bytes = 1 << 20,
+	.data_wake_bytes = ~0u,
 };
 
 /* The number of the last connection. */

@@ -49,7 +49,6 @@ impl Capture {
         let settings = Arc::new(SettingsMemory::map(&handle(&object, ".data.settings")?)?);
         settings.write(options.settings);
         settings.own_pid(options.own_pid);
-        settings.data_wake_bytes(object::ring_size("data_ring", options.data_ring)? / 8);
         let control = Control::new(
             Arc::clone(&settings),
             &handle(&object, "verdicts")?,

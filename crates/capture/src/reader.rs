@@ -21,11 +21,15 @@ const BATCH_BYTES: u64 = 1 << 20;
 const NAP: Duration = Duration::from_millis(5);
 
 /// Payload is left in its ring for so long, unless it fills a [`GATHERED`]th of it: what is worked off together finds the
-/// caches warm. Everything else comes with each nap, for it tells of programs that are to be looked at while they run.
-const GATHER: Duration = Duration::from_millis(20);
+/// caches warm, and costs one wake-up of a worker. Everything else comes with each nap, for it tells of programs that are to be looked at while
+/// they run.
+const GATHER: Duration = Duration::from_millis(60);
 
-/// Part of the ring whose payload is handed out at once: a quarter of a MiB by default.
-const GATHERED: u64 = 64;
+/// Part of the ring whose payload is handed out at once: 1 MiB by default.
+const GATHERED: u64 = 16;
+
+/// A nap ends when payload fills this part of its ring.
+const NAP_FILLED: u64 = 8;
 
 /// Naps in which nothing came before we sleep until the kernel wakes us.
 const NAPS: u32 = 10;
@@ -111,7 +115,7 @@ impl Reader {
             }
             if self.naps < NAPS {
                 self.naps += 1;
-                wait(&self.epoll, left.min(NAP))?;
+                self.nap(left.min(NAP))?;
             } else {
                 self.sleep(left)?;
             }
@@ -122,6 +126,13 @@ impl Reader {
     #[must_use]
     pub fn undecodable(&self) -> u64 {
         self.undecodable
+    }
+
+    /// Part of the ring of payload that is filled, between 0 and 1.
+    #[must_use]
+    pub fn filled(&self) -> f64 {
+        let waiting = self.data.produced() - self.data.consumed();
+        waiting as f64 / self.data.size() as f64
     }
 
     /// Whether ends of connections wait for data before them.
@@ -242,6 +253,15 @@ impl Reader {
             watch(&self.asleep, ring.descriptor())?;
         }
         Ok(())
+    }
+
+    /// Waits until payload fills a good part of its ring.
+    fn nap(&self, time: Duration) -> Result<(), Error> {
+        let filled = u32::try_from(self.data.size() / NAP_FILLED).unwrap_or(u32::MAX);
+        self.settings.data_wake_bytes(filled);
+        let waited = wait(&self.epoll, time);
+        self.settings.data_wake_bytes(u32::MAX);
+        waited
     }
 
     fn sleep(&mut self, timeout: Duration) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use qtap_capture::{ConnectionId, Event, KernelTime, ProcessEvent, ThreadId, can_return_from_background};
 
 use crate::account::survey::{self, Question, Surveyor};
-use crate::lane::Lane;
+use crate::lane::{Beyond, Lane};
 use crate::pace::Pace;
 use crate::queue::{self, Outlet};
 use crate::worker::{Shared, Worker};
@@ -106,13 +106,16 @@ impl Engine {
     }
 
     /// Sees to it that workers which are behind get their share of the processors, and the others leave it to the programs that
-    /// are looked at. To be called every few milliseconds while this returns `true`: events wait.
-    pub fn pace(&mut self) -> bool {
+    /// are looked at. To be called every few milliseconds while this returns `true`: events wait. `ring`: the part of the ring of payload that is
+    /// filled, 0 to 1.
+    pub fn pace(&mut self, ring: f64) -> bool {
         let mut waits = false;
         let now = qtap_capture::now();
+        let bytes = self.queued_bytes.load(Ordering::Relaxed) as f64 / self.comfortable_bytes() as f64;
+        let beyond = Beyond { bytes, ring };
         for lane in &mut self.lanes {
             waits |= !lane.is_empty();
-            if lane.pace(now) {
+            if lane.pace(now, beyond) {
                 self.stats.raised.add(1);
             }
         }
@@ -208,7 +211,12 @@ impl Engine {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.lanes.iter().all(Lane::is_comfortable)
-            && self.queued_bytes.load(Ordering::Relaxed) < self.queue_limit / 2
+            && self.queued_bytes.load(Ordering::Relaxed) < self.comfortable_bytes()
+    }
+
+    /// Bytes up to which the queues take another batch.
+    const fn comfortable_bytes(&self) -> u64 {
+        self.queue_limit / 2
     }
 
     /// Events other than data, ends of connections among them, that found no room in a queue so far.

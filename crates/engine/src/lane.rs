@@ -8,7 +8,7 @@ use qtap_capture::{ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss
 
 use crate::Stats;
 use crate::hash::HashMap;
-use crate::pace::{Pace, Shown};
+use crate::pace::{Backlog, Pace, Shown};
 use crate::queue::Inlet;
 
 /// Events in the queue of one worker.
@@ -22,6 +22,15 @@ const QUEUE_LOW_EVENTS: usize = QUEUE_DATA_EVENTS * 3 / 4;
 const QUEUE_COMFORTABLE: usize = QUEUE_DATA_EVENTS / 2;
 /// Streams whose holes are remembered. Of more, the holes show by their positions, and are taken for losses of the ring.
 const HOLES: usize = 8192;
+
+/// How far room is used that is not one lane's: 0 is none, 1 all of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beyond {
+    /// Of the bytes that may wait in all queues before the reader leaves events in the ring.
+    pub(crate) bytes: f64,
+    /// Of that ring.
+    pub(crate) ring: f64,
+}
 
 /// A worker, seen from the thread that feeds it.
 pub(crate) struct Lane {
@@ -96,11 +105,24 @@ impl Lane {
         self.queue.is_empty()
     }
 
-    /// Gives its worker the priority it needs; `true` when it was raised.
-    pub(crate) fn pace(&mut self, now: KernelTime) -> bool {
-        let worked_off = self.sent - self.queue.len() as u64;
-        let waited = self.shown.waited(worked_off, now);
-        self.pace.as_mut().is_some_and(|pace| pace.set(waited))
+    /// Gives its worker the priority it needs; `true` when it was raised. `beyond`: the part that is filled of what all queues share, and of the ring behind
+    /// them.
+    pub(crate) fn pace(&mut self, now: KernelTime, beyond: Beyond) -> bool {
+        let length = self.queue.len();
+        let worked_off = self.sent - length as u64;
+        let backlog = Backlog {
+            waited: self.shown.waited(worked_off, now),
+            filled: match length {
+                0 => 0.0,
+                _ => {
+                    (length as f64 / QUEUE_COMFORTABLE as f64)
+                        .max(beyond.bytes)
+                        .min(1.0)
+                        + beyond.ring
+                }
+            },
+        };
+        self.pace.as_mut().is_some_and(|pace| pace.set(backlog))
     }
 
     /// Its worker is to end soon.

@@ -13,16 +13,65 @@ use std::time::Duration;
 
 use qtap_capture::{KernelTime, Priority, ThreadId, set_priority};
 
-/// How hard a worker competes whose events wait for so long. From 250 ms on instead, with the wake-ups of a full ring taken away, the ring ran over
-/// at 60,000 requests/s (docs/performance.md).
-const STEPS: [(Duration, Priority); 4] = [
-    (Duration::from_millis(100), Priority::Nice(10)),
-    (Duration::from_millis(140), Priority::Nice(6)),
-    (Duration::from_millis(180), Priority::Nice(3)),
-    (Duration::from_millis(220), Priority::Normal),
+/// What makes a worker compete, and how hard.
+struct Step {
+    /// The first of its events has waited for longer.
+    waited: Duration,
+    /// Or what is in front of it is fuller: see [`Backlog::filled`].
+    filled: f64,
+    priority: Priority,
+}
+
+impl Step {
+    const fn new(waited: u64, filled: f64, priority: Priority) -> Self {
+        Self {
+            waited: Duration::from_millis(waited),
+            filled,
+            priority,
+        }
+    }
+
+    const fn is_reached(&self, backlog: Backlog) -> bool {
+        backlog.waited.as_nanos() > self.waited.as_nanos() || backlog.filled > self.filled
+    }
+}
+
+/// Room is what a busy server runs out of, after some 350 ms at 60,000 requests/s; from 80 % of the ring on there is nothing left to raise, and the rest of
+/// it is for bursts. Time is for little traffic on a host that others keep busy.
+const STEPS: [Step; 4] = [
+    Step::new(500, 1.2, Priority::Nice(10)),
+    Step::new(600, 1.35, Priority::Nice(6)),
+    Step::new(700, 1.5, Priority::Nice(3)),
+    Step::new(800, 1.6, Priority::Normal),
 ];
-/// It competes less once they wait for so much less than what made it compete more.
-const SLACK: Duration = Duration::from_millis(60);
+/// It competes less once its backlog is so much less than what made it compete more.
+const SLACK: Backlog = Backlog {
+    waited: Duration::from_millis(150),
+    filled: 0.25,
+};
+
+/// What a worker has in front of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backlog {
+    /// How long the first of its events has waited for it.
+    pub(crate) waited: Duration,
+    /// Up to 1 its queue, from where on the reader leaves events in the ring; then that, which is full at 2.
+    pub(crate) filled: f64,
+}
+
+impl Backlog {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            waited: self.waited + other.waited,
+            filled: self.filled + other.filled,
+        }
+    }
+
+    /// How many of the [`STEPS`] it is worth.
+    fn steps(self) -> usize {
+        STEPS.iter().take_while(|step| step.is_reached(self)).count()
+    }
+}
 
 /// Events that are shown within this time are taken for shown at one time.
 const AT_ONCE: Duration = Duration::from_millis(1);
@@ -41,21 +90,21 @@ impl Pace {
         Self { thread, steps: None }
     }
 
-    /// How many steps it should have taken whose events have been there for it to take for so long, if that is to change.
-    fn judge(&self, waited: Duration) -> Option<usize> {
-        let reached = |waited: Duration| STEPS.iter().take_while(|(behind, _)| waited > *behind).count();
-        let least = reached(waited);
-        let next = (self.steps).map_or(least, |steps| steps.clamp(least, reached(waited + SLACK)));
+    /// How many steps it should have taken with that backlog, if that is to change.
+    fn judge(&self, backlog: Backlog) -> Option<usize> {
+        let least = backlog.steps();
+        let most = backlog.plus(SLACK).steps();
+        let next = (self.steps).map_or(least, |steps| steps.clamp(least, most));
         (self.steps != Some(next)).then_some(next)
     }
 
     /// Judges, and sets the priority of the worker's thread. `true` when it left the background.
-    pub(crate) fn set(&mut self, waited: Duration) -> bool {
-        let Some(next) = self.judge(waited) else {
+    pub(crate) fn set(&mut self, backlog: Backlog) -> bool {
+        let Some(next) = self.judge(backlog) else {
             return false;
         };
         let taken = STEPS.iter().take(next).next_back();
-        let priority = taken.map_or(Priority::Background, |(_, priority)| *priority);
+        let priority = taken.map_or(Priority::Background, |step| step.priority);
         if let Err(error) = set_priority(self.thread, priority) {
             // Asked again with the next look.
             tracing::debug!(%error, ?priority, "cannot set the priority of a worker");
@@ -111,11 +160,18 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    /// Steps taken after events waited for each of `waited`, in milliseconds.
-    fn steps(waited: &[u64]) -> Vec<usize> {
+    const fn backlog(waited: u64, filled: f64) -> Backlog {
+        Backlog {
+            waited: ms(waited),
+            filled,
+        }
+    }
+
+    /// Steps taken after each of `backlogs`.
+    fn steps(backlogs: impl IntoIterator<Item = Backlog>) -> Vec<usize> {
         let mut pace = Pace::new(ThreadId::current());
-        let steps = waited.iter().map(|waited| {
-            if let Some(next) = pace.judge(ms(*waited)) {
+        let steps = backlogs.into_iter().map(|backlog| {
+            if let Some(next) = pace.judge(backlog) {
                 pace.steps = Some(next);
             }
             pace.steps.expect("the first look decides")
@@ -123,22 +179,52 @@ mod tests {
         steps.collect()
     }
 
+    /// Of events that waited for each of `times`, in milliseconds.
+    fn steps_by_time<const N: usize>(times: [u64; N]) -> Vec<usize> {
+        steps(times.map(|waited| backlog(waited, 0.0)))
+    }
+
+    fn steps_by_room<const N: usize>(filled: [f64; N]) -> Vec<usize> {
+        steps(filled.map(|filled| backlog(0, filled)))
+    }
+
     #[test]
     fn a_worker_begins_in_the_background() {
-        assert_eq!(steps(&[0]), [0]);
-        assert_eq!(steps(&[50, 100]), [0, 0]);
+        assert_eq!(steps_by_time([0]), [0]);
+        assert_eq!(steps_by_time([350, 500]), [0, 0]);
+        assert_eq!(steps_by_room([0.0, 1.0, 1.2]), [0, 0, 0]);
     }
 
     #[test]
     fn the_longer_its_events_wait_the_harder_it_competes() {
-        assert_eq!(steps(&[0, 101, 130, 150, 190, 221, 2000]), [0, 1, 1, 2, 3, 4, 4]);
+        assert_eq!(
+            steps_by_time([0, 501, 600, 650, 750, 801, 5000]),
+            [0, 1, 1, 2, 3, 4, 4]
+        );
+    }
+
+    #[test]
+    fn the_fuller_the_room_in_front_of_it_the_harder_it_competes() {
+        assert_eq!(
+            steps_by_room([0.0, 1.21, 1.35, 1.4, 1.55, 1.7, 2.0]),
+            [0, 1, 1, 2, 3, 4, 4]
+        );
+        assert_eq!(
+            steps([backlog(550, 1.4), backlog(650, 1.3)]),
+            [2, 2],
+            "whichever asks for more"
+        );
     }
 
     #[test]
     fn it_competes_less_only_when_it_has_come_closer() {
         assert_eq!(
-            steps(&[250, 190, 170, 161, 160, 100, 50, 40, 0]),
+            steps_by_time([900, 790, 660, 651, 650, 550, 400, 350, 0]),
             [4, 4, 4, 4, 3, 2, 1, 0, 0]
+        );
+        assert_eq!(
+            steps_by_room([2.0, 1.4, 1.3, 1.2, 1.0, 0.9, 0.1]),
+            [4, 4, 3, 2, 1, 0, 0]
         );
     }
 

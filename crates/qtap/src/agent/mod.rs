@@ -122,9 +122,12 @@ pub(crate) struct Agent {
     capture: Arc<Capture>,
 }
 
-/// Workers for this host: half of its CPUs, at least one, at most four.
+/// Workers for this host: two where it has two CPUs, of more CPUs half of them, four at most. In the background each uses what is left over of the CPU it is on.
 pub(crate) fn worker_count() -> usize {
-    std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 2).clamp(1, 4))
+    std::thread::available_parallelism().map_or(1, |cpus| match cpus.get() {
+        1 => 1,
+        cpus => (cpus / 2).clamp(2, 4),
+    })
 }
 
 impl Agent {

@@ -74,7 +74,11 @@ impl ReaderLoop {
                 );
             }
             last = now;
-            let timeout = if self.engine.pace() { POLL_BUSY } else { POLL };
+            let timeout = if self.engine.pace(self.reader.filled()) {
+                POLL_BUSY
+            } else {
+                POLL
+            };
             self.poll(timeout);
             self.reconcile(&mut ends);
             if Instant::now() >= next_look {
@@ -135,7 +139,7 @@ impl ReaderLoop {
     fn hold_back(&mut self) {
         let until = Instant::now() + PATIENCE;
         while !self.engine.has_room() && Instant::now() < until {
-            self.engine.pace();
+            self.engine.pace(self.reader.filled());
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
