@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use qtap_capture::{ConnectionId, Event, KernelTime, ProcessEvent, ThreadId, can_return_from_background};
 
 use crate::account::survey::{self, Question, Surveyor};
+use crate::crew::{Crew, Helper};
 use crate::lane::{Beyond, Lane};
 use crate::pace::Pace;
-use crate::queue::{self, Outlet};
+use crate::queue::{self, Bell, Outlet};
 use crate::worker::{Shared, Worker};
 use crate::{Consumer, Names, Stats};
 
@@ -31,6 +33,7 @@ pub type Clock = Arc<dyn Fn() -> KernelTime + Send + Sync>;
 /// The running engine: hands events to the worker of their connection and never blocks.
 pub struct Engine {
     lanes: Vec<Lane>,
+    threads: Vec<JoinHandle<()>>,
     surveyor: Surveyor,
     stats: Arc<Stats>,
     names: Arc<Names>,
@@ -57,14 +60,13 @@ impl Engine {
         let paces = can_return_from_background()
             .inspect_err(|error| tracing::debug!(%error, "workers compete for the processors at all times"))
             .is_ok();
-        let mut lanes = Vec::with_capacity(consumers.len());
-        let mut inboxes = Vec::with_capacity(consumers.len());
-        for (number, consumer) in consumers.into_iter().enumerate() {
+        let (mut inlets, mut shifts, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
+        for consumer in consumers {
             let (queue, events) = queue::queue(&shared.stats);
             let (inbox, questions) = survey::inbox();
+            inlets.push(queue);
             inboxes.push(inbox);
-            let name = format!("qtap-engine-{number}");
-            let work = Loop {
+            shifts.push(Shift {
                 worker: Worker::new(shared.clone(), consumer),
                 events,
                 questions,
@@ -72,22 +74,28 @@ impl Engine {
                 stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
                 reached: KernelTime(0),
+            });
+        }
+        let (crew, calls) = Crew::new(shifts);
+        let mut calls = Some(calls);
+        let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+        for (number, queue) in inlets.into_iter().enumerate() {
+            let own = Arc::clone(&crew);
+            let (thread, id, helper) = if let Some(calls) = calls.take() {
+                let (thread, id) = spawn(number, move || own.serve(&calls))?;
+                (thread, id, None)
+            } else {
+                let (helper, called) = Helper::new(Arc::clone(&crew), number);
+                let (thread, id) = spawn(number, move || own.help(number, &called))?;
+                (thread, id, Some(helper))
             };
-            let (identify, identity) = bounded(1);
-            let builder = std::thread::Builder::new().name(name.clone());
-            let thread = builder
-                .spawn(move || {
-                    // Whoever asked is there until it has the answer.
-                    let _ = identify.send(ThreadId::current());
-                    work.run();
-                })
-                .map_err(|source| StartError { name, source })?;
-            let id = identity.recv().ok().filter(|_| paces);
-            lanes.push(Lane::new(queue, thread, id.map(Pace::new)));
+            threads.push(thread);
+            lanes.push(Lane::new(queue, id.filter(|_| paces).map(Pace::new), helper));
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
             lanes,
+            threads,
             surveyor: Surveyor::new(inboxes),
             stats: Arc::clone(&shared.stats),
             names: Arc::clone(&shared.names),
@@ -233,7 +241,8 @@ impl Engine {
             lane.tell_holes(&self.stats);
             lane.flush(qtap_capture::now());
             lane.hurry();
-            let thread = lane.close();
+        }
+        for thread in self.threads {
             while !thread.is_finished() && Instant::now() < until {
                 std::thread::park_timeout(Duration::from_millis(2));
             }
@@ -249,6 +258,23 @@ impl Engine {
     }
 }
 
+/// Starts the thread of that number; its id, unless it is over already.
+fn spawn(
+    number: usize,
+    serve: impl FnOnce() + Send + 'static,
+) -> Result<(JoinHandle<()>, Option<ThreadId>), StartError> {
+    let name = format!("qtap-engine-{number}");
+    let (identify, identity): (Sender<ThreadId>, _) = bounded(1);
+    let builder = std::thread::Builder::new().name(name.clone());
+    let thread = builder.spawn(move || {
+        // Whoever asked is there until it has the answer.
+        let _ = identify.send(ThreadId::current());
+        serve();
+    });
+    let thread = thread.map_err(|source| StartError { name, source })?;
+    Ok((thread, identity.recv().ok()))
+}
+
 fn lane_of(lanes: &mut [Lane], id: ConnectionId) -> Option<&mut Lane> {
     // The low bits of an id count up per CPU, the high bits name the CPU: mix both.
     let mixed = (id.0 ^ (id.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -256,8 +282,8 @@ fn lane_of(lanes: &mut [Lane], id: ConnectionId) -> Option<&mut Lane> {
     lanes.get_mut(number)
 }
 
-/// One worker's thread.
-struct Loop {
+/// One worker and what it works off, in the hands of one thread at a time.
+pub(crate) struct Shift {
     worker: Worker,
     events: Outlet,
     questions: Receiver<Question>,
@@ -268,22 +294,47 @@ struct Loop {
     reached: KernelTime,
 }
 
-impl Loop {
-    fn run(mut self) {
-        loop {
-            let now = self.now();
-            let wait = self.worker.tick(now).map_or(IDLE_TICK, |next| self.until(next));
-            match self.events.take(wait) {
-                Ok(events) => self.batch(events),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+/// What came of a [`Shift::turn`].
+pub(crate) enum Turn {
+    /// There was something to do, and may be more.
+    Worked,
+    /// There was nothing, and will not be for so long unless an event comes.
+    Idle(Duration),
+    /// There will be nothing more.
+    Over,
+}
+
+impl Shift {
+    /// The longest time between two turns.
+    pub(crate) const IDLE: Duration = IDLE_TICK;
+
+    pub(crate) fn bell(&self) -> Bell {
+        self.events.bell()
+    }
+
+    /// Looks at the timers, works off one batch, answers questions.
+    pub(crate) fn turn(&mut self) -> Turn {
+        let now = self.now();
+        let wait = self.worker.tick(now).map_or(IDLE_TICK, |next| self.until(next));
+        let turn = match self.events.take() {
+            Ok(events) => {
+                self.batch(events);
+                Turn::Worked
             }
-            self.answer();
-            if self.stop.load(Ordering::Acquire) && self.events.is_empty() {
-                break;
-            }
+            Err(TryRecvError::Empty) => Turn::Idle(wait),
+            Err(TryRecvError::Disconnected) => return Turn::Over,
+        };
+        self.answer();
+        if self.stop.load(Ordering::Acquire) && self.events.is_empty() {
+            return Turn::Over;
         }
-        self.worker.shut_down((self.clock)());
+        turn
+    }
+
+    /// Every connection is reported.
+    pub(crate) fn end(mut self) {
+        let now = (self.clock)();
+        self.worker.shut_down(now);
     }
 
     fn answer(&mut self) {

@@ -1,12 +1,12 @@
 //! The queue in front of one worker.
 
 use std::collections::hash_map::Entry;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use qtap_capture::{ConnectionId, Data, Direction, Event, KernelTime, Layer, Loss};
 
 use crate::Stats;
+use crate::crew::Helper;
 use crate::hash::HashMap;
 use crate::pace::{Backlog, Pace, Shown};
 use crate::queue::Inlet;
@@ -35,8 +35,9 @@ pub(crate) struct Beyond {
 /// A worker, seen from the thread that feeds it.
 pub(crate) struct Lane {
     queue: Inlet,
-    thread: JoinHandle<()>,
     pace: Option<Pace>,
+    /// Of those that the first thread serves unless they need their own.
+    helper: Option<Helper>,
     /// Events that were put into the queue so far.
     sent: u64,
     shown: Shown,
@@ -73,11 +74,11 @@ impl Hole {
 }
 
 impl Lane {
-    pub(crate) fn new(queue: Inlet, thread: JoinHandle<()>, pace: Option<Pace>) -> Self {
+    pub(crate) fn new(queue: Inlet, pace: Option<Pace>, helper: Option<Helper>) -> Self {
         Self {
             queue,
-            thread,
             pace,
+            helper,
             sent: 0,
             shown: Shown::default(),
             shedding: false,
@@ -105,7 +106,7 @@ impl Lane {
         self.queue.is_empty()
     }
 
-    /// Gives its worker the priority it needs; `true` when it was raised. `beyond`: the part that is filled of what all queues share, and of the ring behind
+    /// Gives its worker the thread and the priority it needs; `true` when that was raised. `beyond`: the part that is filled of what all queues share, and of the ring behind
     /// them.
     pub(crate) fn pace(&mut self, now: KernelTime, beyond: Beyond) -> bool {
         let length = self.queue.len();
@@ -122,6 +123,9 @@ impl Lane {
                 }
             },
         };
+        if let Some(helper) = &mut self.helper {
+            helper.judge(backlog, now);
+        }
         self.pace.as_mut().is_some_and(|pace| pace.set(backlog))
     }
 
@@ -197,17 +201,11 @@ impl Lane {
         self.queue.flush();
         self.shown.show(self.sent, now);
     }
-
-    /// Sends no more, all that was sent being flushed: the worker ends when it has worked off what is queued.
-    pub(crate) fn close(self) -> JoinHandle<()> {
-        self.thread
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use qtap_capture::Pid;
 
@@ -256,7 +254,7 @@ mod tests {
 
     /// Works off one batch.
     fn take(events: &Outlet) -> Option<Vec<Event>> {
-        let batch = events.take(Duration::ZERO).ok()?;
+        let batch = events.take().ok()?;
         events.worked_off(batch.len());
         Some(batch)
     }
@@ -265,7 +263,7 @@ mod tests {
     fn a_worker_is_told_what_it_missed_before_what_follows() {
         let stats = Arc::new(Stats::default());
         let (queue, events) = queue(&stats);
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
+        let mut lane = Lane::new(queue, None, None);
         for (position, over) in [(0, false), (10, true), (20, true), (30, false)] {
             hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
         }
@@ -283,7 +281,7 @@ mod tests {
     fn what_the_ring_lost_between_dropped_records_is_not_laid_to_the_queue() {
         let stats = Arc::new(Stats::default());
         let (queue, events) = queue(&stats);
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
+        let mut lane = Lane::new(queue, None, None);
         for (position, over) in [(0, true), (500, true), (510, false)] {
             hand_on(&mut lane, data(position, Direction::Egress), over, &stats);
         }
@@ -301,7 +299,7 @@ mod tests {
     fn a_connection_that_ends_is_told_its_holes_first_and_others_keep_theirs() {
         let stats = Arc::new(Stats::default());
         let (queue, events) = queue(&stats);
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
+        let mut lane = Lane::new(queue, None, None);
         hand_on(&mut lane, data(0, Direction::Ingress), true, &stats);
         let other = Data {
             id: ConnectionId(8),
@@ -324,7 +322,7 @@ mod tests {
     fn data_is_shed_until_there_is_ample_room() {
         let stats = Arc::new(Stats::default());
         let (queue, events) = queue(&stats);
-        let mut lane = Lane::new(queue, std::thread::spawn(|| {}), None);
+        let mut lane = Lane::new(queue, None, None);
         for position in 0..=QUEUE_DATA_EVENTS as u64 {
             hand_on(&mut lane, data(position * 10, Direction::Egress), false, &stats);
         }

@@ -15,6 +15,7 @@ mod commands;
 mod connection;
 mod consumer;
 mod context;
+mod crew;
 mod dns;
 mod early;
 mod engine;

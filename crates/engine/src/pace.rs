@@ -13,26 +13,19 @@ use std::time::Duration;
 
 use qtap_capture::{KernelTime, Priority, ThreadId, set_priority};
 
-/// What makes a worker compete, and how hard.
+/// What makes a worker compete, if it is exceeded, and how hard.
 struct Step {
-    /// The first of its events has waited for longer.
-    waited: Duration,
-    /// Or what is in front of it is fuller: see [`Backlog::filled`].
-    filled: f64,
+    backlog: Backlog,
     priority: Priority,
 }
 
 impl Step {
     const fn new(waited: u64, filled: f64, priority: Priority) -> Self {
+        let waited = Duration::from_millis(waited);
         Self {
-            waited: Duration::from_millis(waited),
-            filled,
+            backlog: Backlog { waited, filled },
             priority,
         }
-    }
-
-    const fn is_reached(&self, backlog: Backlog) -> bool {
-        backlog.waited.as_nanos() > self.waited.as_nanos() || backlog.filled > self.filled
     }
 }
 
@@ -67,9 +60,14 @@ impl Backlog {
         }
     }
 
+    /// Whether it is more in one respect.
+    pub(crate) fn exceeds(self, other: Self) -> bool {
+        self.waited > other.waited || self.filled > other.filled
+    }
+
     /// How many of the [`STEPS`] it is worth.
     fn steps(self) -> usize {
-        STEPS.iter().take_while(|step| step.is_reached(self)).count()
+        STEPS.iter().take_while(|step| self.exceeds(step.backlog)).count()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
 use qtap_capture::Event;
 
 use crate::Stats;
@@ -110,12 +110,17 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    /// The next events, in order; waits for them up to `timeout`. They count as waiting until [`Self::worked_off`].
+    /// The next events, in order. They count as waiting until [`Self::worked_off`].
     ///
     /// # Errors
-    /// When nothing came in time, or nothing more will.
-    pub(crate) fn take(&self, timeout: Duration) -> Result<Vec<Event>, RecvTimeoutError> {
-        self.batches.recv_timeout(timeout)
+    /// When there are none now, or none will come.
+    pub(crate) fn take(&self) -> Result<Vec<Event>, TryRecvError> {
+        self.batches.try_recv()
+    }
+
+    /// Tells when there are events to take, or will be none.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(self.batches.clone())
     }
 
     /// So many events that were taken out need no more work.
@@ -126,6 +131,23 @@ impl Outlet {
     /// Whether nothing is to be taken out.
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
+    }
+}
+
+/// What a thread waits for that has nothing to do.
+pub(crate) struct Bell(Receiver<Vec<Event>>);
+
+impl Bell {
+    pub(crate) fn add_to<'a>(&'a self, select: &mut Select<'a>) {
+        select.recv(&self.0);
+    }
+
+    /// For `timeout` at most.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let mut select = Select::new();
+        self.add_to(&mut select);
+        // Whether it rang is seen by whoever takes.
+        let _ = select.ready_timeout(timeout);
     }
 }
 
@@ -152,17 +174,17 @@ mod tests {
             inlet.push(numbered(number as u32)).unwrap();
         }
         assert_eq!(inlet.len(), count);
-        let mut taken = outlet.take(Duration::ZERO).unwrap();
+        let mut taken = outlet.take().unwrap();
         assert_eq!(taken.len(), BATCH);
         assert!(outlet.is_empty() && !inlet.is_empty());
         inlet.flush();
-        taken.extend(outlet.take(Duration::ZERO).unwrap());
+        taken.extend(outlet.take().unwrap());
         assert_eq!(taken, (0..count as u32).map(numbered).collect::<Vec<_>>());
         assert_eq!(inlet.len(), count, "taken out is not worked off");
         outlet.worked_off(count);
         assert!(inlet.is_empty());
         inlet.flush();
-        assert!(outlet.take(Duration::ZERO).is_err(), "no empty batches");
+        assert!(outlet.take().is_err(), "no empty batches");
     }
 
     #[test]

@@ -182,8 +182,9 @@ fn when_memory_is_short_nothing_waits() {
 struct State {
     is_stopped: bool,
     may_go: bool,
-    /// Fetches asked for, by connection.
+    /// Fetches asked for, by connection, and the threads that asked.
     asked: Vec<Arc<str>>,
+    threads: Vec<String>,
     told: Vec<String>,
 }
 
@@ -202,12 +203,17 @@ impl Gate {
 
     /// Waits until this holds.
     fn until(&self, what: &str, holds: impl Fn(&State) -> bool) {
+        self.keeping_on(what, holds, || {});
+    }
+
+    /// The same, and does this again and again meanwhile, as the agent does.
+    fn keeping_on(&self, what: &str, holds: impl Fn(&State) -> bool, mut again: impl FnMut()) {
         let end = Instant::now() + Duration::from_secs(30);
         let mut state = self.state();
         while !holds(&state) {
-            let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{what} does not come: {:?}", state.told);
-            state = self.0.1.wait_timeout(state, left).unwrap().0;
+            assert!(Instant::now() < end, "{what} does not come: {:?}", state.told);
+            again();
+            state = self.0.1.wait_timeout(state, Duration::from_millis(5)).unwrap().0;
         }
     }
 }
@@ -225,7 +231,11 @@ impl Consumer for Gate {
             self.change(|state| state.is_stopped = true);
             self.until("leave to go on", |state| state.may_go);
         } else {
-            self.change(|state| state.asked.push(Arc::clone(&facts.public_id)));
+            let thread = std::thread::current().name().unwrap().to_owned();
+            self.change(|state| {
+                state.asked.push(Arc::clone(&facts.public_id));
+                state.threads.push(thread);
+            });
         }
         true
     }
@@ -275,10 +285,8 @@ fn conversation(id: u64, pieces: &[Vec<u8>]) -> Vec<Event> {
     events
 }
 
-#[test]
-fn of_two_workers_the_one_ahead_waits_for_the_other() {
-    const FETCHING: u64 = 8;
-    let id = *b"two workers race";
+/// An engine of two workers that tell the gate, and its time, which passes as the test wants it to, so that a busy machine changes nothing.
+fn two_workers(gate: &Gate) -> (Engine, Arc<AtomicU64>) {
     let host = TestHost::default();
     host.0.lock().unwrap().process = Some(process());
     let shared = Shared {
@@ -293,40 +301,92 @@ fn of_two_workers_the_one_ahead_waits_for_the_other() {
         unbound: Arc::default(),
         audits_dns: Arc::default(),
     };
-    // Time passes as the test wants it to, so that a busy machine changes nothing.
     let time = Arc::new(AtomicU64::new(2 * MS));
     let clock = Arc::clone(&time);
     let clock: qtap_engine::Clock = Arc::new(move || KernelTime(clock.load(Ordering::SeqCst)));
-    let gate = Gate::default();
     let consumers = (0..2).map(|_| Box::new(gate.clone()) as Box<dyn Consumer>);
-    let mut engine = Engine::start(&shared, &clock, consumers.collect()).unwrap();
-    for event in conversation(1, &[metadata(1), described(1, "orders", id)]) {
+    (Engine::start(&shared, &clock, consumers.collect()).unwrap(), time)
+}
+
+/// Connections of the first worker, and of the second.
+const FIRST: [u64; 4] = [2, 3, 6, 7];
+const SECOND: [u64; 4] = [1, 4, 5, 8];
+
+fn dispatch(engine: &mut Engine, events: impl IntoIterator<Item = Event>) {
+    for event in events {
         engine.dispatch(event);
     }
     engine.flush();
+}
+
+#[test]
+fn of_two_workers_the_one_ahead_waits_for_the_other() {
+    let id = *b"two workers race";
+    let gate = Gate::default();
+    let (mut engine, time) = two_workers(&gate);
+    let pieces = [metadata(1), described(1, "orders", id)];
+    dispatch(&mut engine, conversation(FIRST[0], &pieces));
     gate.until("the request for metadata", |state| state.is_stopped);
-    // The next fetch is read behind the reply to the one before. Some of the connections are the other worker's.
+    // The next fetch is read behind the reply to the one before.
     let pieces = [fetch(1, id), fetched(1, id), fetch(2, id), fetched(2, id)];
-    for number in 0..FETCHING {
-        for event in conversation(2 + number, &pieces) {
-            engine.dispatch(event);
-        }
+    let fetching = [&FIRST[1..], &SECOND].concat();
+    for number in &fetching {
+        dispatch(&mut engine, conversation(*number, &pieces));
     }
-    engine.flush();
-    gate.until("a second fetch", |state| {
+    let is_second_asked = |state: &State| {
         let mut asked = state.asked.iter();
         asked.any(|one| state.asked.iter().filter(|other| *other == one).count() == 2)
+    };
+    gate.keeping_on("a second fetch", is_second_asked, || {
+        engine.pace(0.0);
     });
     time.fetch_add(100 * MS, Ordering::SeqCst);
     assert_eq!(gate.state().told, Vec::<String>::new());
     gate.change(|state| state.may_go = true);
     gate.until("the reply", |state| state.told.contains(&"Metadata".to_owned()));
     time.fetch_add(100 * MS, Ordering::SeqCst);
-    gate.until("every fetch", |state| state.told.len() as u64 == 1 + 2 * FETCHING);
+    gate.until("every fetch", |state| state.told.len() == 1 + 2 * fetching.len());
     let fetches: Vec<_> = (gate.state().told.iter())
         .filter(|told| told.starts_with("Fetch"))
         .cloned()
         .collect();
-    assert_eq!(fetches, vec!["Fetch orders"; 2 * FETCHING as usize]);
+    assert_eq!(fetches, vec!["Fetch orders"; 2 * fetching.len()]);
+    engine.stop(Duration::from_secs(10));
+}
+
+#[test]
+fn the_second_worker_has_a_thread_of_its_own_while_the_first_thread_is_behind() {
+    let id = *b"threads of two w";
+    let gate = Gate::default();
+    let (mut engine, _) = two_workers(&gate);
+    let said = [fetch(1, id), fetched(1, id)];
+    let asked = |count: usize| move |state: &State| state.asked.len() == count;
+    dispatch(&mut engine, conversation(SECOND[0], &said));
+    gate.until("the first fetch", asked(1));
+
+    let pieces = [metadata(1), described(1, "orders", id)];
+    dispatch(&mut engine, conversation(FIRST[0], &pieces));
+    gate.until("the request for metadata", |state| state.is_stopped);
+    dispatch(&mut engine, conversation(SECOND[1], &said));
+    gate.keeping_on("a fetch beside it", asked(2), || {
+        engine.pace(0.0);
+    });
+    // Still so a moment later, whoever could do it.
+    gate.change(|state| state.may_go = true);
+    dispatch(&mut engine, conversation(SECOND[2], &said));
+    gate.until("a fetch just after it", asked(3));
+
+    let calm = Instant::now() + Duration::from_millis(1500);
+    gate.keeping_on(
+        "a time with nothing to do",
+        |_| Instant::now() > calm,
+        || {
+            engine.pace(0.0);
+        },
+    );
+    dispatch(&mut engine, conversation(SECOND[3], &said));
+    gate.until("a fetch after a while", asked(4));
+    let (first, own) = ("qtap-engine-0", "qtap-engine-1");
+    assert_eq!(gate.state().threads, [first, own, own, first]);
     engine.stop(Duration::from_secs(10));
 }

@@ -2,6 +2,7 @@
 //! too small, too slow or stopped. And nothing of it is left over afterwards.
 
 use std::process::Command;
+use std::thread::sleep;
 use std::time::Duration;
 
 use qtap_e2e::{
@@ -142,18 +143,36 @@ fn a_store_that_is_not_read() {
     assert!(metrics.store_lost() > 0.0, "{metrics:#?}");
 }
 
+/// Slower than what comes, in short spells.
+#[test]
+fn a_store_that_is_read_slowly() {
+    let source = Source::new(8000);
+    let agent = agent("body: 64kb");
+    let loads = [source.plain(4000, 8), source.tls(1000, 8)];
+    for _ in 0..40 {
+        let output = agent.hold_output();
+        sleep(Duration::from_millis(90));
+        drop(output);
+        sleep(Duration::from_millis(10));
+    }
+    loads.into_iter().for_each(|load| drop(unharmed(load)));
+    source.compare(agent, 5000, Made { plain: 8, tls: 8 });
+}
+
 #[test]
 fn a_stopped_agent() {
     let source = Source::new(3000);
     let agent = agent("data_ring: 1mb, control_ring: 64kb, body: 64kb");
     let _ = unharmed(source.plain(100, 4));
     agent.signal(Signal::STOP);
+    let before = irq_work_interrupts();
     let loads = [
         source.plain(5000, 10),
         source.tls(3000, 10),
         source.plain(500, 500),
     ];
     loads.into_iter().for_each(|load| drop(unharmed(load)));
+    let interrupts = irq_work_interrupts() - before;
     agent.signal(Signal::CONT);
     let _ = unharmed(source.tls(100, 4));
     let metrics = source.compare(agent, 8700, Made { plain: 514, tls: 14 });
@@ -162,6 +181,21 @@ fn a_stopped_agent() {
         "{metrics:#?}"
     );
     assert!(metrics.engine_lost("connection_end") > 0.0, "{metrics:#?}");
+    // The ring of payload alone has room for some thousand records behind the mark from where on its reader is called.
+    assert!(
+        interrupts < 500,
+        "{interrupts} calls for a reader that cannot come"
+    );
+}
+
+/// So far, on all processors: what waking the reader of a ring costs.
+fn irq_work_interrupts() -> u64 {
+    let interrupts = std::fs::read_to_string("/proc/interrupts").expect("the table of interrupts");
+    let row = interrupts
+        .lines()
+        .find(|line| line.contains("IRQ work interrupts"));
+    let counts = row.expect("a row of IRQ work").split_whitespace().skip(1);
+    counts.map_while(|count| count.parse::<u64>().ok()).sum()
 }
 
 #[test]

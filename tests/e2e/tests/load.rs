@@ -109,3 +109,62 @@ fn an_agent_over_its_share_looks_at_less_and_comes_back() {
         }
     }
 }
+
+/// Bodies that come slowly and all at one time fill what they may: none is kept, the rest goes on, and it comes back.
+#[test]
+fn an_agent_over_its_memory_keeps_no_bodies_and_comes_back() {
+    const BODY: usize = 900_000;
+    let folder = scratch();
+    let port = free_port();
+    let servers = format!("server {{ listen 127.0.0.1:{port}; location /slow/ {{ limit_rate 100k; }} }}");
+    let nginx = Nginx::start(folder.path(), &servers, &[port]);
+    nginx.put("slow/d", &vec![b'x'; BODY]);
+    nginx.put("index.html", &[b'x'; 700]);
+    let agent = Agent::start(&Config {
+        limits: "memory: 4mb, body: 1mb".to_owned(),
+        tap: Config::without_this_test(),
+        ..Config::default()
+    });
+    let url = format!("http://127.0.0.1:{port}");
+    let load = Program::start(Command::new("h2load").args([
+        "--h1",
+        "-n",
+        "16",
+        "-c",
+        "16",
+        &format!("{url}/slow/d"),
+    ]));
+    let line = agent.wait_for_log(
+        &["over the configured share", "bodies are not kept"],
+        Duration::from_secs(15),
+    );
+    let used = line.split("memory_percent").nth(1).map(|rest| {
+        let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        digits[..end].parse::<u64>()
+    });
+    assert!(matches!(used, Some(Ok(90..))), "{line}");
+    let finished = load.finish(Duration::from_secs(30)).text();
+    assert!(finished.contains(" 0 failed, 0 errored"), "{finished}");
+    until(Duration::from_secs(60), "everything is captured again", || {
+        agent.system_metric("qtap_load_level", &[]) == 0.0
+            && agent.system_metric("qtap_load_steps_total", &["down"])
+                == agent.system_metric("qtap_load_steps_total", &["up"])
+    });
+    let (curl, _) = Curl::new(folder.path(), &url).run();
+    agent.wait_for_connections(&[curl.pid], 1);
+    let events = agent.stop();
+    assert_healthy(&single(&events, curl.pid), Transport::Plain);
+    for side in [Side::Client, Side::Server] {
+        let captures = events.of_port(port, side);
+        assert_eq!(captures.len(), 17, "{}", events.outline());
+        for capture in &captures {
+            assert_sums(capture);
+        }
+        let whole = |capture: &&qtap_e2e::Capture| {
+            let text = capture.transactions[0].to_string();
+            !text.contains("\"body_truncated\":true")
+        };
+        assert!(captures.iter().filter(whole).count() < 17, "none was left out");
+    }
+}
