@@ -42,7 +42,7 @@ pub(crate) struct Crew {
     returned: Sender<()>,
 }
 
-/// What the thread of each number waits for.
+/// What the first thread waits for beside events.
 pub(crate) struct Calls {
     returned: Receiver<()>,
 }
