@@ -40,7 +40,6 @@ pub struct Engine {
     audits_dns: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
     queue_limit: u64,
-    stop: Arc<AtomicBool>,
     /// Ends of processes are of use.
     saw_quic: bool,
 }
@@ -55,7 +54,6 @@ impl Engine {
         clock: &Clock,
         consumers: Vec<Box<dyn Consumer>>,
     ) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
         let queued_bytes = Arc::new(AtomicU64::new(0));
         let paces = can_return_from_background()
             .inspect_err(|error| tracing::debug!(%error, "workers compete for the processors at all times"))
@@ -71,7 +69,6 @@ impl Engine {
                 events,
                 questions,
                 clock: Arc::clone(clock),
-                stop: Arc::clone(&stop),
                 queued_bytes: Arc::clone(&queued_bytes),
                 reached: KernelTime(0),
             });
@@ -102,7 +99,6 @@ impl Engine {
             audits_dns: Arc::clone(&shared.audits_dns),
             queued_bytes,
             queue_limit,
-            stop,
             saw_quic: false,
         })
     }
@@ -236,11 +232,11 @@ impl Engine {
     /// Stops the workers: what is queued is worked off, bounded by `deadline`; every connection is reported.
     pub fn stop(self, deadline: Duration) {
         let until = Instant::now() + deadline;
-        self.stop.store(true, Ordering::Release);
         for mut lane in self.lanes {
             lane.tell_holes(&self.stats);
             lane.flush(qtap_capture::now());
             lane.hurry();
+            // Without a lane its worker ends once it has worked off what is queued.
         }
         for thread in self.threads {
             while !thread.is_finished() && Instant::now() < until {
@@ -288,7 +284,6 @@ pub(crate) struct Shift {
     events: Outlet,
     questions: Receiver<Question>,
     clock: Clock,
-    stop: Arc<AtomicBool>,
     queued_bytes: Arc<AtomicU64>,
     /// Time of the latest event it worked off.
     reached: KernelTime,
@@ -325,9 +320,6 @@ impl Shift {
             Err(TryRecvError::Disconnected) => return Turn::Over,
         };
         self.answer();
-        if self.stop.load(Ordering::Acquire) && self.events.is_empty() {
-            return Turn::Over;
-        }
         turn
     }
 
