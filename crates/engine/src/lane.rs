@@ -106,8 +106,7 @@ impl Lane {
         self.queue.is_empty()
     }
 
-    /// Gives its worker the thread and the priority it needs; `true` when that was raised. `beyond`: the part that is filled of what all queues share, and of the ring behind
-    /// them.
+    /// Gives its worker the thread and the priority it needs; `true` when that was raised.
     pub(crate) fn pace(&mut self, now: KernelTime, beyond: Beyond) -> bool {
         let length = self.queue.len();
         let worked_off = self.sent - length as u64;

@@ -29,7 +29,7 @@ impl Step {
     }
 }
 
-/// Room is what a busy server runs out of, after some 350 ms at 60,000 requests/s; from 80 % of the ring on there is nothing left to raise, and the rest of
+/// Room is what a busy server runs out of, after some 350 ms at 60,000 requests/s; from 60 % of the ring on there is nothing left to raise, and the rest of
 /// it is for bursts. Time is for little traffic on a host that others keep busy.
 const STEPS: [Step; 4] = [
     Step::new(500, 1.2, Priority::Nice(10)),

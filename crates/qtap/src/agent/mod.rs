@@ -122,7 +122,7 @@ pub(crate) struct Agent {
     capture: Arc<Capture>,
 }
 
-/// Workers for this host: two where it has two CPUs, of more CPUs half of them, four at most. In the background each uses what is left over of the CPU it is on.
+/// Workers for this host: two where it has two CPUs, of more CPUs half of them, four at most. One thread serves them all until one is behind.
 pub(crate) fn worker_count() -> usize {
     std::thread::available_parallelism().map_or(1, |cpus| match cpus.get() {
         1 => 1,
