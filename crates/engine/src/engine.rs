@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use qtap_capture::{ConnectionId, Event, KernelTime, ProcessEvent, ThreadId, can_return_from_background};
 
 use crate::account::survey::{self, Question, Surveyor};
+use crate::arrange::Arrange;
 use crate::crew::{Crew, Helper};
 use crate::lane::{Beyond, Lane};
 use crate::pace::Pace;
@@ -70,6 +71,7 @@ impl Engine {
                 questions,
                 clock: Arc::clone(clock),
                 queued_bytes: Arc::clone(&queued_bytes),
+                arrange: Arrange::default(),
                 reached: KernelTime(0),
             });
         }
@@ -285,6 +287,7 @@ pub(crate) struct Shift {
     questions: Receiver<Question>,
     clock: Clock,
     queued_bytes: Arc<AtomicU64>,
+    arrange: Arrange,
     /// Time of the latest event it worked off.
     reached: KernelTime,
 }
@@ -307,7 +310,7 @@ impl Shift {
         self.events.bell()
     }
 
-    /// Looks at the timers, works off one batch, answers questions.
+    /// Looks at the timers, works off what waits, up to a bound, answers questions.
     pub(crate) fn turn(&mut self) -> Turn {
         let now = self.now();
         let wait = self.worker.tick(now).map_or(IDLE_TICK, |next| self.until(next));
@@ -355,17 +358,18 @@ impl Shift {
         let length = events.len();
         let begun = (self.clock)();
         let mut bytes = 0;
-        for event in events {
+        let (worker, reached) = (&mut self.worker, &mut self.reached);
+        self.arrange.arrange(events, |event| {
             bytes += match &event {
                 Event::Data(data) => data.bytes.len() as u64,
                 Event::Quic(quic) => quic.datagram.bytes.len() as u64,
                 _ => 0,
             };
             if let Some(time) = time_of(&event) {
-                self.reached = self.reached.max(time);
+                *reached = (*reached).max(time);
             }
-            self.worker.event(event, self.reached.min(begun));
-        }
+            worker.event(event, (*reached).min(begun));
+        });
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.events.worked_off(length);
     }

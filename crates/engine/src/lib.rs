@@ -8,6 +8,7 @@
 mod account;
 mod address;
 mod application;
+mod arrange;
 mod assembler;
 mod body;
 mod calls;

@@ -12,8 +12,11 @@ use qtap_capture::Event;
 
 use crate::Stats;
 
-/// Events that travel together at most: what a worker works off between two looks at the clock and at its timers.
+/// Events that travel together at most.
 const BATCH: usize = 256;
+/// Events that a worker takes at once, if so many wait: what it works off between two looks at the clock and at its timers. Many, so that what many
+/// connections did at one time is there together; a few milliseconds of work.
+const TOGETHER: usize = 2048;
 
 /// An empty queue. Whoever fills it bounds it: a channel with a bound of its own takes the memory for all its places at once.
 pub(crate) fn queue(stats: &Arc<Stats>) -> (Inlet, Outlet) {
@@ -115,7 +118,13 @@ impl Outlet {
     /// # Errors
     /// When there are none now, or none will come.
     pub(crate) fn take(&self) -> Result<Vec<Event>, TryRecvError> {
-        self.batches.try_recv()
+        let mut events = self.batches.try_recv()?;
+        while events.len() + BATCH <= TOGETHER
+            && let Ok(mut more) = self.batches.try_recv()
+        {
+            events.append(&mut more);
+        }
+        Ok(events)
     }
 
     /// Tells when there are events to take, or will be none.
