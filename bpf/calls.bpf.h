@@ -92,7 +92,7 @@ static __always_inline int emit_call_chunk(const struct event_data *event, u64 f
 
 	if (drop_record())
 		return -1;
-	flags = data_wake_flags();
+	flags = data_wake_flags(true);
 	EMIT_SIZED(256)
 	EMIT_SIZED(512)
 	EMIT_SIZED(1024)

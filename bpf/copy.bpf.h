@@ -28,11 +28,26 @@ enum {
 	LARGE_BYTES = 8192,
 };
 
-static __always_inline u64 data_wake_flags(void)
+/*
+ * Whether to ask how much is unread, which costs a call: on each CPU once for a 32nd of what the
+ * reader is to be woken for.
+ */
+static __always_inline bool is_time_to_ask(struct scratch *s, u64 size)
+{
+	s->unasked += size;
+	if (s->unasked < settings.data_wake_bytes >> 5)
+		return false;
+	s->unasked = 0;
+	return true;
+}
+
+/* For the next record. The reader is also woken from a nap once too much is unread, if that is to
+ * be asked. */
+static __always_inline u64 data_wake_flags(bool asks)
 {
 	u64 flags = wake_flags();
 
-	if (flags == BPF_RB_NO_WAKEUP &&
+	if (flags == BPF_RB_NO_WAKEUP && asks &&
 	    bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > settings.data_wake_bytes) {
 		settings.data_wake_bytes = ~0u;
 		return BPF_RB_FORCE_WAKEUP;
@@ -180,7 +195,7 @@ static __noinline void flush(struct scratch *s, u32 missing, u32 loss)
 	if (drop_record()) {
 		lose(s, fill + missing);
 	} else {
-		flags = data_wake_flags();
+		flags = data_wake_flags(is_time_to_ask(s, size));
 		if (bpf_ringbuf_output(&data_ring, &s->event, size, flags))
 			lose(s, fill + missing);
 		else if (missing)
@@ -248,7 +263,7 @@ static __noinline void flush_large(struct scratch *s, u32 length)
 	if (drop_record()) {
 		lose(s, length);
 	} else {
-		flags = data_wake_flags();
+		flags = data_wake_flags(is_time_to_ask(s, length));
 		if (!send_large(s, length, flags))
 			lose(s, length);
 		wake_after(&data_ring, flags);
@@ -271,27 +286,45 @@ static __always_inline bool next_message(struct scratch *s)
 	s->messages--;
 	s->message += sizeof(header);
 	s->message_left = header.length;
+	s->vectors_ahead = 0;
 	s->vector = header.message.vector;
 	s->vectors = header.message.vectors > 1024 ? 1024 : header.message.vectors;
 	return true;
 }
 
-static __always_inline bool next_segment(struct scratch *s)
+/* Reads as many as there is room for: most calls have no more, and each read costs a call. */
+static __always_inline bool read_vectors(struct scratch *s)
 {
-	struct user_vector vector;
+	u32 vectors = s->vectors < VECTORS_AHEAD ? s->vectors : VECTORS_AHEAD;
 
-	if (!s->message_left)
-		return next_message(s);
-	if (!s->vectors)
+	barrier_var(vectors);
+	if (!vectors || vectors > VECTORS_AHEAD)
 		return false;
-	if (bpf_probe_read_user(&vector, sizeof(vector), (void *)s->vector)) {
+	if (bpf_probe_read_user(s->ahead, vectors * sizeof(struct user_vector),
+				(void *)s->vector)) {
 		s->loss = LOSS_FAULT;
 		return false;
 	}
+	s->vector += vectors * sizeof(struct user_vector);
+	s->vectors_ahead = vectors;
+	s->next_ahead = 0;
+	return true;
+}
+
+static __always_inline bool next_segment(struct scratch *s)
+{
+	struct user_vector *vector;
+
+	if (!s->message_left)
+		return next_message(s);
+	if (!s->vectors_ahead && !read_vectors(s))
+		return false;
+	vector = &s->ahead[s->next_ahead & (VECTORS_AHEAD - 1)];
+	s->next_ahead++;
+	s->vectors_ahead--;
 	s->vectors--;
-	s->vector += sizeof(vector);
-	s->segment = vector.base;
-	s->segment_left = vector.length < s->message_left ? vector.length : s->message_left;
+	s->segment = vector->base;
+	s->segment_left = vector->length < s->message_left ? vector->length : s->message_left;
 	return true;
 }
 

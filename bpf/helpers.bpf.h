@@ -133,6 +133,18 @@ static __always_inline struct task_struct *current_task(void)
 #endif
 }
 
+/* As bpf_get_current_pid_tgid(), by loads where that is possible. */
+static __always_inline u64 current_pid_tgid(void)
+{
+#ifdef QTAP_LEGACY
+	return bpf_get_current_pid_tgid();
+#else
+	struct task_struct *task = current_task();
+
+	return (u64)task->tgid << 32 | (u32)task->pid;
+#endif
+}
+
 /*
  * Whether a process is left out. User space judges an image some time after the event that told of
  * it; by then the process may have become another one, which is not judged yet and is looked at.

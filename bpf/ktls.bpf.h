@@ -24,8 +24,16 @@ struct record_control {
 	u8 content;
 } __attribute__((packed));
 
-/* Whether the kernel protects what is sent, or what is received, on the socket: it does so by
- * functions other than those that the socket was made with. */
+/* Whether something lies on top of TCP, which few sockets have. */
+static __always_inline bool has_layer(struct sock *sk)
+{
+	if (CAN_CAST)
+		return CAST(sk, inet_connection_sock)->icsk_ulp_ops;
+	return BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_ops);
+}
+
+/* Whether the kernel protects what is sent, or what is received, on the socket with such a layer:
+ * it does so by functions other than those that the socket was made with. */
 static __noinline int is_kernel_tls(struct sock *sk, u32 direction)
 {
 	const struct tcp_ulp_ops *layer =

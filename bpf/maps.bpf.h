@@ -169,6 +169,8 @@ struct {
 	__uint(max_entries, 4096);
 } trace_ring SEC(".maps");
 
+enum { VECTORS_AHEAD = 4 };
+
 /*
  * What copying of one call is at. A plain array with one entry per CPU (user space sets the
  * number), because values of per-CPU maps are limited to 32 KiB. Only sys_exit uses it; the kernel
@@ -181,7 +183,12 @@ struct scratch {
 	u32 fill;
 	/* iovecs not yet begun. */
 	u32 vectors;
+	/* The first one that is not ahead. */
 	u64 vector;
+	/* Of iovecs not yet begun, those that were read together, from `next_ahead` on. */
+	struct user_vector ahead[VECTORS_AHEAD];
+	u32 vectors_ahead;
+	u32 next_ahead;
 	/* mmsghdrs not yet begun. */
 	u32 messages;
 	u32 loss;
@@ -196,6 +203,8 @@ struct scratch {
 	u64 copy;
 	/* Bytes for which the ring had no room. */
 	u64 lost;
+	/* Bytes of records since the ring was last asked how much is unread. */
+	u64 unasked;
 };
 
 struct {

@@ -8,10 +8,10 @@
 #include <bpf/bpf_tracing.h>
 
 #include "events.bpf.h"
+#include "syscalls.bpf.h"
 #include "maps.bpf.h"
 #include "helpers.bpf.h"
 #include "trace.bpf.h"
-#include "syscalls.bpf.h"
 #include "connection.bpf.h"
 #include "frames.bpf.h"
 #include "copy.bpf.h"

@@ -154,13 +154,20 @@ static __always_inline void note_lost(struct connection *conn, u32 direction, u6
 	*(volatile u64 *)&conn->lost_end[direction & 1] = end;
 }
 
-static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 bytes,
-				  const struct source *from, u32 steps)
+static __always_inline struct connection *known_connection(struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	return bpf_map_lookup_elem(&connections, &key);
+}
+
+/* `conn`: that of `sk`, if it has one. */
+static __always_inline void moved(struct sock *sk, struct connection *conn, s32 fd, u32 direction,
+				  u64 bytes, const struct source *from, u32 steps)
 {
 	u64 skip_until = 0, stream_until = ~0ULL, position, end, start, stop, left;
 	u32 cpu = bpf_get_smp_processor_id(), slot;
 	u64 key = (u64)sk, pid_tgid;
-	struct connection *conn;
 	struct verdict *verdict;
 	struct scratch *s;
 	u32 loss = LOSS_CALL_CAP, unreadable = from->loss, held = 0;
@@ -170,8 +177,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
 		return;
 	}
-	pid_tgid = bpf_get_current_pid_tgid();
-	conn = bpf_map_lookup_elem(&connections, &key);
+	pid_tgid = current_pid_tgid();
 	if (!conn) {
 		if (pid_tgid >> 32 == settings.own_pid)
 			return;
@@ -200,7 +206,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 		return;
 	}
 
-	by_kernel = is_kernel_tls(sk, direction);
+	by_kernel = has_layer(sk) && is_kernel_tls(sk, direction);
 	slot = conn->id & (VERDICT_SLOTS - 1);
 	verdict = bpf_map_lookup_elem(&verdicts, &slot);
 	if (verdict && *(volatile u64 *)&verdict->connection == conn->id) {
@@ -277,6 +283,7 @@ static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 by
 	s->segment = from->buffer;
 	s->segment_left = from->buffer ? bytes : 0;
 	s->vector = from->vector;
+	s->vectors_ahead = 0;
 	s->vectors = from->vectors > 1024 ? 1024 : from->vectors;
 	s->message = from->message;
 	s->messages = from->messages;
