@@ -161,13 +161,13 @@ static __always_inline struct connection *known_connection(struct sock *sk)
 	return bpf_map_lookup_elem(&connections, &key);
 }
 
-/* `conn`: that of `sk`, if it has one. */
-static __always_inline void moved(struct sock *sk, struct connection *conn, s32 fd, u32 direction,
-				  u64 bytes, const struct source *from, u32 steps)
+static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 bytes,
+				  const struct source *from, u32 steps)
 {
 	u64 skip_until = 0, stream_until = ~0ULL, position, end, start, stop, left;
 	u32 cpu = bpf_get_smp_processor_id(), slot;
 	u64 key = (u64)sk, pid_tgid;
+	struct connection *conn;
 	struct verdict *verdict;
 	struct scratch *s;
 	u32 loss = LOSS_CALL_CAP, unreadable = from->loss, held = 0;
@@ -178,6 +178,7 @@ static __always_inline void moved(struct sock *sk, struct connection *conn, s32 
 		return;
 	}
 	pid_tgid = current_pid_tgid();
+	conn = known_connection(sk);
 	if (!conn) {
 		if (pid_tgid >> 32 == settings.own_pid)
 			return;
@@ -206,7 +207,10 @@ static __always_inline void moved(struct sock *sk, struct connection *conn, s32 
 		return;
 	}
 
-	by_kernel = has_layer(sk) && is_kernel_tls(sk, direction);
+	by_kernel = false;
+	/* What the verifier knows least of comes first, and then stands for the other case too. */
+	if (__builtin_expect(has_layer(sk), true))
+		by_kernel = is_kernel_tls(sk, direction);
 	slot = conn->id & (VERDICT_SLOTS - 1);
 	verdict = bpf_map_lookup_elem(&verdicts, &slot);
 	if (verdict && *(volatile u64 *)&verdict->connection == conn->id) {

@@ -140,7 +140,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	if (protocol != IPPROTO_TCP)
 		sk = NULL;
 	TRACE(TRACE_SOCKET, call, fd, bytes, 0, 0, direction);
-	moved(sk, sk ? known_connection(sk) : NULL, fd, direction, bytes, &from, COPY_STEPS);
+	moved(sk, fd, direction, bytes, &from, COPY_STEPS);
 	return 0;
 }
 

@@ -96,8 +96,9 @@ static __always_inline bool is_by_call(struct task_struct *task, struct sock *sk
 
 /* Nothing moved; and yet it tells whose the connection is, and which one the TLS call around it is
  * for. */
-static __always_inline void tried(struct sock *sk, struct connection *conn, s32 fd)
+static __always_inline void tried(struct sock *sk, s32 fd)
 {
+	struct connection *conn = known_connection(sk);
 	u64 pid_tgid;
 
 	if (!conn)
@@ -109,9 +110,20 @@ static __always_inline void tried(struct sock *sk, struct connection *conn, s32 
 		touch(pid_tgid, (u64)sk, conn);
 }
 
+/* Whether a transfer in vain tells nothing: the connection is known, and nobody looks for those of
+ * TLS calls. */
+static __always_inline bool is_told_nothing(struct sock *sk)
+{
+	struct connection *conn;
+
+	if (settings.calls || sk->sk_protocol != IPPROTO_TCP)
+		return false;
+	conn = known_connection(sk);
+	return conn && conn->state != CONNECTION_PENDING;
+}
+
 static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u32 direction)
 {
-	struct connection *conn = NULL;
 	struct task_struct *task;
 	struct source from = {};
 	u8 call = CALL_NONE;
@@ -126,13 +138,6 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 			count(COUNT_UNSUPPORTED_PROTOCOL, 1);
 		return 0;
 	}
-	if (sk->sk_protocol == IPPROTO_TCP) {
-		conn = known_connection(sk);
-		/* Nothing comes of it but a trace, and what thread is in what call. */
-		if (conn && conn->state == CONNECTION_FILTERED && !settings.calls &&
-		    !settings.trace_modules)
-			return 0;
-	}
 	task = current_task();
 	if (task->flags & (PF_KTHREAD | PF_IO_WORKER))
 		return 0;
@@ -142,9 +147,7 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 		count(COUNT_COMPAT_CALLS, 1);
 	else if (number < SYSCALL_TABLE)
 		call = syscall_calls[number];
-	/* In vain, and there is nobody to whom that tells something. */
-	if (result <= 0 && conn && conn->state == CONNECTION_OPENED && !settings.calls &&
-	    call != CALL_RECVMMSG && call != CALL_SENDMMSG)
+	if (result <= 0 && call != CALL_RECVMMSG && call != CALL_SENDMMSG && is_told_nothing(sk))
 		return 0;
 	fd = -1;
 	if (call == CALL_SPLICE)
@@ -175,13 +178,13 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 		return 0;
 	}
 	if (result <= 0) {
-		tried(sk, conn, fd);
+		tried(sk, fd);
 		return 0;
 	}
 	if (flags & MSG_TRUNC)
 		from.loss = LOSS_UNREADABLE;
 	TRACE(TRACE_SOCKET, call, fd, result, 0, 0, direction);
-	moved(sk, conn, fd, direction, result, &from, COPY_STEPS);
+	moved(sk, fd, direction, result, &from, COPY_STEPS);
 	return 0;
 }
 
@@ -234,7 +237,7 @@ int BPF_PROG(tcp_rcv_space_adjust, struct sock *sk)
 	if (read <= position)
 		return 0;
 	TRACE(TRACE_SOCKET, CALL_SPLICE, fd, read - position, 0, 0, DIRECTION_INGRESS);
-	moved(sk, conn, fd, DIRECTION_INGRESS, read - position, &from, 1);
+	moved(sk, fd, DIRECTION_INGRESS, read - position, &from, 1);
 	return 0;
 }
 

@@ -151,7 +151,7 @@ static __always_inline int uring_completed(struct io_kiocb *req, s64 result,
 		from.buffer = post->buffer;
 	from.loss = from.buffer ? LOSS_NONE : LOSS_URING;
 	TRACE(TRACE_SOCKET, CALL_URING, -1, result, 0, 0, direction);
-	moved(sk, sk ? known_connection(sk) : NULL, -1, direction, result, &from, URING_STEPS);
+	moved(sk, -1, direction, result, &from, URING_STEPS);
 	mark_uring(sk);
 	return 0;
 }
