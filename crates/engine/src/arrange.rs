@@ -70,9 +70,10 @@ impl Arrange {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use qtap_capture::{Data, Direction, KernelTime, Layer, Pid, ProcessEvent};
+    use qtap_capture::{Data, Direction, KernelTime, Layer, Pid};
 
     use super::*;
+    use crate::queue::tests::numbered;
 
     fn data(id: u64, position: u64) -> Event {
         Event::Data(Data {
@@ -88,15 +89,6 @@ mod tests {
             call_start: true,
             other_settled: 0,
             session: None,
-        })
-    }
-
-    fn barrier(number: u32) -> Event {
-        Event::Process(ProcessEvent::Exited {
-            pid: Pid(number),
-            start_ns: 0,
-            status: 0,
-            time: KernelTime(0),
         })
     }
 
@@ -116,7 +108,7 @@ mod tests {
             data(3, 3),
             data(2, 4),
             data(1, 5),
-            barrier(9),
+            numbered(9),
             data(2, 6),
             data(1, 7),
             data(2, 8),
@@ -128,7 +120,7 @@ mod tests {
             data(2, 1),
             data(2, 4),
             data(3, 3),
-            barrier(9),
+            numbered(9),
             data(2, 6),
             data(2, 8),
             data(1, 7),
@@ -146,7 +138,7 @@ mod tests {
         #[test]
         fn every_event_comes_once_and_none_passes_one_of_its_connection_or_a_barrier(kinds in proptest::collection::vec(0..6_u64, 0..200)) {
             let events: Vec<_> = (0..).zip(&kinds).map(|(at, kind)| match kind {
-                0 => barrier(at),
+                0 => numbered(at),
                 id => data(*id, u64::from(at)),
             }).collect();
             let arranged = arranged(&mut Arrange::default(), events.clone());

@@ -360,11 +360,7 @@ impl Shift {
         let mut bytes = 0;
         let (worker, reached) = (&mut self.worker, &mut self.reached);
         self.arrange.arrange(events, |event| {
-            bytes += match &event {
-                Event::Data(data) => data.bytes.len() as u64,
-                Event::Quic(quic) => quic.datagram.bytes.len() as u64,
-                _ => 0,
-            };
+            bytes += queue::payload(&event) as u64;
             if let Some(time) = time_of(&event) {
                 *reached = (*reached).max(time);
             }

@@ -15,8 +15,19 @@ use crate::Stats;
 /// Events that travel together at most.
 const BATCH: usize = 256;
 /// Events that a worker takes at once, if so many wait: what it works off between two looks at the clock and at its timers. Many, so that what many
-/// connections did at one time is there together; a few milliseconds of work.
+/// connections did at one time is there together.
 const TOGETHER: usize = 2048;
+/// Bytes of payload from where on it takes no further batch: they count as waiting until all that was taken is worked off.
+const TOGETHER_BYTES: usize = 1 << 20;
+
+/// Bytes of payload that wait with `event`.
+pub(crate) fn payload(event: &Event) -> usize {
+    match event {
+        Event::Data(data) => data.bytes.len(),
+        Event::Quic(quic) => quic.datagram.bytes.len(),
+        _ => 0,
+    }
+}
 
 /// An empty queue. Whoever fills it bounds it: a channel with a bound of its own takes the memory for all its places at once.
 pub(crate) fn queue(stats: &Arc<Stats>) -> (Inlet, Outlet) {
@@ -119,9 +130,12 @@ impl Outlet {
     /// When there are none now, or none will come.
     pub(crate) fn take(&self) -> Result<Vec<Event>, TryRecvError> {
         let mut events = self.batches.try_recv()?;
+        let mut bytes: usize = events.iter().map(payload).sum();
         while events.len() + BATCH <= TOGETHER
+            && bytes < TOGETHER_BYTES
             && let Ok(mut more) = self.batches.try_recv()
         {
+            bytes += more.iter().map(payload).sum::<usize>();
             events.append(&mut more);
         }
         Ok(events)
@@ -161,12 +175,13 @@ impl Bell {
 }
 
 #[cfg(test)]
-mod tests {
-    use qtap_capture::{KernelTime, Pid, ProcessEvent};
+pub(crate) mod tests {
+    use bytes::Bytes;
+    use qtap_capture::{ConnectionId, Data, Direction, KernelTime, Layer, Pid, ProcessEvent};
 
     use super::*;
 
-    fn numbered(number: u32) -> Event {
+    pub(crate) fn numbered(number: u32) -> Event {
         Event::Process(ProcessEvent::Exited {
             pid: Pid(number),
             start_ns: 0,
@@ -194,6 +209,40 @@ mod tests {
         assert!(inlet.is_empty());
         inlet.flush();
         assert!(outlet.take().is_err(), "no empty batches");
+    }
+
+    #[test]
+    fn batches_are_taken_together_up_to_a_number_of_events_and_of_bytes() {
+        let large = |position| {
+            Event::Data(Data {
+                id: ConnectionId(1),
+                time: KernelTime(0),
+                pid: Pid(1),
+                tid: 1,
+                direction: Direction::Egress,
+                layer: Layer::Socket,
+                position,
+                bytes: Bytes::from_static(&[0; 4096]),
+                missing: None,
+                call_start: true,
+                other_settled: 0,
+                session: None,
+            })
+        };
+        let (mut inlet, outlet) = queue(&Arc::default());
+        for number in 0..(TOGETHER + BATCH) as u32 {
+            inlet.push(numbered(number)).unwrap();
+        }
+        assert_eq!(outlet.take().unwrap().len(), TOGETHER);
+        assert_eq!(outlet.take().unwrap().len(), BATCH);
+        for position in 0..2 * BATCH as u64 {
+            inlet.push(large(position)).unwrap();
+        }
+        assert_eq!(
+            outlet.take().unwrap().len(),
+            BATCH,
+            "a batch has as many bytes as are taken"
+        );
     }
 
     #[test]
