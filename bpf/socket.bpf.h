@@ -161,35 +161,39 @@ static __always_inline struct connection *known_connection(struct sock *sk)
 	return bpf_map_lookup_elem(&connections, &key);
 }
 
-static __always_inline void moved(struct sock *sk, s32 fd, u32 direction, u64 bytes,
-				  const struct source *from, u32 steps)
+/*
+ * The connection of a socket that moved bytes; adopted if nobody told us of it, and NULL if it is
+ * none of ours. A call, and what it finds is looked up, for the verifier's sake: it would follow
+ * each way to a connection through all that is done with it.
+ */
+static __noinline int meet(struct sock *sk, s32 fd, u32 direction, u64 bytes)
+{
+	u64 key = (u64)sk, pid_tgid = bpf_get_current_pid_tgid();
+	struct connection *conn;
+
+	if (!sk || pid_tgid >> 32 == settings.own_pid)
+		return 0;
+	conn = adopt(sk, key, pid_tgid, fd, direction == DIRECTION_EGRESS ? bytes : 0,
+		     direction == DIRECTION_INGRESS ? bytes : 0, ID_SYSCALL);
+	if (!conn)
+		return 0;
+	TRACE(TRACE_SOCKET, MESSAGE_ADOPTED, fd, bytes, conn->id, 0, direction);
+	return 1;
+}
+
+static __always_inline void moved(struct sock *sk, struct connection *conn, s32 fd, u32 direction,
+				  u64 bytes, const struct source *from, u32 steps)
 {
 	u64 skip_until = 0, stream_until = ~0ULL, position, end, start, stop, left;
 	u32 cpu = bpf_get_smp_processor_id(), slot;
-	u64 key = (u64)sk, pid_tgid;
-	struct connection *conn;
+	u64 pid_tgid = current_pid_tgid();
 	struct verdict *verdict;
 	struct scratch *s;
 	u32 loss = LOSS_CALL_CAP, unreadable = from->loss, held = 0;
 	bool by_kernel;
 
-	if (!sk) {
-		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
-		return;
-	}
-	pid_tgid = current_pid_tgid();
-	conn = known_connection(sk);
-	if (!conn) {
-		if (pid_tgid >> 32 == settings.own_pid)
-			return;
-		conn = adopt(sk, key, pid_tgid, fd, direction == DIRECTION_EGRESS ? bytes : 0,
-			     direction == DIRECTION_INGRESS ? bytes : 0, ID_SYSCALL);
-		if (!conn)
-			return;
-		TRACE(TRACE_SOCKET, MESSAGE_ADOPTED, fd, bytes, conn->id, 0, direction);
-	}
 	if (settings.calls)
-		touch(pid_tgid, key, conn);
+		touch(pid_tgid, (u64)sk, conn);
 	if (conn->state == CONNECTION_FILTERED) {
 		TRACE(TRACE_SOCKET, MESSAGE_IGNORED, fd, bytes, conn->id, 0, direction);
 		return;

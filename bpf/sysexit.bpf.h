@@ -73,6 +73,7 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 {
 	u32 number = SYSCALL_NUMBER(regs), direction = DIRECTION_INGRESS, flags;
+	struct connection *conn;
 	struct task_struct *task;
 	struct source from = {};
 	u64 bytes = result;
@@ -140,7 +141,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	if (protocol != IPPROTO_TCP)
 		sk = NULL;
 	TRACE(TRACE_SOCKET, call, fd, bytes, 0, 0, direction);
-	moved(sk, fd, direction, bytes, &from, COPY_STEPS);
+	if (!sk) {
+		TRACE(TRACE_SOCKET, MESSAGE_NO_CONNECTION, fd, bytes, 0, 0, direction);
+		return 0;
+	}
+	conn = known_connection(sk);
+	if (!conn && meet(sk, fd, direction, bytes))
+		conn = known_connection(sk);
+	if (conn)
+		moved(sk, conn, fd, direction, bytes, &from, COPY_STEPS);
 	return 0;
 }
 

@@ -96,95 +96,122 @@ static __always_inline bool is_by_call(struct task_struct *task, struct sock *sk
 
 /* Nothing moved; and yet it tells whose the connection is, and which one the TLS call around it is
  * for. */
-static __always_inline void tried(struct sock *sk, s32 fd)
+static __always_inline void tried(struct sock *sk, struct connection *conn, s32 fd)
 {
-	struct connection *conn = known_connection(sk);
-	u64 pid_tgid;
+	u64 pid_tgid = current_pid_tgid();
 
-	if (!conn)
-		return;
-	pid_tgid = current_pid_tgid();
 	if (conn->state == CONNECTION_PENDING && conn->time)
 		use_connection(sk, conn, pid_tgid, fd);
 	if (settings.calls)
 		touch(pid_tgid, (u64)sk, conn);
 }
 
-/* Whether a transfer in vain tells nothing: the connection is known, and nobody looks for those of
- * TLS calls. */
-static __always_inline bool is_told_nothing(struct sock *sk)
+/* The system call that the thread is in, if it is one that moves bytes. */
+static __always_inline u8 current_call(struct task_struct *task, struct pt_regs *regs)
 {
-	struct connection *conn;
+	u32 number = SYSCALL_NUMBER(regs);
 
-	if (settings.calls || sk->sk_protocol != IPPROTO_TCP)
-		return false;
-	conn = known_connection(sk);
-	return conn && conn->state != CONNECTION_PENDING;
+	if (IS_COMPAT(task)) {
+		count(COUNT_COMPAT_CALLS, 1);
+		return CALL_NONE;
+	}
+	return number < SYSCALL_TABLE ? syscall_calls[number] : CALL_NONE;
 }
 
-static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u32 direction)
+/* The descriptor that it moves them by. */
+static __always_inline s32 descriptor_of(u8 call, struct pt_regs *regs)
 {
-	struct task_struct *task;
-	struct source from = {};
-	u8 call = CALL_NONE;
-	struct pt_regs *regs;
-	u32 number;
-	s32 fd;
+	if (call == CALL_NONE)
+		return -1;
+	return call == CALL_SPLICE ? SYSCALL_ARG3(regs) : SYSCALL_ARG1(regs);
+}
 
-	if (!is_internet(sk->__sk_common.skc_family))
-		return 0;
-	if (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP) {
-		if (sk->sk_protocol == IPPROTO_MPTCP)
-			count(COUNT_UNSUPPORTED_PROTOCOL, 1);
-		return 0;
-	}
-	task = current_task();
-	if (task->flags & (PF_KTHREAD | PF_IO_WORKER))
-		return 0;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	number = SYSCALL_NUMBER(regs);
-	if (IS_COMPAT(task))
-		count(COUNT_COMPAT_CALLS, 1);
-	else if (number < SYSCALL_TABLE)
-		call = syscall_calls[number];
-	if (result <= 0 && call != CALL_RECVMMSG && call != CALL_SENDMMSG && is_told_nothing(sk))
-		return 0;
-	fd = -1;
-	if (call == CALL_SPLICE)
-		fd = SYSCALL_ARG3(regs);
-	else if (call != CALL_NONE)
-		fd = SYSCALL_ARG1(regs);
-	if (!is_by_call(task, sk, call, fd))
-		return 0;
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
-		return 0;
+/* Where the bytes are that a call, or one message of it, moved or tried to. */
+static __always_inline void locate_transfer(u8 call, struct pt_regs *regs, s64 result,
+					    struct source *from)
+{
 	if (call == CALL_RECVMMSG || call == CALL_SENDMMSG) {
 		u64 message = message_of(call, regs, result);
 
 		if (message)
-			locate_message(message, &from);
+			locate_message(message, from);
 		else
-			from.loss = LOSS_UNREADABLE;
+			from->loss = LOSS_UNREADABLE;
 	} else if (result > 0) {
-		locate(call, regs, &from);
+		locate(call, regs, from);
 	}
-	if (sk->sk_protocol == IPPROTO_UDP) {
-		/* It is filled in later. */
-		if (direction == DIRECTION_INGRESS)
-			from.name = 0;
-		if (result > 0)
-			datagram(sk, direction, result, from.buffer, from.vector, from.name,
-				 from.loss);
+}
+
+/* One datagram. */
+static __noinline int sent_or_received(struct sock *sk, s64 result, u32 flags, u32 direction)
+{
+	struct task_struct *task = current_task();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	u8 call = current_call(task, regs);
+	struct source from = {};
+
+	if (!sk || !is_by_call(task, sk, call, descriptor_of(call, regs)) ||
+	    flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
+		return 0;
+	locate_transfer(call, regs, result, &from);
+	/* It is filled in later. */
+	if (direction == DIRECTION_INGRESS)
+		from.name = 0;
+	if (result > 0)
+		datagram(sk, direction, result, from.buffer, from.vector, from.name, from.loss);
+	return 0;
+}
+
+static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u32 direction)
+{
+	struct connection *conn;
+	struct task_struct *task;
+	struct source from = {};
+	struct pt_regs *regs;
+	u8 call;
+	s32 fd;
+
+	if (!is_internet(sk->__sk_common.skc_family))
+		return 0;
+	task = current_task();
+	if (task->flags & (PF_KTHREAD | PF_IO_WORKER))
+		return 0;
+	if (sk->sk_protocol == IPPROTO_UDP)
+		return sent_or_received(sk, result, flags, direction);
+	if (sk->sk_protocol != IPPROTO_TCP) {
+		if (sk->sk_protocol == IPPROTO_MPTCP)
+			count(COUNT_UNSUPPORTED_PROTOCOL, 1);
 		return 0;
 	}
+	conn = known_connection(sk);
+	/* Unless somebody looks for the connections of TLS calls. */
+	if (conn && conn->state == CONNECTION_FILTERED && !settings.calls)
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	call = current_call(task, regs);
+	/* In vain: that tells nothing but whose a connection is, and that of a TLS call. */
+	if (result <= 0 && call != CALL_RECVMMSG && call != CALL_SENDMMSG &&
+	    (!conn || (conn->state != CONNECTION_PENDING && !settings.calls)))
+		return 0;
+	fd = descriptor_of(call, regs);
+	if (!is_by_call(task, sk, call, fd) || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
+		return 0;
+	if (!conn) {
+		if (result <= 0 || !meet(sk, fd, direction, result))
+			return 0;
+		conn = known_connection(sk);
+		if (!conn)
+			return 0;
+	}
+	locate_transfer(call, regs, result, &from);
 	if (result <= 0) {
-		tried(sk, fd);
+		tried(sk, conn, fd);
 		return 0;
 	}
 	if (flags & MSG_TRUNC)
 		from.loss = LOSS_UNREADABLE;
 	TRACE(TRACE_SOCKET, call, fd, result, 0, 0, direction);
-	moved(sk, fd, direction, result, &from, COPY_STEPS);
+	moved(sk, conn, fd, direction, result, &from, COPY_STEPS);
 	return 0;
 }
 
@@ -209,8 +236,8 @@ int BPF_PROG(tcp_rcv_space_adjust, struct sock *sk)
 {
 	struct source from = {.loss = LOSS_UNREADABLE};
 	struct task_struct *task = current_task();
-	u64 key = (u64)sk, read, position, pid_tgid;
 	struct connection *conn;
+	u64 read, position;
 	struct pt_regs *regs;
 	u32 number;
 	s32 fd;
@@ -224,10 +251,9 @@ int BPF_PROG(tcp_rcv_space_adjust, struct sock *sk)
 	/* Not one that an interrupt reads. */
 	if (tcp_sock_of(file_of(task, fd)) != sk)
 		return 0;
-	conn = bpf_map_lookup_elem(&connections, &key);
+	conn = known_connection(sk);
 	if (!conn) {
-		pid_tgid = bpf_get_current_pid_tgid();
-		adopt(sk, key, pid_tgid, fd, 0, 0, ID_SYSCALL);
+		meet(sk, fd, DIRECTION_INGRESS, 0);
 		return 0;
 	}
 	read = sequence_received(sk) - unread(sk) - conn->received_base;
@@ -237,7 +263,7 @@ int BPF_PROG(tcp_rcv_space_adjust, struct sock *sk)
 	if (read <= position)
 		return 0;
 	TRACE(TRACE_SOCKET, CALL_SPLICE, fd, read - position, 0, 0, DIRECTION_INGRESS);
-	moved(sk, fd, DIRECTION_INGRESS, read - position, &from, 1);
+	moved(sk, conn, fd, DIRECTION_INGRESS, read - position, &from, 1);
 	return 0;
 }
 

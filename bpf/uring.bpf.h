@@ -93,6 +93,7 @@ static __always_inline int uring_completed(struct io_kiocb *req, s64 result,
 					   const struct uring_post *post)
 {
 	u32 opcode = BPF_CORE_READ(req, opcode), direction;
+	struct connection *conn;
 	struct source from = {};
 	struct sock *sk;
 
@@ -151,8 +152,13 @@ static __always_inline int uring_completed(struct io_kiocb *req, s64 result,
 		from.buffer = post->buffer;
 	from.loss = from.buffer ? LOSS_NONE : LOSS_URING;
 	TRACE(TRACE_SOCKET, CALL_URING, -1, result, 0, 0, direction);
-	moved(sk, -1, direction, result, &from, URING_STEPS);
-	mark_uring(sk);
+	conn = known_connection(sk);
+	if (!conn && meet(sk, -1, direction, result))
+		conn = known_connection(sk);
+	if (!conn)
+		return 0;
+	conn->uring = 1;
+	moved(sk, conn, -1, direction, result, &from, URING_STEPS);
 	return 0;
 }
 
