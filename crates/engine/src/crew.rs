@@ -3,8 +3,9 @@
 //! While there is little to do the first thread serves all workers: each further thread would wake up by itself, on a processor of its own, for work that
 //! one does with warm caches. A worker that falls behind gets the thread of its own number, until it has been on top of its work for a while.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
@@ -113,7 +114,7 @@ struct Round<'a> {
 impl Post {
     /// One batch, if it is ours to serve.
     fn serve<'a>(&'a self, round: &mut Round<'a>) {
-        if self.is_own.load(Ordering::Acquire) && !self.shift.is_poisoned() {
+        if self.is_own.load(Ordering::Acquire) {
             round.is_elsewhere = true;
             return;
         }
@@ -124,8 +125,8 @@ impl Post {
                 round.is_elsewhere = true;
                 return;
             }
-            // The thread that had it ended by a panic: so did the worker.
-            Err(TryLockError::Poisoned(_)) => return,
+            // A worker that panics is not there any more.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         };
         match take_turn(&mut shift) {
             Turn::Worked => round.worked = true,
@@ -139,9 +140,7 @@ impl Post {
 
     fn serve_alone(&self) {
         // The first thread may be at its last batch.
-        let Ok(mut shift) = self.shift.lock() else {
-            return;
-        };
+        let mut shift = self.shift.lock().unwrap_or_else(PoisonError::into_inner);
         while self.is_own.load(Ordering::Acquire) {
             match take_turn(&mut shift) {
                 Turn::Worked => {}
@@ -152,16 +151,24 @@ impl Post {
     }
 }
 
-/// Ends the worker when that was its last.
+/// Ends the worker when that was its last, or when it panics; the others that the thread serves go on.
 fn take_turn(place: &mut Option<Shift>) -> Turn {
     let Some(shift) = place else {
         return Turn::Over;
     };
-    let turn = shift.turn();
-    if matches!(turn, Turn::Over)
-        && let Some(shift) = place.take()
-    {
-        shift.end();
+    let turn = catch_unwind(AssertUnwindSafe(|| {
+        let turn = shift.turn();
+        if matches!(turn, Turn::Over) {
+            shift.end();
+        }
+        turn
+    }));
+    let turn = turn.unwrap_or_else(|_| {
+        shift.tell_loss();
+        Turn::Over
+    });
+    if matches!(turn, Turn::Over) {
+        *place = None;
     }
     turn
 }

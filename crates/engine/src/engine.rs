@@ -71,6 +71,7 @@ impl Engine {
                 questions,
                 clock: Arc::clone(clock),
                 queued_bytes: Arc::clone(&queued_bytes),
+                stats: Arc::clone(&shared.stats),
                 arrange: Arrange::default(),
                 reached: KernelTime(0),
             });
@@ -287,6 +288,7 @@ pub(crate) struct Shift {
     questions: Receiver<Question>,
     clock: Clock,
     queued_bytes: Arc<AtomicU64>,
+    stats: Arc<Stats>,
     arrange: Arrange,
     /// Time of the latest event it worked off.
     reached: KernelTime,
@@ -327,9 +329,15 @@ impl Shift {
     }
 
     /// Every connection is reported.
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(&mut self) {
         let now = (self.clock)();
         self.worker.shut_down(now);
+    }
+
+    /// It panicked.
+    pub(crate) fn tell_loss(&self) {
+        self.stats.workers_lost.add(1);
+        tracing::error!("internal error: a worker ended, and with it the capture of its connections");
     }
 
     fn answer(&mut self) {

@@ -81,6 +81,7 @@ stats! {
     Counter opened "qtap_engine_connections_opened_total" [], "Connections that began, or were found.";
     Counter excluded "qtap_engine_connections_excluded_total" [], "Connections left out by filters or strategy.";
     Counter raised "qtap_engine_priority_raised_total" [], "Times that a worker fell behind in the background, and was given a share of the processors.";
+    Level workers_lost "qtap_engine_workers_lost" [], "Workers that ended by a panic. The agent stops when there is one.";
     Level open "qtap_engine_connections" [], "Connections open now.";
     Level queued "qtap_engine_queue_depth" [], "Kernel events waiting for a worker.";
     Level held_bytes "qtap_engine_held_bytes" [], "Payload held in memory.";
@@ -91,6 +92,7 @@ stats! {
     Counter lost_memory "qtap_engine_lost_total" [("stage", "engine"), ("reason", "memory_budget")], "Bytes or events lost, by reason.";
     Counter lost_shed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "load_shed")], "Bytes or events lost, by reason.";
     Counter lost_unattributed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "unattributed")], "Bytes or events lost, by reason.";
+    Counter lost_failed "qtap_engine_lost_total" [("stage", "engine"), ("reason", "internal_error")], "Bytes or events lost, by reason.";
     Counter lost_stalled "qtap_engine_lost_total" [("stage", "engine"), ("reason", "stalled")], "Bytes or events lost, by reason.";
     Counter gap_ring_full "qtap_engine_gap_bytes_total" [("reason", "ring_full")], "Socket bytes that were to be captured and were not.";
     Counter gap_queue_full "qtap_engine_gap_bytes_total" [("reason", "queue_full")], "Socket bytes that were to be captured and were not.";
@@ -105,7 +107,7 @@ stats! {
     Counter orphans "qtap_engine_orphans_total" [], "Responses without a known request.";
     Counter partial_heads "qtap_engine_partial_heads_total" [], "Heads with fields that could not be decoded.";
     Counter parser_errors "qtap_engine_parser_errors_total" [], "Connections on which a parser gave up.";
-    Counter parser_panics "qtap_engine_panics_total" [], "Panics caught in parsers.";
+    Counter panics "qtap_engine_panics_total" [], "Panics caught; each ended the parsing or the capture of one connection.";
     Counter secrets "qtap_engine_tls_secrets_total" [("outcome", "received")], "TLS secrets by what became of them.";
     Counter secrets_bound "qtap_engine_tls_secrets_total" [("outcome", "bound")], "TLS secrets by what became of them.";
     Counter secrets_expired "qtap_engine_tls_secrets_total" [("outcome", "expired")], "TLS secrets by what became of them.";

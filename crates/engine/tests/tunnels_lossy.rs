@@ -109,6 +109,6 @@ proptest! {
         }
         prop_assert_eq!(bench.worker.held(), 0);
         prop_assert_eq!(bench.worker.connections(), 0);
-        prop_assert_eq!(bench.stats.parser_panics.get(), 0);
+        prop_assert_eq!(bench.stats.panics.get(), 0);
     }
 }

@@ -194,7 +194,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         reloads,
         next_look: Instant::now(),
     };
-    serve(&mut running, &signals, socket.as_ref());
+    let intact = serve(&mut running, &signals, socket.as_ref());
 
     tracing::info!("stopping");
     stopping.store(true, Ordering::Relaxed);
@@ -210,20 +210,22 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     server.stop().context("cannot stop the status server")?;
     tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    intact.map(|()| ExitCode::SUCCESS)
 }
 
-fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ControlSocket>) {
+/// Until it is asked to stop. An error when a part of the agent ended by itself.
+fn serve(running: &mut Running, signals: &SignalInbox, socket: Option<&ControlSocket>) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut silence_told = false;
     loop {
         match signals.wait(Duration::from_millis(100)) {
-            Some(Request::Stop) => return,
+            Some(Request::Stop) => return Ok(()),
             Some(Request::Reload) => {
                 running.reload("SIGHUP");
             }
             None => {}
         }
+        running.agent.intact()?;
         if let Some(request) = socket.and_then(ControlSocket::next) {
             request.answer(running.reload("reload-config"));
         }

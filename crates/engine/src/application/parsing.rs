@@ -118,7 +118,7 @@ impl Application {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return self.failed(&error, facts, cx),
             Err(_) => {
-                cx.stats.parser_panics.add(1);
+                cx.stats.panics.add(1);
                 cx.stats.protocols.of(parsing.assembler.protocol()).panics.add(1);
                 tracing::error!(conn_id = %facts.public_id, protocol = ?facts.protocol, "parser panicked; connection is not parsed further");
                 self.turn_off(
@@ -210,7 +210,7 @@ impl Application {
             parsing.parser.release(&mut events);
         }));
         if closed.is_err() {
-            cx.stats.parser_panics.add(1);
+            cx.stats.panics.add(1);
         }
         for event in events {
             parsing.assembler.event(event, facts, cx);

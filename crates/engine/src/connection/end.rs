@@ -19,6 +19,9 @@ impl Connection {
         let Some((closed, _)) = &self.closing else {
             return Life::Goes;
         };
+        if self.failed {
+            return Life::Ended;
+        }
         if self.opened.is_none() || self.facts.is_none() || self.has_backlog() {
             return Life::Goes;
         }

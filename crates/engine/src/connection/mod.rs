@@ -138,6 +138,8 @@ pub(crate) struct Connection {
     stopping: bool,
     /// The event of its end was lost.
     end_lost: bool,
+    /// A step of it panicked.
+    failed: bool,
     /// All of it was read. It stays for commands that wait for what another connection may tell.
     is_over: bool,
     /// The verdict of the last report.
@@ -202,6 +204,7 @@ impl Connection {
             part: 0,
             stopping: false,
             end_lost: false,
+            failed: false,
             is_over: false,
             judged: None,
             counted: 0,
@@ -237,7 +240,7 @@ impl Connection {
         if let Some(check) = self.check_due(settings.stall) {
             earliest = earliest.min(check);
         }
-        if self.facts.is_none() {
+        if self.opened.is_some() && self.facts.is_none() {
             earliest = earliest.min(after(self.backlog.since(), Duration::from_millis(5)));
         }
         if let Some(since) = self.reorder_since {
@@ -295,6 +298,10 @@ impl Connection {
 
     /// Bytes on it.
     pub(crate) fn data(&mut self, data: Data, cx: &mut Context<'_>) -> Life {
+        if self.failed {
+            cx.stats.lost_failed.add(data.bytes.len() as u64);
+            return Life::Goes;
+        }
         if self.exclusion.whole || self.is_over {
             return Life::Goes;
         }
@@ -426,6 +433,21 @@ impl Connection {
         self.tally.given_up += freed;
         cx.stats.lost_memory.add(freed);
         self.finish_if_complete(cx)
+    }
+
+    /// A step of it panicked: nothing that it holds can be relied upon any more. It stays until its end, so that what still comes of it is counted.
+    pub(crate) fn fail(&mut self, cx: &Context<'_>) {
+        self.release(cx);
+        self.set_verdict(Verdict::COUNT_ONLY, cx);
+        *self = Self {
+            failed: true,
+            verdict: self.verdict,
+            last_pid: self.last_pid,
+            unbound: self.unbound,
+            counted: self.counted,
+            scheduled: self.scheduled,
+            ..Self::new(self.id, self.created)
+        };
     }
 
     /// Releases what it asked of the rest of the agent. Called once, when the worker lets go of it.

@@ -5,6 +5,7 @@ mod sessions;
 
 use std::collections::BTreeSet;
 use std::collections::hash_map;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -320,7 +321,7 @@ impl Worker {
         }
     }
 
-    /// Runs `step` on the connection, and sees to its timer and its end. Tells whether records wait behind its open gate and, if it
+    /// Runs `step` on the connection, and sees to its timer and its end. A panic in it ends the capture of this connection, counted, and nothing else. Tells whether records wait behind its open gate and, if it
     /// goes on and none do, what `look` sees in it.
     fn step<T>(
         &mut self,
@@ -342,7 +343,15 @@ impl Worker {
             }
         };
         let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
-        let life = step(connection, &mut cx);
+        let life = catch_unwind(AssertUnwindSafe(|| step(connection, &mut cx))).unwrap_or_else(|_| {
+            cx.stats.panics.add(1);
+            tracing::error!(
+                connection = id.0,
+                "internal error: the connection is not looked at further"
+            );
+            connection.fail(&cx);
+            Life::Goes
+        });
         let held = connection.held();
         self.held = self.held + held - std::mem::replace(&mut connection.counted, held);
         if life == Life::Ended {

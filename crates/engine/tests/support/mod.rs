@@ -148,6 +148,8 @@ pub struct Received {
     /// What was known of the connection of each transaction.
     pub facts: Vec<ConnectionFacts>,
     pub reports: Vec<ConnectionReport>,
+    /// It panics when it is asked what it wants.
+    pub panics: bool,
 }
 
 #[derive(Clone)]
@@ -159,6 +161,8 @@ pub struct Recorder {
 
 impl Consumer for Recorder {
     fn wants(&mut self, _: &ConnectionFacts, _: Protocol) -> bool {
+        let panics = self.received.lock().unwrap().panics;
+        assert!(!panics, "as the test asked for");
         self.wants
     }
     fn interest(&mut self, _: &ConnectionFacts, _: StreamKey, _: &RequestHead) -> Interest {
@@ -187,6 +191,26 @@ impl Consumer for Recorder {
     }
     fn connection(&mut self, report: &ConnectionReport) {
         self.received.lock().unwrap().reports.push(report.clone());
+    }
+}
+
+/// A connection of the process that begins at `time`.
+pub fn opened(id: ConnectionId, time: u64, role: Role) -> Opened {
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    Opened {
+        id,
+        time: KernelTime(time),
+        pid: PID,
+        tid: PID.0,
+        fd: 3,
+        role,
+        local: address("127.0.0.1:40000"),
+        remote: address("127.0.0.1:8080"),
+        ipv6_socket: false,
+        cookie: 0,
+        midstream: false,
+        shed: false,
+        netns: 0,
     }
 }
 
@@ -284,23 +308,18 @@ impl Bench {
     }
 
     pub fn open(&mut self, role: Role, midstream: bool) {
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         let opened = Opened {
-            id: self.id,
-            time: KernelTime(self.now),
-            pid: PID,
-            tid: PID.0,
-            fd: 3,
-            role,
-            local: address("127.0.0.1:40000"),
-            remote: address("127.0.0.1:8080"),
-            ipv6_socket: false,
-            cookie: 0,
             midstream,
             shed: self.opens_shed,
-            netns: 0,
+            ..opened(self.id, self.now, role)
         };
         self.send(Event::Opened(opened));
+    }
+
+    /// What follows is of another connection.
+    pub fn turn_to(&mut self, id: u64) {
+        self.id = ConnectionId(id);
+        (self.positions, self.lost_ends) = Default::default();
     }
 
     pub fn send(&mut self, event: Event) {

@@ -96,10 +96,12 @@ pub(crate) fn run(settings: &Settings, request: &Check) -> anyhow::Result<ExitCo
             None
         }
     };
+    let intact = agent.intact();
     agent.stop();
     if let Some(key_log) = key_log {
         key_log.stop();
     }
+    intact?;
     let seen = collector.seen();
     if collector.dropped() > 0 {
         tracing::warn!(
