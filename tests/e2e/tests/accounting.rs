@@ -198,14 +198,20 @@ fn irq_work_interrupts() -> u64 {
     counts.map_while(|count| count.parse::<u64>().ok()).sum()
 }
 
+/// Stops one thread of the agent for so many seconds.
+fn hold_thread(agent: &Agent, name: &str, seconds: u32) -> Program {
+    let mut command = python("hold_thread.py");
+    command.args([&agent.pid().to_string(), name, &seconds.to_string()]);
+    let mut holder = Program::start(&mut command);
+    assert_eq!(holder.line(Duration::from_secs(10)), "held");
+    holder
+}
+
 #[test]
 fn a_stopped_worker() {
     let source = Source::new(3000);
     let agent = agent("data_ring: 1mb, memory: 4mb, body: 64kb");
-    let mut command = python("hold_thread.py");
-    command.args([&agent.pid().to_string(), "qtap-engine-0", "2"]);
-    let mut holder = Program::start(&mut command);
-    assert_eq!(holder.line(Duration::from_secs(10)), "held");
+    let holder = hold_thread(&agent, "qtap-engine-0", 2);
     let loads = [source.plain(4000, 10), source.tls(2000, 10)];
     loads.into_iter().for_each(|load| drop(unharmed(load)));
     assert!(holder.finish(Duration::from_secs(20)).status.success());
@@ -295,7 +301,27 @@ fn rate_of(load: Program) -> f64 {
 fn many_short_programs() {
     let source = Source::new(1000);
     let agent = agent("body: 64kb");
-    let count = 400;
+    short_programs(&source, 400);
+    let metrics = source.compare(agent, 400, Made { plain: 400, tls: 0 });
+    assert_eq!(metrics.store_lost(), 0.0);
+}
+
+/// For longer than connections wait for their process to be known: those of programs that began meanwhile have none.
+#[test]
+fn a_stopped_table_of_processes() {
+    let source = Source::new(1000);
+    let agent = agent("body: 64kb");
+    let holder = hold_thread(&agent, "qtap-process", 8);
+    short_programs(&source, 200);
+    let loads = [source.plain(3000, 20), source.tls(1000, 20)];
+    loads.into_iter().for_each(|load| drop(unharmed(load)));
+    assert!(holder.finish(Duration::from_secs(20)).status.success());
+    short_programs(&source, 100);
+    source.compare(agent, 4300, Made { plain: 320, tls: 20 });
+}
+
+/// So many at once, each with one request on a connection of its own.
+fn short_programs(source: &Source, count: usize) {
     let script = format!(
         "for i in $(seq {count}); do (exec 3<>/dev/tcp/127.0.0.1/{}; \
          printf 'GET /d HTTP/1.1\\r\\nHost: short\\r\\nConnection: close\\r\\n\\r\\n' >&3; exec cat <&3 >/dev/null) & done; wait",
@@ -306,6 +332,4 @@ fn many_short_programs() {
             .args(["-c", &script])
             .current_dir(source.folder.path()),
     );
-    let metrics = source.compare(agent, count, Made { plain: count, tls: 0 });
-    assert_eq!(metrics.store_lost(), 0.0);
 }
