@@ -49,6 +49,8 @@ pub(crate) struct Reassembler {
     /// What is missing before this is lost, for what, and since when that is known.
     settled: (u64, Loss, KernelTime),
     duplicate_bytes: u64,
+    /// Bytes that found no room in the queue, of stretches that were passed over before that was told.
+    superseded: u64,
 }
 
 impl Default for Reassembler {
@@ -59,6 +61,7 @@ impl Default for Reassembler {
             early_bytes: 0,
             settled: (0, Loss::RingFull, KernelTime(0)),
             duplicate_bytes: 0,
+            superseded: 0,
         }
     }
 }
@@ -79,6 +82,11 @@ impl Reassembler {
         if self.next == 0 && self.early.is_empty() {
             self.next = position;
         }
+    }
+
+    /// Bytes that found no room in the queue, and are not in any gap, as it was not known yet when their stretch was passed over.
+    pub(crate) const fn superseded(&self) -> u64 {
+        self.superseded
     }
 
     /// Bytes held.
@@ -231,6 +239,9 @@ impl Reassembler {
         }
         if let Some((length, loss)) = missing {
             let end = data_end + u64::from(length);
+            if loss == Loss::QueueFull {
+                self.superseded += self.next.clamp(data_end, end) - data_end;
+            }
             if end > self.next {
                 out.push(Piece::Gap {
                     length: end - self.next,
@@ -315,6 +326,28 @@ mod tests {
         );
         push(&mut reassembler, 5, "f", &mut out);
         assert_eq!(render(&out), "ab___f");
+    }
+
+    #[test]
+    fn what_was_passed_over_before_its_loss_was_told_is_in_no_gap() {
+        let (mut reassembler, mut out) = (Reassembler::default(), Vec::new());
+        let told = |length| record(Bytes::new(), Some((length, Loss::QueueFull)));
+        reassembler.settle(10, Loss::Skipped, KernelTime(1), &mut out);
+        reassembler.push(2, told(6), &mut out);
+        assert_eq!(reassembler.superseded(), 6);
+        reassembler.push(8, told(4), &mut out);
+        assert_eq!((reassembler.superseded(), reassembler.position()), (8, 12));
+        let lost = |piece: &&Piece| {
+            matches!(
+                piece,
+                Piece::Gap {
+                    loss: Loss::QueueFull,
+                    length: 2,
+                    ..
+                }
+            )
+        };
+        assert_eq!((out.len(), out.iter().filter(lost).count()), (2, 1));
     }
 
     /// P-L1.

@@ -101,6 +101,8 @@ stats! {
     Counter gap_unreadable "qtap_engine_gap_bytes_total" [("reason", "unreadable_bytes")], "Socket bytes that were to be captured and were not.";
     Counter gap_io_uring "qtap_engine_gap_bytes_total" [("reason", "io_uring")], "Socket bytes that were to be captured and were not.";
     Counter gap_shed "qtap_engine_gap_bytes_total" [("reason", "load_shed")], "Socket bytes that were to be captured and were not.";
+    Counter unwanted_ring_full "qtap_engine_unwanted_bytes_lost_total" [("reason", "ring_full")], "Bytes lost of stretches that nobody wanted any more when that was noticed: no connection misses them.";
+    Counter unwanted_queue_full "qtap_engine_unwanted_bytes_lost_total" [("reason", "queue_full")], "Bytes lost of stretches that nobody wanted any more when that was noticed: no connection misses them.";
     Counter bytes "qtap_engine_bytes_total" [], "Socket bytes that reached the engine.";
     Counter plaintext_bytes "qtap_engine_plaintext_bytes_total" [], "Bytes handed to detection and parsers.";
     Counter resyncs "qtap_engine_resyncs_total" [], "Messages passed over because they could not be understood.";

@@ -35,9 +35,11 @@ impl Source {
         let folder = scratch();
         let certificates = Certificates::make(folder.path());
         let (plain, tls) = (free_port(), free_port());
+        // It writes its log and opens the document not once a request, so that bursts are fast on a slow machine too.
+        let common = "location /slow/ { limit_rate 200k; } access_log access.json truth buffer=64k flush=100ms; open_file_cache max=8;";
         let servers = format!(
-            "server {{ listen 127.0.0.1:{plain} backlog=2048; location /slow/ {{ limit_rate 200k; }} }}\n\
-             server {{ listen 127.0.0.1:{tls} ssl backlog=2048; location /slow/ {{ limit_rate 200k; }} ssl_certificate {}; ssl_certificate_key {}; }}",
+            "server {{ listen 127.0.0.1:{plain} backlog=2048; {common} }}\n\
+             server {{ listen 127.0.0.1:{tls} ssl backlog=2048; {common} ssl_certificate {}; ssl_certificate_key {}; }}",
             certificates.certificate.display(),
             certificates.key.display()
         );

@@ -67,6 +67,7 @@ impl Connection {
             return Life::Ended;
         }
         if self.exclusion.whole {
+            self.account_unwanted(&closed, cx);
             return Life::Ended;
         }
         if !self.is_over {
@@ -134,6 +135,16 @@ impl Connection {
                 self.piece(direction, layer, piece, cx);
             }
         }
+        self.account_unwanted(closed, cx);
+    }
+
+    /// What was lost of stretches that were passed over, since nobody wanted them by then: counted, so that what is lost and what is missed
+    /// come out even.
+    fn account_unwanted(&self, closed: &Closed, cx: &Context<'_>) {
+        let missed = self.tally.lost(Loss::RingFull);
+        (cx.stats.unwanted_ring_full).add(closed.lost_ring_full.saturating_sub(missed));
+        let superseded = self.socket.iter().chain(&self.calls).map(Reassembler::superseded);
+        cx.stats.unwanted_queue_full.add(superseded.sum());
     }
 
     pub(super) fn report(&mut self, closed: Option<&Closed>, cx: &mut Context<'_>) {

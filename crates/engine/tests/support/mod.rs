@@ -223,6 +223,7 @@ pub struct Bench {
     pub now: u64,
     positions: [[u64; 2]; 2],
     lost_ends: [[u64; 2]; 2],
+    lost: u64,
     pub id: ConnectionId,
     pub load: Arc<Load>,
     pub budget: Arc<Budget>,
@@ -299,6 +300,7 @@ impl Bench {
             now: MS,
             positions: [[0; 2]; 2],
             lost_ends: [[0; 2]; 2],
+            lost: 0,
             id: ConnectionId(1),
             load,
             budget,
@@ -319,7 +321,7 @@ impl Bench {
     /// What follows is of another connection.
     pub fn turn_to(&mut self, id: u64) {
         self.id = ConnectionId(id);
-        (self.positions, self.lost_ends) = Default::default();
+        (self.positions, self.lost_ends, self.lost) = Default::default();
     }
 
     pub fn send(&mut self, event: Event) {
@@ -378,6 +380,7 @@ impl Bench {
     pub fn loses(&mut self, direction: Direction, length: u64) {
         let layer = Layer::Socket as usize;
         self.positions[layer][direction as usize] += length;
+        self.lost += length;
         self.lost_ends[layer][direction as usize] = self.positions[layer][direction as usize];
     }
 
@@ -403,7 +406,7 @@ impl Bench {
             kernel_sent: written,
             kernel_received: read,
             unread: 0,
-            lost_ring_full: 0,
+            lost_ring_full: self.lost,
             reset: false,
             io_uring: false,
         }

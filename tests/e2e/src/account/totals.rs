@@ -69,7 +69,7 @@ impl Account<'_> {
         self.gaps_by_reason();
     }
 
-    /// Bytes missing of connections, by reason = what the kernel side left out for it. Ends that were lost take with them what
+    /// Bytes missing of connections, or that nobody wanted any more, by reason = what the kernel side left out for it. Ends that were lost take with them what
     /// was missing at the end.
     fn gaps_by_reason(&mut self) {
         let (rest, metrics) = (self.rest, self.metrics);
@@ -79,7 +79,8 @@ impl Account<'_> {
             let label = format!("\"{reason}\"");
             let of_calls: u64 = self.said.iter().map(|said| said.bytes_of_calls(reason)).sum();
             let gaps = |metrics: &Metrics| {
-                let gaps = metrics.sum("qtap_engine_gap_bytes_total", &label);
+                let gaps = metrics.sum("qtap_engine_gap_bytes_total", &label)
+                    + metrics.sum("qtap_engine_unwanted_bytes_lost_total", &label);
                 // The queue is one for bytes of the wire and of calls; the kernel side counts these apart.
                 if counter.is_empty() {
                     gaps + of_calls as f64
