@@ -85,8 +85,13 @@ impl Reassembler {
     }
 
     /// Bytes that found no room in the queue, and are not in any gap, as it was not known yet when their stretch was passed over.
-    pub(crate) const fn superseded(&self) -> u64 {
-        self.superseded
+    pub(crate) fn superseded(&self) -> u64 {
+        // What waits was not wanted in the end.
+        let waiting = (self.early.values()).filter_map(|record| match record.missing {
+            Some((length, Loss::QueueFull)) => Some(u64::from(length)),
+            _ => None,
+        });
+        self.superseded + waiting.sum::<u64>()
     }
 
     /// Bytes held.

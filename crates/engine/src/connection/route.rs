@@ -78,15 +78,26 @@ impl Connection {
 
     /// Plaintext from a call of the TLS library.
     pub(super) fn calls_piece(&mut self, side: Side, piece: Piece, cx: &mut Context<'_>) {
-        let proof_of_tls = match &self.wire {
-            Wire::Tls(tls) if tls.reading == Reading::Secrets || tls.is_by_kernel(side) => return,
-            Wire::Tls(_) => false,
+        let (wanted, proof_of_tls) = match &self.wire {
+            Wire::Tls(tls) => (tls.reading != Reading::Secrets && !tls.is_by_kernel(side), false),
             // The call proves what the first bytes could not: they lay in the middle of a record.
             Wire::Sniffing(_) | Wire::Plain => {
-                self.app.protocol.is_none() && cx.settings.tls != TlsMode::Secrets
+                let proves = self.app.protocol.is_none() && cx.settings.tls != TlsMode::Secrets;
+                (proves, proves)
             }
-            Wire::Off => return,
+            Wire::Off => (false, false),
         };
+        if !wanted {
+            if let Piece::Gap {
+                length,
+                loss: Loss::QueueFull,
+                ..
+            } = piece
+            {
+                cx.stats.unwanted_queue_full.add(length);
+            }
+            return;
+        }
         if proof_of_tls {
             let midstream = self.facts.as_ref().is_some_and(|facts| facts.joined_midstream);
             self.begin_tls(midstream, cx);
@@ -95,8 +106,6 @@ impl Connection {
             }
             self.app.restart(true, self.facts.as_deref_mut(), cx);
             self.set_verdict(Verdict::CALLS_ONLY, cx);
-        } else if !matches!(self.wire, Wire::Tls(_)) {
-            return;
         }
         // What is in the library's calls is not in another's memory.
         self.give_up_search(cx);
