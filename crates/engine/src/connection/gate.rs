@@ -43,7 +43,9 @@ impl Backlog {
     /// Keeps `data`; returns the bytes dropped. The hole shows as a gap by its position.
     pub(super) fn push(&mut self, data: Data, limit: usize) -> u64 {
         let length = data.bytes.len();
-        if self.bytes + length > limit {
+        // Records that only say what is missing take room, too.
+        let records = self.records.len() * size_of::<Data>();
+        if self.bytes + length + records > limit {
             return length as u64;
         }
         self.bytes += length;
@@ -170,5 +172,35 @@ impl Connection {
             self.take(data, cx);
         }
         self.finish_if_complete(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use qtap_capture::{ConnectionId, Direction, Layer, Loss, Pid};
+
+    use super::*;
+
+    #[test]
+    fn the_backlog_is_bounded_whatever_its_records_have() {
+        let record = |bytes: &'static [u8]| Data {
+            id: ConnectionId(1),
+            time: KernelTime(1),
+            pid: Pid(1),
+            tid: 1,
+            direction: Direction::Egress,
+            layer: Layer::Socket,
+            position: 0,
+            bytes: Bytes::from_static(bytes),
+            missing: Some((1, Loss::Unreadable)),
+            call_start: true,
+            other_settled: 0,
+            session: None,
+        };
+        let (mut backlog, limit) = (Backlog::default(), 10_000);
+        let dropped: u64 = (0..1000).map(|_| backlog.push(record(b""), limit)).sum();
+        assert!(backlog.records.len() * size_of::<Data>() <= limit + size_of::<Data>());
+        assert_eq!((dropped, backlog.push(record(b"abc"), limit)), (0, 3));
     }
 }
