@@ -184,8 +184,9 @@ static __always_inline int transferred(struct sock *sk, s64 result, u32 flags, u
 		return 0;
 	}
 	conn = known_connection(sk);
-	/* Unless somebody looks for the connections of TLS calls. */
-	if (conn && conn->state == CONNECTION_FILTERED && !settings.calls)
+	/* Unless somebody looks for the connections of TLS calls, or wants to be told. */
+	if (conn && conn->state == CONNECTION_FILTERED && !settings.calls &&
+	    !(settings.trace_modules & TRACE_SOCKET))
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	call = current_call(task, regs);

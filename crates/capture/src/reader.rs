@@ -20,11 +20,6 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// While awake, the longest time a record waits. The kernel wakes us earlier when the data ring fills.
 const NAP: Duration = Duration::from_millis(5);
 
-/// Payload is left in its ring for so long, unless it fills a [`GATHERED`]th of it: what is worked off together finds the
-/// caches warm, and costs one wake-up of a worker. Everything else comes with each nap, for it tells of programs that are to be looked at while
-/// they run.
-const GATHER: Duration = Duration::from_millis(60);
-
 /// Part of the ring whose payload is handed out at once: 1 MiB by default.
 const GATHERED: u64 = 16;
 
@@ -61,6 +56,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Payload is left in its ring for so long, unless it fills a 16th of it: what is worked off together finds the caches warm, and
+    /// costs one wake-up of a worker. Everything else comes within a few milliseconds, for it tells of programs that are to be looked at
+    /// while they run.
+    pub const GATHER: Duration = Duration::from_millis(60);
+
     pub(crate) fn new(
         control: Ring,
         data: Ring,
@@ -148,7 +148,8 @@ impl Reader {
         if waiting == 0 {
             self.gathering = now;
         }
-        let due = waiting >= self.data.size() / GATHERED || now.duration_since(self.gathering) >= GATHER;
+        let due =
+            waiting >= self.data.size() / GATHERED || now.duration_since(self.gathering) >= Self::GATHER;
         if due {
             self.gathering = now;
         }

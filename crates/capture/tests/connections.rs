@@ -148,7 +148,7 @@ fn connections_that_fail_or_are_never_accepted_are_not_told() {
         tap.flow(from, address)
             .is_some_and(|flow| !flow.closed.is_empty())
     });
-    tap.during(Duration::from_millis(100));
+    tap.settle();
     let opened: Vec<_> = tap
         .flows()
         .into_iter()
@@ -517,7 +517,7 @@ fn other_kinds_of_sockets_tell_nothing() {
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     udp.send_to(b"udp", udp.local_addr().unwrap()).unwrap();
     udp.recv_from(&mut buffer).unwrap();
-    tap.during(Duration::from_millis(50));
+    tap.settle();
     let strange = tap.events.iter().any(|event| {
         matches!(event, Event::Data(data) if data.bytes.as_ref() == b"unix" || data.bytes.as_ref() == b"udp")
     });

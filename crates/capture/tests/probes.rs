@@ -548,7 +548,7 @@ fn memory_sessions_are_told_apart() {
     ssl_write(&raw mut session, b"two".as_ptr(), 3);
     ssl_free(&raw mut session);
     ssl_write(&raw mut session, b"new".as_ptr(), 3);
-    tap.during(Duration::from_millis(50));
+    tap.settle();
     let told: Vec<_> = tap
         .events
         .iter()

@@ -82,6 +82,11 @@ impl Tap {
         }
     }
 
+    /// Reads until all that was told before has come, payload included.
+    pub fn settle(&mut self) {
+        self.during(2 * Reader::GATHER);
+    }
+
     pub fn flows(&self) -> Vec<Flow> {
         let mut flows: Vec<Flow> = Vec::new();
         let mut places: HashMap<ConnectionId, usize> = HashMap::new();
