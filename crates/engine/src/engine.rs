@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use qtap_capture::{ConnectionId, Event, KernelTime, ProcessEvent, ThreadId, can_return_from_background};
 
 use crate::account::survey::{self, Question, Surveyor};
-use crate::arrange::Arrange;
+use crate::arrange::{Arrange, Step};
 use crate::crew::{Crew, Helper};
 use crate::lane::{Beyond, Lane};
 use crate::pace::Pace;
@@ -367,12 +367,15 @@ impl Shift {
         let begun = (self.clock)();
         let mut bytes = 0;
         let (worker, reached) = (&mut self.worker, &mut self.reached);
-        self.arrange.arrange(events, |event| {
-            bytes += queue::payload(&event) as u64;
-            if let Some(time) = time_of(&event) {
-                *reached = (*reached).max(time);
+        self.arrange.arrange(events, |step| match step {
+            Step::Ahead(event) => worker.look_ahead(event),
+            Step::WorkOff(event) => {
+                bytes += queue::payload(&event) as u64;
+                if let Some(time) = time_of(&event) {
+                    *reached = (*reached).max(time);
+                }
+                worker.event(event, (*reached).min(begun));
             }
-            worker.event(event, (*reached).min(begun));
         });
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.events.worked_off(length);

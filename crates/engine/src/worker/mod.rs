@@ -122,6 +122,16 @@ impl Worker {
         self.held
     }
 
+    /// Has what is kept of the connection of `event` come into the processor's caches.
+    pub(crate) fn look_ahead(&self, event: &Event) {
+        if let Event::Data(data) = event
+            && let Some(connection) = self.connections.get(&data.id)
+        {
+            // It reads from all parts of a connection.
+            std::hint::black_box(connection.held());
+        }
+    }
+
     /// Takes one event of the kernel.
     pub fn event(&mut self, event: Event, now: KernelTime) {
         self.shared.stats.events.add(1);
