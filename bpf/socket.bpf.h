@@ -162,9 +162,9 @@ static __always_inline struct connection *known_connection(struct sock *sk)
 }
 
 /*
- * The connection of a socket that moved bytes; adopted if nobody told us of it, and NULL if it is
- * none of ours. A call, and what it finds is looked up, for the verifier's sake: it would follow
- * each way to a connection through all that is done with it.
+ * Adopts the connection of a socket that moved bytes, which nobody told us of; 0 if it is none of
+ * ours. A call, and the caller looks it up, for the verifier's sake: it would follow each way to a
+ * connection through all that is done with it.
  */
 static __noinline int meet(struct sock *sk, s32 fd, u32 direction, u64 bytes)
 {

@@ -43,6 +43,21 @@ impl Connection {
         }
     }
 
+    /// A step of it panicked: nothing that it holds can be relied upon any more. It stays until its end, so that what still comes of it is counted.
+    pub(crate) fn fail(&mut self, cx: &Context<'_>) {
+        self.release(cx);
+        self.set_verdict(Verdict::COUNT_ONLY, cx);
+        *self = Self {
+            failed: true,
+            verdict: self.verdict,
+            last_pid: self.last_pid,
+            unbound: self.unbound,
+            counted: self.counted,
+            scheduled: self.scheduled,
+            ..Self::new(self.id, self.created)
+        };
+    }
+
     /// Whether the libraries of its process were looked at, if it is TLS: a short-lived program is gone before that,
     /// and its connection waits a little for the finding.
     pub(super) fn is_examined(&self, cx: &Context<'_>) -> bool {

@@ -435,21 +435,6 @@ impl Connection {
         self.finish_if_complete(cx)
     }
 
-    /// A step of it panicked: nothing that it holds can be relied upon any more. It stays until its end, so that what still comes of it is counted.
-    pub(crate) fn fail(&mut self, cx: &Context<'_>) {
-        self.release(cx);
-        self.set_verdict(Verdict::COUNT_ONLY, cx);
-        *self = Self {
-            failed: true,
-            verdict: self.verdict,
-            last_pid: self.last_pid,
-            unbound: self.unbound,
-            counted: self.counted,
-            scheduled: self.scheduled,
-            ..Self::new(self.id, self.created)
-        };
-    }
-
     /// Releases what it asked of the rest of the agent. Called once, when the worker lets go of it.
     pub(crate) fn release(&mut self, cx: &Context<'_>) {
         if let Some(pid) = self.needs_calls.take() {

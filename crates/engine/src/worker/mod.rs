@@ -331,8 +331,8 @@ impl Worker {
         }
     }
 
-    /// Runs `step` on the connection, and sees to its timer and its end. A panic in it ends the capture of this connection, counted, and nothing else. Tells whether records wait behind its open gate and, if it
-    /// goes on and none do, what `look` sees in it.
+    /// Runs `step` on the connection, and sees to its timer and its end. A panic in it ends the capture of this connection, counted, and
+    /// nothing else. Tells whether records wait behind its open gate and, if it goes on and none do, what `look` sees in it.
     fn step<T>(
         &mut self,
         id: ConnectionId,
@@ -353,6 +353,7 @@ impl Worker {
             }
         };
         let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
+        // What the step left half done is this connection's, and replaced.
         let life = catch_unwind(AssertUnwindSafe(|| step(connection, &mut cx))).unwrap_or_else(|_| {
             cx.stats.panics.add(1);
             tracing::error!(

@@ -4,6 +4,7 @@ mod attach;
 mod freezer;
 mod hold;
 mod host;
+mod intact;
 mod load;
 mod memory;
 mod queue;
@@ -371,23 +372,14 @@ impl Agent {
 
     /// An error when a part of it ended by itself, by a panic: without it nothing is captured, or less than is said.
     pub(crate) fn intact(&self) -> anyhow::Result<()> {
-        let worker = (self.gauges.engine.workers_lost.get() > 0).then_some("a worker of the engine");
+        let lost = self.gauges.engine.workers_lost.get() > 0;
         let threads = [
             ("the reader of the rings", self.reader.as_ref()),
             ("the process table", Some(&self.processes)),
             ("the probe tracker", Some(&self.tracker)),
             ("the search of memory", self.searcher.as_ref()),
         ];
-        let thread =
-            || (threads.into_iter()).find_map(|(part, thread)| thread?.is_finished().then_some(part));
-        match worker.or_else(thread) {
-            None => Ok(()),
-            Some(part) => {
-                anyhow::bail!(
-                    "internal error: {part} ended, as said above; please report it, and start qtap again"
-                )
-            }
-        }
+        intact::check(lost, threads)
     }
 
     /// Detaches, drains what was captured within five seconds, and reports every open connection.
