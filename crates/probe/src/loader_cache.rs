@@ -122,7 +122,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// A shared object of interest, not a directory of that name, an archive or a debug file.
-fn is_of_interest(name: &[u8]) -> bool {
+/// Whether a file of this name is likely to have TLS code.
+pub(crate) fn is_of_interest(name: &[u8]) -> bool {
     let rest = OF_INTEREST.iter().find_map(|prefix| name.strip_prefix(*prefix));
     rest.is_some_and(|rest| rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'))
 }

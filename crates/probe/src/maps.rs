@@ -138,6 +138,12 @@ pub fn open_mapping(pid: Pid, mapping: &Mapping) -> io::Result<File> {
     }
 }
 
+/// Whether the process, or what it had mapped, is no longer there. Below `/proc/PID`, looking up a name of a process that has just
+/// ended fails with `ESRCH`.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
 /// Opens without waiting for the writer of a FIFO, in case a path leads to one.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -149,6 +155,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -200,6 +207,32 @@ mod tests {
         assert_eq!(file.metadata().unwrap().ino(), inode);
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_ends_while_it_is_looked_at_is_gone() {
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("30")
+            .spawn()
+            .unwrap();
+        // What a path was resolved to when the process ended.
+        let entry = File::open(format!("/proc/{}", child.id())).unwrap();
+        let below = |name: &str| {
+            let path = Path::new("/proc/self/fd").join(entry.as_raw_fd().to_string());
+            open_regular(&path.join(name))
+        };
+        let before = below("maps");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let meanwhile = below("map_files/1000-2000").unwrap_err();
+        let later = open_regular(Path::new(&format!("/proc/{}/maps", child.id()))).unwrap_err();
+
+        assert!(before.is_ok());
+        assert_eq!(meanwhile.raw_os_error(), Some(libc::ESRCH));
+        assert!(is_gone(&meanwhile));
+        assert_eq!(later.raw_os_error(), Some(libc::ENOENT));
+        assert!(is_gone(&later));
+        assert!(!is_gone(&io::Error::from_raw_os_error(libc::EACCES)));
     }
 
     proptest::proptest! {

@@ -214,13 +214,9 @@ fn a_library_in_another_mount_namespace_is_captured() {
     }
 }
 
-/// "container root": a program in a root of its own, with its own copy of everything it maps.
-#[test]
-fn a_program_in_a_root_of_its_own_is_captured() {
-    let folder = scratch();
-    let certificates = Certificates::make(folder.path());
-    let server = PythonServer::https(folder.path(), &certificates, &[]);
-    let root = folder.path().join("root");
+/// A root with curl in it, and its own copy of everything that curl maps; the authority is in `/ca.pem`.
+fn root_with_curl(folder: &Path, certificates: &Certificates) -> PathBuf {
+    let root = folder.join("root");
     let listed = run_ok(Command::new("ldd").arg("/usr/bin/curl")).text();
     let mut files: Vec<&str> = listed
         .split_whitespace()
@@ -233,11 +229,26 @@ fn a_program_in_a_root_of_its_own_is_captured() {
         std::fs::copy(file, &target).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
     std::fs::copy(&certificates.authority, root.join("ca.pem")).unwrap();
+    root
+}
+
+/// Shell words that fetch from the server on `port`, within that root.
+fn fetch_in_root(port: u16) -> String {
+    format!(
+        "/usr/bin/curl -sS --noproxy '*' --cacert /ca.pem --resolve root.qtap.test:{port}:127.0.0.1 https://root.qtap.test:{port}/bytes/5000 -o /out"
+    )
+}
+
+/// "container root": a program in a root of its own, with its own copy of everything it maps.
+#[test]
+fn a_program_in_a_root_of_its_own_is_captured() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = PythonServer::https(folder.path(), &certificates, &[]);
+    let root = root_with_curl(folder.path(), &certificates);
     let agent = Agent::start(&Config::default());
     let port = server.port;
-    let fetch = format!(
-        "/usr/bin/curl -sS --noproxy '*' --cacert /ca.pem --resolve root.qtap.test:{port}:127.0.0.1 https://root.qtap.test:{port}/bytes/5000 -o /out"
-    );
+    let fetch = fetch_in_root(port);
     let script = format!("{fetch} || exit; /bin/sleep 1; exec {fetch}");
     let finished = run_ok(Command::new("chroot").arg(&root).args(["/bin/sh", "-c", &script]));
     wait_for_both_ends(&agent, port, 2);
@@ -246,6 +257,29 @@ fn a_program_in_a_root_of_its_own_is_captured() {
     let second = single(&events, finished.pid);
     assert_healthy(&second, Transport::Tls);
     assert_truth(&second.transactions[0], &truths[1], Side::Client);
+}
+
+/// Programs that are over before the agent can open their files do not keep the next from being captured.
+#[test]
+fn programs_that_end_at_once_do_not_hide_their_library() {
+    let folder = scratch();
+    let certificates = Certificates::make(folder.path());
+    let server = PythonServer::https(folder.path(), &certificates, &[]);
+    let root = root_with_curl(folder.path(), &certificates);
+    let agent = Agent::start(&Config::default());
+    let (port, closed) = (server.port, free_port());
+    let in_vain = format!("/usr/bin/curl -s http://127.0.0.1:{closed}/");
+    let script = format!(
+        "for each in 1 2 3; do {in_vain} && exit 1; done; /bin/sleep 1; exec {}",
+        fetch_in_root(port)
+    );
+    let finished = run_ok(Command::new("chroot").arg(&root).args(["/bin/sh", "-c", &script]));
+    wait_for_both_ends(&agent, port, 1);
+    let truths = server.truths("transaction", 1);
+    let events = agent.stop();
+    let fetched = single(&events, finished.pid);
+    assert_healthy(&fetched, Transport::Tls);
+    assert_truth(&fetched.transactions[0], &truths[0], Side::Client);
 }
 
 /// "GnuTLS ≥ 3.6": its own client and server, TLS 1.2 and 1.3.

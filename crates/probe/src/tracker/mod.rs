@@ -16,6 +16,7 @@ mod attacher;
 mod detach;
 mod expected;
 mod files;
+mod look;
 mod proof;
 mod remover;
 mod scanner;
@@ -266,45 +267,6 @@ impl<A: Attacher> Tracker<A> {
         self.scan_process(pid);
     }
 
-    /// A file that is not marked as known was mapped executable.
-    pub fn mapped(&mut self, event: &ExecutableMapped) {
-        let name = Inode {
-            device: event.device,
-            inode: event.inode,
-        };
-        let meaning = match self.known(name, Instant::now()) {
-            Some(meaning) => Some(meaning),
-            None => {
-                let Ok(mappings) = maps::read_maps(event.pid) else {
-                    return;
-                };
-                let holds = |mapping: &&Mapping| (mapping.start..mapping.end).contains(&event.address);
-                let Some(mapping) = mappings.iter().find(holds) else {
-                    return;
-                };
-                let meaning = self.resolve(event.pid, mapping);
-                // What the kernel calls it and what maps calls it may differ.
-                if let Some(meaning) = meaning.filter(|_| mapping.inode != name) {
-                    self.learn(name, meaning);
-                }
-                meaning
-            }
-        };
-        match meaning {
-            Some(Meaning::File(file)) => {
-                let mut files = self
-                    .processes
-                    .get(&event.pid)
-                    .map_or_else(BTreeSet::new, |p| p.files.clone());
-                files.insert(file);
-                self.set_files(event.pid, files);
-            }
-            // The kernel asked although it was told: its memory is bounded too.
-            Some(Meaning::Nothing) => self.attacher.mark_known(name.device, name.inode),
-            Some(Meaning::Failed(_) | Meaning::Pending(_)) | None => {}
-        }
-    }
-
     /// The process is gone. What is known of it stays readable for a while.
     pub fn exited(&mut self, pid: Pid) {
         if let Some(process) = self.processes.remove(&pid) {
@@ -348,95 +310,6 @@ impl<A: Attacher> Tracker<A> {
     pub fn calls_done(&mut self, pid: Pid) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.calls_end = Some(Instant::now() + CALLS_LINGER);
-        }
-    }
-
-    /// Looks at all mappings of `pid`.
-    fn scan_process(&mut self, pid: Pid) {
-        // The agent itself has key-log texts in it.
-        if pid.0 == std::process::id() {
-            return;
-        }
-        let mappings = match maps::read_maps(pid) {
-            Ok(mappings) => mappings,
-            Err(error) => {
-                tracing::trace!(pid = pid.0, %error, "process cannot be inspected");
-                return;
-            }
-        };
-        let mut files = BTreeSet::new();
-        for mapping in &mappings {
-            if let Some(Meaning::File(file)) = self.resolve(pid, mapping) {
-                files.insert(file);
-            }
-        }
-        self.set_files(pid, files);
-    }
-
-    /// What `name` stands for, if it is known and what is known still holds.
-    fn known(&mut self, name: Inode, now: Instant) -> Option<Meaning> {
-        let meaning = self.files.meaning(name, now)?;
-        match meaning {
-            Meaning::File(file) if self.files.is_rewritten(file) => {
-                self.let_go_of(file);
-                None
-            }
-            meaning => Some(meaning),
-        }
-    }
-
-    /// What the file behind `mapping` is, reading it if nobody did yet.
-    fn resolve(&mut self, pid: Pid, mapping: &Mapping) -> Option<Meaning> {
-        let now = Instant::now();
-        if let Some(meaning) = self.known(mapping.inode, now) {
-            if let (Meaning::Failed(_), Some(due)) = (meaning, self.files.expiry(mapping.inode)) {
-                self.retry_at(due, pid);
-            }
-            return Some(meaning);
-        }
-        let file = match maps::open_mapping(pid, mapping) {
-            Ok(file) => file,
-            // The process ended or unmapped it: no fault of the file.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => return Some(self.failed(pid, mapping, &error)),
-        };
-        let path = mapping.path.to_string_lossy();
-        let is_young = FileIdentity::of(&file).is_ok_and(|identity| identity.is_young());
-        let meaning = match self.files.admit(file, &path, &self.report, now) {
-            // Half of a library has no TLS code yet: that is not believed.
-            Ok(Meaning::Nothing) if is_young => {
-                self.retry_at(now + files::RETRY, pid);
-                return None;
-            }
-            Ok(Meaning::Pending(file)) => {
-                self.wait_for(file, pid, mapping.inode);
-                return None;
-            }
-            Ok(meaning) => meaning,
-            Err(error) => return Some(self.failed(pid, mapping, &error)),
-        };
-        self.learn(mapping.inode, meaning);
-        Some(meaning)
-    }
-
-    fn failed(&mut self, pid: Pid, mapping: &Mapping, error: &dyn std::error::Error) -> Meaning {
-        tracing::debug!(path = %mapping.path.display(), pid = pid.0, %error, "cannot scan file, will try again");
-        self.report.count(|counters| counters.scan_failures += 1);
-        let meaning = Meaning::Failed(self.files.failures(mapping.inode).saturating_add(1));
-        self.learn(mapping.inode, meaning);
-        if let Some(due) = self.files.expiry(mapping.inode) {
-            self.retry_at(due, pid);
-        }
-        meaning
-    }
-
-    fn learn(&mut self, name: Inode, meaning: Meaning) {
-        let forgotten = self.files.learn(name, meaning, Instant::now());
-        for name in forgotten {
-            self.attacher.forget(name.device, name.inode);
-        }
-        if meaning == Meaning::Nothing {
-            self.attacher.mark_known(name.device, name.inode);
         }
     }
 
