@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::maps::open_regular;
 
 /// Where glibc keeps its cache.
 const CACHE: &str = "/etc/ld.so.cache";
@@ -25,11 +26,11 @@ const DIRECTORIES: [&str; 8] = [
 /// Directory entries looked at altogether.
 const MAX_ENTRIES: usize = 100_000;
 
-/// Libraries that [`crate::classify`] finds points in.
+/// Libraries that [`crate::classify`] finds points in, those that are used most first.
 const OF_INTEREST: [&[u8]; 11] = [
     b"libssl.so",
-    b"libcrypto.so",
     b"libgnutls.so",
+    b"libcrypto.so",
     b"libnettle.so",
     b"libhogweed.so",
     b"libwolfssl.so",
@@ -45,24 +46,47 @@ const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
 
+/// Libraries told of one root.
+const MAX_LIBRARIES: usize = 64;
+
 /// Paths of the TLS libraries that the dynamic loader would find, each real file once, sorted.
 ///
 /// # Errors
 /// The cache exists but cannot be read; a missing one is no error (musl), a malformed one leaves the directories.
 pub fn tls_libraries() -> io::Result<Vec<PathBuf>> {
+    let found = find(Path::new("/"))?;
+    let real: BTreeSet<PathBuf> = found.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    Ok(real.into_iter().collect())
+}
+
+/// The same of another root, which need not be well-meaning: at most 64, those first that are likely to be used, with links not followed. Several paths may lead to
+/// one file, and to none.
+///
+/// # Errors
+/// As above.
+pub(crate) fn tls_libraries_of(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = find(root)?.into_iter().collect();
+    found.sort_by_key(|path| path.file_name().and_then(|name| rank(name.as_bytes())));
+    found.truncate(MAX_LIBRARIES);
+    Ok(found)
+}
+
+/// Those in the cache of `root`, and in its directories.
+fn find(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let mut found = BTreeSet::new();
-    match File::open(CACHE) {
+    match open_regular(&below(Path::new(CACHE))) {
         Ok(file) => {
             let mut bytes = Vec::new();
             file.take(MAX_CACHE).read_to_end(&mut bytes)?;
-            found.extend(parse_cache(&bytes));
+            found.extend(parse_cache(&bytes).iter().map(|path| below(path)));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let mut left = MAX_ENTRIES;
     for directory in DIRECTORIES {
-        let Ok(entries) = std::fs::read_dir(directory) else {
+        let Ok(entries) = std::fs::read_dir(below(Path::new(directory))) else {
             continue;
         };
         for entry in entries.flatten() {
@@ -72,8 +96,7 @@ pub fn tls_libraries() -> io::Result<Vec<PathBuf>> {
             }
         }
     }
-    let real: BTreeSet<PathBuf> = found.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    Ok(real.into_iter().collect())
+    Ok(found)
 }
 
 /// Paths of the libraries of interest in a `glibc-ld.so.cache1.1`, alone or behind the cache of glibc before 2.32;
@@ -124,8 +147,15 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 /// A shared object of interest, not a directory of that name, an archive or a debug file.
 /// Whether a file of this name is likely to have TLS code.
 pub(crate) fn is_of_interest(name: &[u8]) -> bool {
-    let rest = OF_INTEREST.iter().find_map(|prefix| name.strip_prefix(*prefix));
-    rest.is_some_and(|rest| rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'))
+    rank(name).is_some()
+}
+
+/// Which library a file of this name is, by its place in the list above.
+fn rank(name: &[u8]) -> Option<usize> {
+    OF_INTEREST.iter().position(|prefix| {
+        let version = name.strip_prefix(*prefix);
+        version.is_some_and(|version| version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'))
+    })
 }
 
 /// The modification time of the cache, to notice that `ldconfig` ran.

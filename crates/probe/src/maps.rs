@@ -10,7 +10,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use qtap_capture::Pid;
@@ -144,18 +146,18 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// Opens without waiting for the writer of a FIFO, in case a path leads to one.
+/// Opens a regular file, and nothing else: opening a device may do something (a watchdog starts), and a FIFO waits for its writer. Whoever owns the
+/// container decides where its paths lead.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
+    let place = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !place.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -219,13 +221,13 @@ mod tests {
         let entry = File::open(format!("/proc/{}", child.id())).unwrap();
         let below = |name: &str| {
             let path = Path::new("/proc/self/fd").join(entry.as_raw_fd().to_string());
-            open_regular(&path.join(name))
+            File::open(path.join(name))
         };
         let before = below("maps");
         child.kill().unwrap();
         child.wait().unwrap();
         let meanwhile = below("map_files/1000-2000").unwrap_err();
-        let later = open_regular(Path::new(&format!("/proc/{}/maps", child.id()))).unwrap_err();
+        let later = File::open(format!("/proc/{}/maps", child.id())).unwrap_err();
 
         assert!(before.is_ok());
         assert_eq!(meanwhile.raw_os_error(), Some(libc::ESRCH));
@@ -233,6 +235,17 @@ mod tests {
         assert_eq!(later.raw_os_error(), Some(libc::ENOENT));
         assert!(is_gone(&later));
         assert!(!is_gone(&io::Error::from_raw_os_error(libc::EACCES)));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        for path in ["/dev/null", "/dev", "/proc/self/fd/0"] {
+            let refused = open_regular(Path::new(path))
+                .map(|_| ())
+                .map_err(|error| error.kind());
+            assert_eq!(refused, Err(io::ErrorKind::InvalidInput), "{path}");
+        }
+        assert!(open_regular(Path::new("/bin/sh")).is_ok());
     }
 
     proptest::proptest! {

@@ -20,6 +20,7 @@ mod check;
 mod config;
 mod curl;
 pub mod databases;
+mod disk;
 mod events;
 mod expect;
 mod files;
@@ -33,6 +34,7 @@ mod program;
 mod python;
 mod quic;
 mod resolver;
+mod root;
 mod runtimes;
 mod web;
 mod zoo;
@@ -44,6 +46,7 @@ pub use cgroup::{Cgroup, Controller};
 pub use check::{Verdict, check};
 pub use config::Config;
 pub use curl::Curl;
+pub use disk::Disk;
 pub use events::{Capture, Events, Side};
 pub use expect::{
     Transport, assert_complete, assert_healthy, assert_sums, assert_truth, header_lists, headers_of,
@@ -63,6 +66,7 @@ pub use program::{Finished, Program, run, run_ok, until};
 pub use python::{PythonServer, Truth, client, python};
 pub use quic::{QuicServer, quic, quic_curl};
 pub use resolver::{Resolver, dig};
+pub use root::{fetch_in_root, root_with_curl};
 pub use runtimes::{
     Bench, Late, Row, assert_blind, assert_late, read_by_secrets, read_late, rustls_exchange_program,
     wheels_python,

@@ -11,6 +11,8 @@ mod files;
 mod hostile;
 #[path = "faults/hostile_protocols.rs"]
 mod hostile_protocols;
+#[path = "faults/mounts.rs"]
+mod mounts;
 #[path = "faults/namespaces.rs"]
 mod namespaces;
 #[path = "faults/pause.rs"]

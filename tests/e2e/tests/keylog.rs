@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
-    Agent, Certificates, Config, Curl, Nginx, Program, PythonServer, free_port, http_get, qtap_command, run,
-    run_ok, rustls_exchange_program, scratch, until, wait_for_both_ends,
+    Agent, Certificates, Config, Curl, Disk, Nginx, Program, PythonServer, free_port, http_get, qtap_command,
+    run, run_ok, rustls_exchange_program, scratch, until, wait_for_both_ends,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -374,13 +374,7 @@ fn a_full_disk_loses_keys_and_nothing_else() {
     let certificates = Certificates::make(folder.path());
     let server = PythonServer::https(folder.path(), &certificates, &[]);
     let small = folder.path().join("small");
-    std::fs::create_dir(&small).unwrap();
-    run_ok(
-        Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4k", "none"])
-            .arg(&small),
-    );
-    let _mounted = Mounted(&small);
+    let _disk = Disk::mount(&small, "size=4k");
     let keys = small.join("keys");
     let agent = Agent::start_with(
         &Config::default().to_string(),
@@ -416,14 +410,4 @@ fn a_full_disk_loses_keys_and_nothing_else() {
     );
     assert!(agent.system_metric("qtap_keylog_lost_total", &["reason=\"disk_full\""]) >= 8.0);
     let _ = agent.stop();
-}
-
-/// Taken off again when dropped.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        // What it held is gone with it; a failure shows by the folder that cannot be removed.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }

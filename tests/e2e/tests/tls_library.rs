@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Capture, Certificates, Config, Curl, Program, PythonServer, Side, Transport, assert_healthy,
-    assert_truth, free_port, one, programs, run_ok, scratch, single, single_on_port, system_library, venv,
-    wait_for_both_ends, wait_for_listener,
+    assert_truth, fetch_in_root, free_port, one, programs, root_with_curl, run_ok, scratch, single,
+    single_on_port, system_library, venv, wait_for_both_ends, wait_for_listener,
 };
 use serde_json::json;
 
@@ -214,38 +214,14 @@ fn a_library_in_another_mount_namespace_is_captured() {
     }
 }
 
-/// A root with curl in it, and its own copy of everything that curl maps; the authority is in `/ca.pem`.
-fn root_with_curl(folder: &Path, certificates: &Certificates) -> PathBuf {
-    let root = folder.join("root");
-    let listed = run_ok(Command::new("ldd").arg("/usr/bin/curl")).text();
-    let mut files: Vec<&str> = listed
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-        .collect();
-    files.extend(["/usr/bin/curl", "/bin/sleep", "/bin/sh"]);
-    for file in files {
-        let target = root.join(file.trim_start_matches('/'));
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(file, &target).unwrap_or_else(|error| panic!("{file}: {error}"));
-    }
-    std::fs::copy(&certificates.authority, root.join("ca.pem")).unwrap();
-    root
-}
-
-/// Shell words that fetch from the server on `port`, within that root.
-fn fetch_in_root(port: u16) -> String {
-    format!(
-        "/usr/bin/curl -sS --noproxy '*' --cacert /ca.pem --resolve root.qtap.test:{port}:127.0.0.1 https://root.qtap.test:{port}/bytes/5000 -o /out"
-    )
-}
-
 /// "container root": a program in a root of its own, with its own copy of everything it maps.
 #[test]
 fn a_program_in_a_root_of_its_own_is_captured() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
     let server = PythonServer::https(folder.path(), &certificates, &[]);
-    let root = root_with_curl(folder.path(), &certificates);
+    let root = folder.path().join("root");
+    root_with_curl(&root, &certificates);
     let agent = Agent::start(&Config::default());
     let port = server.port;
     let fetch = fetch_in_root(port);
@@ -265,7 +241,8 @@ fn programs_that_end_at_once_do_not_hide_their_library() {
     let folder = scratch();
     let certificates = Certificates::make(folder.path());
     let server = PythonServer::https(folder.path(), &certificates, &[]);
-    let root = root_with_curl(folder.path(), &certificates);
+    let root = folder.path().join("root");
+    root_with_curl(&root, &certificates);
     let agent = Agent::start(&Config::default());
     let (port, closed) = (server.port, free_port());
     let in_vain = format!("/usr/bin/curl -s http://127.0.0.1:{closed}/");

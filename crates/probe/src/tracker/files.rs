@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use qtap_capture::{KernelTime, Pid};
 
+use super::mounts::Mount;
 use super::proof::Proofs;
 use super::scanner::{Scanned, Scanner};
 use crate::cache::ScanCache;
@@ -80,6 +81,8 @@ pub(super) struct Entry<L> {
     pub(super) content: Content,
     /// Kept open for attaching later, when the process through which it was found may be gone. Only with TLS code.
     pub(super) file: Option<File>,
+    /// What `file` keeps from being unmounted.
+    pub(super) mount: Option<Mount>,
     pub(super) secrets: Attachment<L>,
     pub(super) fallback: Attachment<L>,
     /// For everybody; those for single processes are with the process.
@@ -104,6 +107,11 @@ impl<L> Entry<L> {
         [&self.secrets, &self.fallback, &self.calls]
             .iter()
             .any(|attachment| attachment.since().is_some())
+    }
+
+    /// Whether it can be let go of.
+    pub(super) fn is_unused(&self) -> bool {
+        self.users.is_empty() && !self.pinned
     }
 
     fn is_rewritten(&self) -> bool {
@@ -318,11 +326,13 @@ impl<L> Files<L> {
             return Meaning::Nothing;
         }
         let file = matches!(content, Content::Tls(_)).then_some(file);
+        let mount = file.as_ref().and_then(Mount::of);
         let entry = Entry {
             identity,
             path: Arc::from(path),
             content,
             file,
+            mount,
             secrets: Attachment::None,
             fallback: Attachment::None,
             calls: Attachment::None,
@@ -378,17 +388,19 @@ impl<L> Files<L> {
         self.entries.remove(&file)
     }
 
-    /// Drops the entries for which `keep` is false, links and all, and the names that led to them.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Entry<L>) -> bool) {
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| keep(entry));
-        if self.entries.len() != before {
+    /// Takes out those for which `keep` is false, and the names that led to them.
+    pub(super) fn take_out(&mut self, mut keep: impl FnMut(&Entry<L>) -> bool) -> Vec<Entry<L>> {
+        let out: Vec<Entry<L>> = (self.entries.extract_if(|_, entry| !keep(entry)))
+            .map(|(_, entry)| entry)
+            .collect();
+        if !out.is_empty() {
             let entries = &self.entries;
             self.names.retain(|_, known| match known.meaning {
                 Meaning::File(inode) => entries.contains_key(&inode),
                 _ => true,
             });
         }
+        out
     }
 }
 

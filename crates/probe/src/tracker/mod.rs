@@ -6,7 +6,7 @@
 //! * A file is classified once per (device, inode, size, mtime) and attached once, whoever maps it. One that is written over
 //!   in place loses its probes within a second.
 //! * Files of the loader cache stay attached. Others are released when nobody maps them, the 64 last used after ten
-//!   minutes, deleted ones at once: a probe would keep their space.
+//!   minutes, deleted ones at once: a probe would keep their space. So are those of a file system that could be unmounted then.
 //! * Files without TLS code are marked known in the kernel, so that only mappings of new files and of TLS libraries
 //!   are reported. That mark is taken back after ten minutes, as inode numbers are used again.
 //! * A failure concerns its file alone and is tried again, after 5 s at first.
@@ -17,8 +17,10 @@ mod detach;
 mod expected;
 mod files;
 mod look;
+mod mounts;
 mod proof;
 mod remover;
+mod roots;
 mod scanner;
 mod upkeep;
 mod waiters;
@@ -31,14 +33,15 @@ use qtap_capture::{ExecutableMapped, Hook, Misfit, Pid};
 
 pub use attacher::Attacher;
 pub use expected::{Admitted, Expected};
-use files::{Attachment, Files, Meaning};
+use files::{Attachment, Files};
+use mounts::Mounts;
 use remover::Remover;
+use roots::Roots;
 use scanner::Scanner;
 use waiters::Waiters;
 
 use crate::cache::ScanCache;
-use crate::identity::{FileIdentity, Inode};
-use crate::maps::{self, Mapping};
+use crate::identity::Inode;
 use crate::report::Implementations;
 
 /// `tap.tls.source`.
@@ -149,6 +152,9 @@ pub struct Tracker<A: Attacher> {
     graves: VecDeque<(Instant, Pid)>,
     /// Takes off the probes of processes that have ended.
     remover: Remover<A::Links>,
+    /// Which file systems our probes may stay on.
+    mounts: Mounts,
+    roots: Roots,
     loader_cache: Option<SystemTime>,
     next_resync: Instant,
     next_save: Instant,
@@ -167,6 +173,8 @@ impl<A: Attacher> Tracker<A> {
             retries: Vec::new(),
             graves: VecDeque::new(),
             remover: Remover::new(),
+            mounts: Mounts::new(),
+            roots: Roots::new(),
             loader_cache: None,
             next_resync: Instant::now() + upkeep::RESYNC,
             next_save: Instant::now() + upkeep::SAVE,
@@ -264,11 +272,13 @@ impl<A: Attacher> Tracker<A> {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.drop_calls();
         }
+        self.look_around(pid);
         self.scan_process(pid);
     }
 
     /// The process is gone. What is known of it stays readable for a while.
     pub fn exited(&mut self, pid: Pid) {
+        let mut left = BTreeSet::new();
         if let Some(process) = self.processes.remove(&pid) {
             self.leave_files(pid, &process.files);
             if self.source == Source::Calls && self.has_go_calls(&process.files) {
@@ -280,7 +290,9 @@ impl<A: Attacher> Tracker<A> {
                     self.remover.remove(links);
                 }
             }
+            left = process.files;
         }
+        self.release_mounts(pid, &left);
     }
 
     fn has_go_calls(&self, files: &BTreeSet<Inode>) -> bool {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use qtap_capture::Pid;
 
 use super::files::{Attachment, Content, Entry, Meaning};
+use super::mounts::Mount;
 use super::{Attacher, Source, Tracker};
 use crate::identity::Inode;
 use crate::{loader_cache, maps};
@@ -102,7 +103,7 @@ impl<A: Attacher> Tracker<A> {
         if now >= self.next_resync {
             self.resync();
         }
-        self.release_unused(now);
+        self.release_unused(now, None);
         self.count_gauges();
     }
 
@@ -255,23 +256,45 @@ impl<A: Attacher> Tracker<A> {
         }
     }
 
-    fn release_unused(&mut self, now: Instant) {
-        let mut unused: Vec<Instant> = (self.files.iter())
-            .filter(|(_, entry)| entry.users.is_empty() && !entry.pinned)
-            .map(|(_, entry)| entry.last_used)
+    /// Lets go of files that nobody maps, but those that somebody is likely to map again; `leaving` is a process that is about to be gone.
+    fn release_unused(&mut self, now: Instant, leaving: Option<Pid>) {
+        let unused = || (self.files.iter()).filter(|(_, entry)| entry.is_unused());
+        let mut last_used: Vec<Instant> = unused().map(|(_, entry)| entry.last_used).collect();
+        last_used.sort_unstable_by(|a, b| b.cmp(a));
+        let too_many = last_used.get(MAX_UNUSED).copied();
+        let mounts: HashSet<Mount> = unused().filter_map(|(_, entry)| entry.mount).collect();
+        self.mounts.retain(|mount| mounts.contains(&mount));
+        let busy: HashSet<Mount> = mounts
+            .into_iter()
+            .filter(|mount| self.mounts.is_busy(*mount, leaving))
             .collect();
-        unused.sort_unstable_by(|a, b| b.cmp(a));
-        let too_many = unused.get(MAX_UNUSED).copied();
-        self.files.retain(|entry| {
-            let used = !entry.users.is_empty() || entry.pinned;
+        let released = self.files.take_out(|entry| {
             let lately = now.saturating_duration_since(entry.last_used) < UNUSED_TTL;
-            let kept = used
-                || (lately && !entry.is_unlinked() && too_many.is_none_or(|limit| entry.last_used > limit));
-            if !kept {
-                tracing::debug!(path = %entry.path, "releasing file that nobody maps");
-            }
-            kept
+            !entry.is_unused()
+                || (lately
+                    && !entry.is_unlinked()
+                    && entry.mount.is_none_or(|mount| busy.contains(&mount))
+                    && too_many.is_none_or(|limit| entry.last_used > limit))
         });
+        for entry in released {
+            tracing::debug!(path = %entry.path, "releasing file that nobody maps");
+            for attachment in [entry.secrets, entry.fallback, entry.calls] {
+                if let Attachment::Attached { links, .. } = attachment {
+                    self.remover.remove(links);
+                }
+            }
+        }
+    }
+
+    /// `pid` is about to be gone, and has left `files`: a file that keeps a file system from being unmounted from now on is not left to the next tick.
+    pub(super) fn release_mounts(&mut self, pid: Pid, files: &BTreeSet<Inode>) {
+        let frees = |file: &Inode| {
+            let entry = self.files.get(*file)?;
+            Some(entry.is_unused() && !self.mounts.is_permanent(entry.mount?))
+        };
+        if self.mounts.is_holder(pid) || files.iter().any(|file| frees(file) == Some(true)) {
+            self.release_unused(Instant::now(), Some(pid));
+        }
     }
 
     /// Brings the gauges up to date.

@@ -1,34 +1,11 @@
 //! Without memory, without room on the disk.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use qtap_e2e::{Agent, Cgroup, Config, Controller, Load, run_ok, until};
+use qtap_e2e::{Agent, Cgroup, Config, Controller, Disk, Load, run_ok, until};
 use rustix::process::Signal;
-
-/// A file system of this size, unmounted when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, options: &str) -> Self {
-        std::fs::create_dir(at).unwrap();
-        run_ok(
-            Command::new("mount")
-                .args(["-t", "tmpfs", "-o", options, "none"])
-                .arg(at),
-        );
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // A test that failed may still have a file open there.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// "out of memory (a cgroup with memory.max …: workload unharmed, agent exits, next start works)". Its records find no reader, so that its
 /// queue fills: 32 MiB, which it may hold and its control group does not have.
@@ -87,7 +64,7 @@ fn an_agent_that_runs_out_of_memory_ends_alone_and_the_next_one_tells() {
 fn a_full_disk_under_standard_output_costs_records_only() {
     let load = Load::new();
     let disk = Disk::mount(&load.folder().join("disk"), "size=256k");
-    let file = disk.0.join("events");
+    let file = disk.path().join("events");
     let redirect = format!("exec \"$@\" >>{}", file.display());
     let agent = Agent::start_by(
         &["/bin/sh", "-c", &redirect, "sh"],
@@ -157,7 +134,7 @@ fn a_full_disk_under_the_data_folder_costs_the_control_socket_only() {
     let load = Load::new();
     // The root of the file system is its one inode.
     let disk = Disk::mount(&load.folder().join("disk"), "size=4k,nr_inodes=1");
-    let agent = Agent::start_with_data_dir(&Config::default(), &disk.0.join("data"));
+    let agent = Agent::start_with_data_dir(&Config::default(), &disk.path().join("data"));
     let _ = agent.wait_for_log(
         &[
             "\"warn\"",
