@@ -5,13 +5,13 @@
 
 use std::io;
 
-/// Filters the system calls of all threads of this process, and of those that they start, by a classic BPF program. What it
+/// Filters the system calls of all threads of this process, and of those that they start, by a classic BPF program. `is_logged`: what it
 /// refuses is also told to the kernel's audit log. It cannot be taken back, and neither can `no_new_privs`, which the kernel
 /// wants first (seccomp(2)).
 ///
 /// # Errors
 /// What the kernel said; nothing is filtered then.
-pub fn filter_system_calls(program: &[libc::sock_filter]) -> io::Result<()> {
+pub fn filter_system_calls(program: &[libc::sock_filter], is_logged: bool) -> io::Result<()> {
     let length = u16::try_from(program.len())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the filter is too long"))?;
     let program = libc::sock_fprog {
@@ -22,12 +22,17 @@ pub fn filter_system_calls(program: &[libc::sock_filter]) -> io::Result<()> {
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    let log = if is_logged {
+        libc::SECCOMP_FILTER_FLAG_LOG
+    } else {
+        0
+    };
     // SAFETY: the kernel copies `length` instructions from the slice, which outlives the call, and writes nothing.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_LOG,
+            libc::SECCOMP_FILTER_FLAG_TSYNC | log,
             &raw const program,
         )
     };

@@ -22,13 +22,14 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 pub(super) fn filter(role: Role, ward: Option<u32>) -> anyhow::Result<()> {
     let architecture =
         TargetArch::try_from(std::env::consts::ARCH).context("no filter for this architecture")?;
-    // The first stays in force under the second: the kernel runs both and takes the stricter answer.
-    for (rules, errno) in [
-        (unknown(), libc::ENOSYS),
-        (denied(role, std::process::id(), ward)?, libc::EPERM),
+    // The first stays in force under the second: the kernel runs both and takes the stricter answer. It is no news that the C library
+    // asks for what is unknown: it does so for each thread.
+    for (rules, errno, is_logged) in [
+        (unknown(), libc::ENOSYS, false),
+        (denied(role, std::process::id(), ward)?, libc::EPERM, true),
     ] {
         let program = compile(rules, errno, architecture).context("cannot build the filter")?;
-        filter_system_calls(&program).context("the kernel does not take the filter")?;
+        filter_system_calls(&program, is_logged).context("the kernel does not take the filter")?;
     }
     Ok(())
 }
