@@ -1,5 +1,6 @@
 //! Who receives what the engine makes.
 
+use qtap_capture::ConnectionId;
 use qtap_protocol::{Command, Detail, RequestHead, StreamKey, detect::Protocol};
 
 use crate::{CommandTransaction, ConnectionFacts, ConnectionReport, DnsTransaction, Transaction};
@@ -24,6 +25,10 @@ pub trait Consumer: Send {
     fn detail(&mut self, _protocol: Protocol) -> Detail {
         Detail::default()
     }
+
+    /// Payload of this connection is about to be parsed. With many connections, what is kept of one has left the processor's caches by then; whoever
+    /// reads from it here has the processor fetch it while other connections are looked at.
+    fn look_ahead(&self, _connection: ConnectionId) {}
 
     /// How much of the transaction `key` that begins with `request` is wanted. The same number comes back as
     /// [`Transaction::stream`], so that a transaction ends under the configuration it began with (P-X6).

@@ -248,6 +248,13 @@ impl Labels {
         }
     }
 
+    /// Has what is written of them with each transaction come into the processor's caches.
+    pub(crate) fn look_ahead(&self) {
+        if let Some(fragments) = self.fragments.get() {
+            fragments.look_ahead();
+        }
+    }
+
     /// Whether nothing that they are made of was learned since.
     #[must_use]
     pub fn are_current(&self, connection: &ConnectionFacts) -> bool {

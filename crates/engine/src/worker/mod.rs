@@ -129,6 +129,7 @@ impl Worker {
         {
             // It reads from all parts of a connection.
             std::hint::black_box(connection.held());
+            self.consumer.look_ahead(data.id);
         }
     }
 

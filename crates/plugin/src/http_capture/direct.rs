@@ -29,11 +29,11 @@ pub(super) fn write(exchange: &Exchange<'_>, fragments: &Fragments, level: Level
     let transaction = exchange.transaction;
     Object::write(out, |object| {
         object.object(key!("metadata"), |metadata| {
-            metadata.parts(&fragments.process);
+            metadata.parts(fragments.process());
             metadata.number_if_any(key!("bytes_sent"), exchange.sent().counts.total());
             metadata.number_if_any(key!("bytes_received"), exchange.received().counts.total());
             metadata.text(key!("request_id"), transaction.id.as_bytes());
-            metadata.parts(&fragments.connection);
+            metadata.parts(fragments.connection());
         });
         object.object(key!("request"), |request| write_request(request, exchange, level));
         object.object(key!("response"), |response| {

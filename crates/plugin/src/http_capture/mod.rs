@@ -140,9 +140,9 @@ impl Plugin for HttpCapture {
 fn write_provenance(kind: ArtifactKind, exchange: &Exchange<'_>, fragments: &Fragments, out: &mut Vec<u8>) {
     let mut object = Object::members(out);
     object.word(key!("kind"), kind.name());
-    object.parts(&fragments.provenance);
+    object.parts(fragments.provenance());
     object.text(key!("requestId"), exchange.transaction.id.as_bytes());
-    object.parts(&fragments.tags);
+    object.parts(fragments.tags());
     object.value(key!("timestamp"), |out| {
         Timestamp(exchange.transaction.finished).write(out)
     });
@@ -159,9 +159,9 @@ fn write_summary(exchange: &Exchange<'_>, rpc: Option<&Rpc<'_>>, fragments: &Fra
         if let Some(duration) = exchange.duration_ms() {
             summary.number(key!("duration_ms"), duration);
         }
-        summary.parts(&fragments.summary);
+        summary.parts(fragments.summary());
         summary.text(key!("request_id"), transaction.id.as_bytes());
-        summary.parts(&fragments.summary_connection);
+        summary.parts(fragments.summary_connection());
         summary.text_if_any(key!("request_method"), &request.method);
         summary.text_if_any(key!("request_scheme"), exchange.raw_scheme());
         let authority = request.authority.as_deref();

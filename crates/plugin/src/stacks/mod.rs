@@ -139,6 +139,12 @@ impl Clone for Stacks {
 }
 
 impl Consumer for Stacks {
+    fn look_ahead(&self, connection: ConnectionId) {
+        if let Some(labels) = self.labels.get(&connection) {
+            labels.look_ahead();
+        }
+    }
+
     fn wants(&mut self, connection: &ConnectionFacts, protocol: Protocol) -> bool {
         let generation = self.deployment.current.load();
         if protocol == Protocol::Dns {
