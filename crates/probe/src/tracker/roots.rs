@@ -5,11 +5,11 @@
 //! `chroot` in the agent's mount namespace: a probe would keep its file system from being unmounted for some 100 ms after its last program.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use qtap_capture::Pid;
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
 use super::files::Meaning;
 use super::{Attacher, Tracker};
@@ -51,12 +51,12 @@ impl Roots {
     }
 }
 
-/// Of what `path` leads to.
+/// Of what `path` leads to. A server of the file system that does not answer is not waited for.
 fn inode(path: &Path) -> Option<Inode> {
-    let metadata = std::fs::metadata(path).ok()?;
+    let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
     Some(Inode {
-        device: metadata.dev(),
-        inode: metadata.ino(),
+        device: makedev(found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
     })
 }
 
