@@ -16,6 +16,10 @@ use crate::{Error, Event};
 
 /// Payload handed out between two looks at the control ring.
 const BATCH_BYTES: u64 = 1 << 20;
+/// Records of payload after which others may have the processor: some 30 us...
+const YIELD_EVERY: u32 = 64;
+/// ... unless more than one part in so many of the ring is filled: on a host that is busy throughout, it may be long until it is given back.
+const CALM: u64 = 8;
 
 /// While awake, the longest time a record waits. The kernel wakes us earlier when the data ring fills.
 const NAP: Duration = Duration::from_millis(5);
@@ -158,6 +162,7 @@ impl Reader {
 
     fn drain(&mut self, at_once: bool, handler: &mut dyn FnMut(Event)) -> Result<usize, Error> {
         let due = self.is_payload_due() || at_once;
+        let is_calm = self.data.produced() - self.data.consumed() < self.data.size() / CALM;
         self.look_at_processors()?;
         let Self {
             control,
@@ -219,12 +224,20 @@ impl Reader {
         } else {
             until
         };
-        data.consume(until, BATCH_BYTES, |record| match decode(record, arena) {
-            Some(event) => {
-                events += 1;
-                handler(event);
+        let mut records = 0;
+        data.consume(until, BATCH_BYTES, |record| {
+            match decode(record, arena) {
+                Some(event) => {
+                    events += 1;
+                    handler(event);
+                }
+                None => *undecodable += 1,
             }
-            None => *undecodable += 1,
+            records += 1;
+            // What gathered takes a millisecond or more, for which a program that is looked at may be waiting.
+            if is_calm && records % YIELD_EVERY == 0 {
+                std::thread::yield_now();
+            }
         })?;
         trace.consume(trace.produced(), u64::MAX, |record| match decode(record, arena) {
             Some(event) => {

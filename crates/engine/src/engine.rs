@@ -12,7 +12,7 @@ use crate::account::survey::{self, Question, Surveyor};
 use crate::arrange::{Arrange, Step};
 use crate::crew::{Crew, Helper};
 use crate::lane::{Beyond, Lane};
-use crate::pace::Pace;
+use crate::pace::{Courtesy, Pace};
 use crate::queue::{self, Bell, Outlet};
 use crate::worker::{Shared, Worker};
 use crate::{Consumer, Names, Stats};
@@ -61,9 +61,10 @@ impl Engine {
             .is_ok();
         let (mut inlets, mut shifts, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
         for consumer in consumers {
+            let courtesy = Courtesy::default();
             let (queue, events) = queue::queue(&shared.stats);
             let (inbox, questions) = survey::inbox();
-            inlets.push(queue);
+            inlets.push((queue, courtesy.clone()));
             inboxes.push(inbox);
             shifts.push(Shift {
                 worker: Worker::new(shared.clone(), consumer),
@@ -74,12 +75,13 @@ impl Engine {
                 stats: Arc::clone(&shared.stats),
                 arrange: Arrange::default(),
                 reached: KernelTime(0),
+                courtesy,
             });
         }
         let (crew, calls) = Crew::new(shifts);
         let mut calls = Some(calls);
         let (mut lanes, mut threads) = (Vec::new(), Vec::new());
-        for (number, queue) in inlets.into_iter().enumerate() {
+        for (number, (queue, courtesy)) in inlets.into_iter().enumerate() {
             let own = Arc::clone(&crew);
             let (thread, id, helper) = if let Some(calls) = calls.take() {
                 let (thread, id) = spawn(number, move || own.serve(&calls))?;
@@ -90,7 +92,8 @@ impl Engine {
                 (thread, id, Some(helper))
             };
             threads.push(thread);
-            lanes.push(Lane::new(queue, id.filter(|_| paces).map(Pace::new), helper));
+            let pace = id.filter(|_| paces).map(|thread| Pace::new(thread, courtesy));
+            lanes.push(Lane::new(queue, pace, helper));
         }
         let queue_limit = shared.settings.memory / 4;
         Ok(Self {
@@ -292,6 +295,7 @@ pub(crate) struct Shift {
     arrange: Arrange,
     /// Time of the latest event it worked off.
     reached: KernelTime,
+    courtesy: Courtesy,
 }
 
 /// What came of a [`Shift::turn`].
@@ -367,6 +371,7 @@ impl Shift {
         let begun = (self.clock)();
         let mut bytes = 0;
         let (worker, reached) = (&mut self.worker, &mut self.reached);
+        let mut worked_off = 0;
         self.arrange.arrange(events, |step| match step {
             Step::Ahead(event) => worker.look_ahead(event),
             Step::WorkOff(event) => {
@@ -375,6 +380,8 @@ impl Shift {
                     *reached = (*reached).max(time);
                 }
                 worker.event(event, (*reached).min(begun));
+                worked_off += 1;
+                self.courtesy.show(worked_off);
             }
         });
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);

@@ -9,6 +9,8 @@
 //! which then wakes programs that talk to each other on the same one (docs/performance.md has figures).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qtap_capture::{KernelTime, Priority, ThreadId, set_priority};
@@ -71,6 +73,29 @@ impl Backlog {
     }
 }
 
+/// Whether a worker lets others go first in the middle of what it is at.
+///
+/// A program that another one displaces for a moment is not at once owed the processor again by the scheduler (EEVDF), and one of the background that has just woken
+/// up is owed something: it goes first, and keeps the processor until the next tick, 4 ms later at 250 Hz. A worker that yields gives that up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Courtesy(Arc<AtomicBool>);
+
+impl Courtesy {
+    /// To be called between events.
+    pub(crate) fn show(&self, events: usize) {
+        if events.is_multiple_of(Self::EVERY) && self.0.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Events that it keeps the processor for: some 80 us.
+    const EVERY: usize = 16;
+
+    fn set(&self, is_shown: bool) {
+        self.0.store(is_shown, Ordering::Relaxed);
+    }
+}
+
 /// Events that are shown within this time are taken for shown at one time.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -80,12 +105,17 @@ pub(crate) struct Pace {
     thread: ThreadId,
     /// How many of the [`STEPS`] it took; `None` at first.
     steps: Option<usize>,
+    courtesy: Courtesy,
 }
 
 impl Pace {
     /// That of the worker in `thread`, which begins at normal priority until the first look.
-    pub(crate) const fn new(thread: ThreadId) -> Self {
-        Self { thread, steps: None }
+    pub(crate) const fn new(thread: ThreadId, courtesy: Courtesy) -> Self {
+        Self {
+            thread,
+            steps: None,
+            courtesy,
+        }
     }
 
     /// How many steps it should have taken with that backlog, if that is to change.
@@ -108,6 +138,8 @@ impl Pace {
             tracing::debug!(%error, ?priority, "cannot set the priority of a worker");
             return false;
         }
+        // One that is behind has no time for it.
+        self.courtesy.set(next == 0);
         self.steps.replace(next) == Some(0)
     }
 
@@ -116,6 +148,7 @@ impl Pace {
         let all = Some(STEPS.len());
         if self.steps.is_some() && self.steps != all && set_priority(self.thread, Priority::Normal).is_ok() {
             self.steps = all;
+            self.courtesy.set(false);
         }
     }
 }
@@ -167,7 +200,7 @@ mod tests {
 
     /// Steps taken after each of `backlogs`.
     fn steps(backlogs: impl IntoIterator<Item = Backlog>) -> Vec<usize> {
-        let mut pace = Pace::new(ThreadId::current());
+        let mut pace = Pace::new(ThreadId::current(), Courtesy::default());
         let steps = backlogs.into_iter().map(|backlog| {
             if let Some(next) = pace.judge(backlog) {
                 pace.steps = Some(next);
