@@ -1,4 +1,4 @@
-"""Load generators: wrk and h2load as fast as they go, and h2load at a constant rate."""
+"""Load generators: wrk and h2load as fast as they go, h2load at a constant rate, and oha at a constant pace."""
 
 import re
 import statistics
@@ -14,6 +14,8 @@ WARM_UP_US = 300_000
 # At a constant rate: what could not be sent during the handshakes, some 10 ms and under an agent that looks at a new program 50, is
 # sent as well, and takes up to 0.7 s at half of what the load makes.
 STEADY_AFTER_US = 1_000_000
+# As `scripts/setup bench` installs it.
+OHA = Path(__file__).resolve().parents[2] / "target/bench-tools/bin/oha"
 
 
 class Result:
@@ -88,6 +90,30 @@ def h2load(url, seconds, connections=16, streams=1, http1=False, rate=None, cpu=
     latencies = sorted(late_too(counted, rate, connections) if rate else (took for _, _, took in counted))
     elapsed = (counted[-1][0] - counted[0][0]) / 1e6
     return Result(len(rows), (len(counted) - 1) / elapsed, latencies, connections)
+
+
+def paced(url, seconds, rate=None, connections=16, http1=False, cpu=None):
+    """`rate` requests a second at a constant pace, or as fast as it goes. A request that leaves late, because the answer before it was late, counts
+    from when it should have left. `seconds` are those that are looked at. `cpu`: on that alone.
+
+    Not h2load, which looks at the pace of a connection 100 times a second: 16 connections send for 7 ms as fast as they can and then nothing for 3,
+    or more evenly, as chance has it when they connect.
+    """
+    seconds += STEADY_AFTER_US / 1e6
+    command = [*on_cpu(cpu), OHA, "--no-tui", "--output-format", "csv", "--insecure", "-c", connections, "-z", f"{round(seconds * 1000)}ms"]
+    if not http1:
+        command += ["--http2", "-p", 1]
+    if rate:
+        command += ["-q", rate, "--latency-correction"]
+    rows = [line.split(",") for line in run([*command, url]).splitlines()[1:]]
+    if not rows or any(row[-1] != "200" for row in rows):
+        raise Failed(f"oha did not get what it asked for: {[row for row in rows if row[-1] != '200'][:3]}")
+    began = [(float(row[0]) * 1e6, float(row[4]) * 1e6) for row in rows]
+    counted = [(begun, took) for begun, took in began if begun >= STEADY_AFTER_US]
+    if len(counted) < 2:
+        raise Failed("oha made no requests once it was warm")
+    elapsed = max(begun for begun, _ in counted) - STEADY_AFTER_US
+    return Result(len(rows), len(counted) / elapsed * 1e6, sorted(took for _, took in counted), connections)
 
 
 def late_too(rows, rate, connections):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from kit import probes, tracer
-from kit.load import h2load, wrk
+from kit.load import h2load, paced, wrk
 from kit.nginx import Nginx, mapped_libssl
 from kit.plan import Case, Figure, Plan
 from kit.process import Failed
@@ -43,16 +43,16 @@ def plan(settings):
         cases, figures, remarks = [], [], [f"Empty probes: {kind}, on SSL_read and SSL_write."]
         for version, saturate in (("http1", partial(wrk, nginx.url("hello"), settings.seconds, CONNECTIONS)),
                                   ("http2", partial(h2load, nginx.url("hello"), settings.seconds, CONNECTIONS, STREAMS))):
-            # Half of what this very load makes untraced: wrk, and more streams, make more on the same CPUs.
-            load = partial(h2load, nginx.url("hello"), settings.seconds, CONNECTIONS, 1, version == "http1")
+            # Half of what this very load makes untraced: the others make more on the same CPUs.
+            load = partial(paced, nginx.url("hello"), settings.seconds, connections=CONNECTIONS, http1=version == "http1")
             half = round(load().rate / 2)
-            apart = partial(h2load, nginx_apart.url("hello"), settings.seconds, CONNECTIONS, 1, version == "http1", cpu=one)
+            apart = partial(paced, nginx_apart.url("hello"), settings.seconds, connections=CONNECTIONS, http1=version == "http1", cpu=one)
             half_apart = round(apart().rate / 2)
             remarks.append(f"Half load of {version}: {half:,} requests/s, with server and load on one CPU {half_apart:,}.")
             cases += [case(f"{version} {name}", how, nginx, saturate, sides, REQUEST_BYTES[version])
                       for name, (how, sides) in tracers.items()]
             cases.append(case(f"{version} server alone", served["headers"][0], nginx, saturate, 1, REQUEST_BYTES[version]))
-            for where, server, steady in (("half", nginx, partial(load, half)), ("half apart", nginx_apart, partial(apart, half_apart))):
+            for where, server, steady in (("half", nginx, partial(load, rate=half)), ("half apart", nginx_apart, partial(apart, rate=half_apart))):
                 cases += [case(f"{version} {where} {name}", how, server, steady, sides, REQUEST_BYTES[version])
                           for name, (how, sides) in served.items()]
             figures += wanted(version)
