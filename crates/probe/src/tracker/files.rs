@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use qtap_capture::{KernelTime, Pid};
 
-use super::mounts::Mount;
+use super::mounts::{Mount, Namespace};
 use super::proof::Proofs;
 use super::scanner::{Scanned, Scanner};
 use crate::cache::ScanCache;
@@ -83,6 +83,8 @@ pub(super) struct Entry<L> {
     pub(super) file: Option<File>,
     /// What `file` keeps from being unmounted.
     pub(super) mount: Option<Mount>,
+    /// Where that mount is, if not in the agent's own.
+    pub(super) namespace: Option<Namespace>,
     pub(super) secrets: Attachment<L>,
     pub(super) fallback: Attachment<L>,
     /// For everybody; those for single processes are with the process.
@@ -333,6 +335,7 @@ impl<L> Files<L> {
             content,
             file,
             mount,
+            namespace: None,
             secrets: Attachment::None,
             fallback: Attachment::None,
             calls: Attachment::None,

@@ -343,8 +343,12 @@ impl<A: Attacher> Tracker<A> {
         process.calls.retain(|file, _| files.contains(file));
         process.files.clone_from(&files);
         self.leave_files(pid, &left);
+        let namespace = self.mounts.namespace(pid);
         for file in &files {
             if let Some(entry) = self.files.get_mut(*file) {
+                if entry.users.is_empty() {
+                    entry.namespace = entry.namespace.or(namespace);
+                }
                 entry.users.insert(pid);
             }
         }

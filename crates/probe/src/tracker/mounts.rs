@@ -2,15 +2,18 @@
 //!
 //! While a file is probed, or open, the mount that it was opened by cannot be unmounted. That must not outlast the programs that used the file: whoever
 //! runs a program of an image and then unmounts the image (`chroot`, a build of images, a snap that is replaced) would fail. Unless the mount is busy
-//! anyway: as the root of the host, or because a process has its root or its working directory there, as in a container that goes on. There the
-//! probes stay, for the next program of the same kind to be read from its first byte.
+//! anyway: as the root of the host, or because a process has its root or its working directory there, or it is in a mount namespace of its own, as in a container that goes
+//! on (when the last process of a namespace ends, its mounts go whether or not they are busy). There the probes stay, for the next program of the same kind to be read from its
+//! first byte.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qtap_capture::Pid;
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+
+use crate::identity::Inode;
 
 /// Mounts that nobody unmounts while the host runs.
 const PERMANENT: [&str; 2] = ["/", "/usr"];
@@ -44,17 +47,32 @@ impl Mount {
 /// A server of the file system that does not answer is not waited for.
 const ASKED_LOCALLY: AtFlags = AtFlags::STATX_DONT_SYNC;
 
+/// Of what `path` leads to.
+pub(super) fn inode(path: &Path) -> Option<Inode> {
+    let found = statx(CWD, path, ASKED_LOCALLY, StatxFlags::INO).ok()?;
+    Some(Inode {
+        device: makedev(found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+    })
+}
+
+/// A mount namespace other than the agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Namespace(Inode);
+
 /// Which mounts are busy whatever we do.
 #[derive(Debug)]
 pub(super) struct Mounts {
     permanent: Vec<Mount>,
-    /// A process that has its root or working directory there, as of the last look. Only mounts with files that nobody uses.
+    own_namespace: Option<Inode>,
+    /// A process that has its root or working directory there, or lives in its namespace, as of the last look. Only mounts with files that nobody uses.
     holders: HashMap<Mount, Pid>,
 }
 
 impl Mounts {
     pub(super) fn new() -> Self {
         Self {
+            own_namespace: inode(Path::new("/proc/self/ns/mnt")),
             permanent: PERMANENT
                 .iter()
                 .filter_map(|path| Mount::at(Path::new(path)))
@@ -63,15 +81,26 @@ impl Mounts {
         }
     }
 
+    /// That of `pid`; `None`: it is our own, or the process is gone.
+    pub(super) fn namespace(&self, pid: Pid) -> Option<Namespace> {
+        let namespace = namespace(pid).filter(|found| Some(*found) != self.own_namespace);
+        namespace.map(Namespace)
+    }
+
     /// Whether nobody unmounts it while the host runs.
     pub(super) fn is_permanent(&self, mount: Mount) -> bool {
         self.permanent.contains(&mount)
     }
 
-    /// Whether nobody could unmount it now if neither we were there nor `leaving`, a process that is about to be gone. Looks at all processes where the
-    /// one that was found last time is not there any more.
-    pub(super) fn is_busy(&mut self, mount: Mount, leaving: Option<Pid>) -> bool {
-        let holds = |pid: Pid| leaving != Some(pid) && holds(pid, mount);
+    /// Whether nobody could unmount it now, or it is in a namespace that goes on, if neither we were there nor `leaving`, a process that is about to be gone. Looks at
+    /// all processes where the one that was found last time is not there any more.
+    pub(super) fn is_busy(
+        &mut self,
+        mount: Mount,
+        namespace: Option<Namespace>,
+        leaving: Option<Pid>,
+    ) -> bool {
+        let holds = |pid: Pid| leaving != Some(pid) && holds(pid, mount, namespace);
         if self.is_permanent(mount) || self.holders.get(&mount).is_some_and(|pid| holds(*pid)) {
             return true;
         }
@@ -98,8 +127,19 @@ impl Mounts {
     }
 }
 
-fn holds(pid: Pid, mount: Mount) -> bool {
-    let entry = Path::new("/proc").join(pid.0.to_string());
+fn entry(pid: Pid) -> PathBuf {
+    Path::new("/proc").join(pid.0.to_string())
+}
+
+fn namespace(pid: Pid) -> Option<Inode> {
+    inode(&entry(pid).join("ns/mnt"))
+}
+
+fn holds(pid: Pid, mount: Mount, within: Option<Namespace>) -> bool {
+    if let Some(Namespace(within)) = within {
+        return namespace(pid) == Some(within);
+    }
+    let entry = entry(pid);
     ["root", "cwd"]
         .iter()
         .any(|name| Mount::at(&entry.join(name)) == Some(mount))

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use qtap_capture::Pid;
-use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
 use super::files::Meaning;
+use super::mounts::{Namespace, inode};
 use super::{Attacher, Tracker};
 use crate::identity::Inode;
 use crate::{loader_cache, maps};
@@ -25,7 +25,6 @@ const MAX_ROOTS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Roots {
     own: Option<Inode>,
-    own_namespace: Option<Inode>,
     known: HashMap<Inode, Instant>,
 }
 
@@ -33,7 +32,6 @@ impl Roots {
     pub(super) fn new() -> Self {
         Self {
             own: inode(Path::new("/")),
-            own_namespace: inode(Path::new("/proc/self/ns/mnt")),
             known: HashMap::new(),
         }
     }
@@ -51,25 +49,15 @@ impl Roots {
     }
 }
 
-/// Of what `path` leads to. A server of the file system that does not answer is not waited for.
-fn inode(path: &Path) -> Option<Inode> {
-    let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
-    Some(Inode {
-        device: makedev(found.stx_dev_major, found.stx_dev_minor),
-        inode: found.stx_ino,
-    })
-}
-
 impl<A: Attacher> Tracker<A> {
     /// Probes the TLS libraries of the root of `pid`, unless that was done. They stay as long as somebody may use them, like files that
     /// nobody maps any more.
     pub(super) fn look_around(&mut self, pid: Pid) {
         let entry = Path::new("/proc").join(pid.0.to_string());
         let (root, now) = (entry.join("root"), Instant::now());
-        let namespace = inode(&entry.join("ns/mnt"));
-        if namespace.is_none() || namespace == self.roots.own_namespace {
+        let Some(namespace) = self.mounts.namespace(pid) else {
             return;
-        }
+        };
         if !inode(&root).is_some_and(|inode| self.roots.is_new(inode, now)) {
             return;
         }
@@ -78,12 +66,12 @@ impl<A: Attacher> Tracker<A> {
             Vec::new()
         });
         for library in libraries {
-            self.probe_ahead(&root, &library, now);
+            self.probe_ahead(&root, &library, namespace, now);
         }
         self.count_gauges();
     }
 
-    fn probe_ahead(&mut self, root: &Path, path: &Path, now: Instant) {
+    fn probe_ahead(&mut self, root: &Path, path: &Path, namespace: Namespace, now: Instant) {
         // Neither a link to nowhere nor the end of the program is a fault of the library: it is looked at again when it is mapped.
         let Ok(file) = maps::open_regular(path) else {
             return;
@@ -91,7 +79,12 @@ impl<A: Attacher> Tracker<A> {
         let within = path.strip_prefix(root).unwrap_or(path);
         let name = format!("/{}", within.display());
         match self.files.admit(file, &name, &self.report, now) {
-            Ok(Meaning::File(inode)) => self.attach_pinned(&[inode]),
+            Ok(Meaning::File(inode)) => {
+                if let Some(entry) = self.files.get_mut(inode) {
+                    entry.namespace.get_or_insert(namespace);
+                }
+                self.attach_pinned(&[inode]);
+            }
             Ok(_) => {}
             Err(error) => tracing::debug!(path = name, %error, "cannot scan library"),
         }

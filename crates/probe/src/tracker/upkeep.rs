@@ -1,13 +1,13 @@
 //! What happens by itself: the loader cache, looking around, trying again, letting go.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use qtap_capture::Pid;
 
 use super::files::{Attachment, Content, Entry, Meaning};
-use super::mounts::Mount;
+use super::mounts::{Mount, Namespace};
 use super::{Attacher, Source, Tracker};
 use crate::identity::Inode;
 use crate::{loader_cache, maps};
@@ -262,11 +262,13 @@ impl<A: Attacher> Tracker<A> {
         let mut last_used: Vec<Instant> = unused().map(|(_, entry)| entry.last_used).collect();
         last_used.sort_unstable_by(|a, b| b.cmp(a));
         let too_many = last_used.get(MAX_UNUSED).copied();
-        let mounts: HashSet<Mount> = unused().filter_map(|(_, entry)| entry.mount).collect();
-        self.mounts.retain(|mount| mounts.contains(&mount));
-        let busy: HashSet<Mount> = mounts
-            .into_iter()
-            .filter(|mount| self.mounts.is_busy(*mount, leaving))
+        let mounts: HashMap<Mount, Option<Namespace>> = unused()
+            .filter_map(|(_, entry)| Some((entry.mount?, entry.namespace)))
+            .collect();
+        self.mounts.retain(|mount| mounts.contains_key(&mount));
+        let busy: HashSet<Mount> = (mounts.into_iter())
+            .filter(|(mount, namespace)| self.mounts.is_busy(*mount, *namespace, leaving))
+            .map(|(mount, _)| mount)
             .collect();
         let released = self.files.take_out(|entry| {
             let lately = now.saturating_duration_since(entry.last_used) < UNUSED_TTL;
