@@ -11,7 +11,7 @@ use crate::maps::open_regular;
 /// Where glibc keeps its cache.
 const CACHE: &str = "/etc/ld.so.cache";
 /// Largest cache read; a full desktop's has some 200 KiB.
-const MAX_CACHE: u64 = 32 * 1024 * 1024;
+const MAX_CACHE: u64 = 4 * 1024 * 1024;
 /// Directories looked into besides, for libraries installed since `ldconfig` ran and for musl, which has no cache.
 const DIRECTORIES: [&str; 8] = [
     "/lib",
@@ -46,8 +46,10 @@ const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
 
-/// Libraries told of one root.
-const MAX_LIBRARIES: usize = 64;
+/// Paths collected, of the cache and of each directory: a cache may be made up, and list any number.
+const MAX_FOUND: usize = 256;
+/// Libraries told of another root.
+const MAX_LIBRARIES: usize = 32;
 
 /// Paths of the TLS libraries that the dynamic loader would find, each real file once, sorted.
 ///
@@ -59,7 +61,7 @@ pub fn tls_libraries() -> io::Result<Vec<PathBuf>> {
     Ok(real.into_iter().collect())
 }
 
-/// The same of another root, which need not be well-meaning: at most 64, those first that are likely to be used, with links not followed. Several paths may lead to
+/// The same of another root, which need not be well-meaning: at most 32, those first that are likely to be used, with links not followed. Several paths may lead to
 /// one file, and to none.
 ///
 /// # Errors
@@ -89,12 +91,10 @@ fn find(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
         let Ok(entries) = std::fs::read_dir(below(Path::new(directory))) else {
             continue;
         };
-        for entry in entries.flatten() {
-            left = left.saturating_sub(1);
-            if left > 0 && is_of_interest(entry.file_name().as_bytes()) {
-                found.insert(entry.path());
-            }
-        }
+        let of_interest = (entries.take(left).flatten())
+            .inspect(|_| left = left.saturating_sub(1))
+            .filter(|entry| is_of_interest(entry.file_name().as_bytes()));
+        found.extend(of_interest.take(MAX_FOUND).map(|entry| entry.path()));
     }
     Ok(found)
 }
@@ -120,7 +120,7 @@ fn entries(bytes: &[u8]) -> Option<Vec<PathBuf>> {
         let path = text(u32_at(entry, 8)?)?;
         (is_of_interest(name) && path.first() == Some(&b'/')).then(|| PathBuf::from(OsStr::from_bytes(path)))
     });
-    Some(paths.collect())
+    Some(paths.take(MAX_FOUND).collect())
 }
 
 /// The old format, if it is there, is a header of 16 bytes and entries of 12; the new one follows, 8-aligned.
@@ -201,6 +201,30 @@ mod tests {
             PathBuf::from("/opt/libgnutls.so.30"),
         ];
         assert_eq!(parse_cache(&cache(&LIBRARIES)), expected);
+    }
+
+    #[test]
+    fn a_cache_that_lists_any_number_of_libraries_does_not_fill_the_memory() {
+        let many = vec![("libssl.so.3", "/lib/libssl.so.3"); 10 * MAX_FOUND];
+        assert_eq!(parse_cache(&cache(&many)).len(), MAX_FOUND);
+    }
+
+    #[test]
+    fn what_is_told_of_another_root_is_bounded_and_likely_ones_come_first() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("usr/lib");
+        std::fs::create_dir_all(&folder).unwrap();
+        for number in 0..2 * MAX_LIBRARIES {
+            std::fs::write(folder.join(format!("libnettle.so.{number}")), "").unwrap();
+        }
+        std::fs::write(folder.join("libssl.so.3"), "").unwrap();
+        std::fs::write(folder.join("libz.so.1"), "").unwrap();
+
+        let told = tls_libraries_of(root.path()).unwrap();
+
+        assert_eq!(told.len(), MAX_LIBRARIES);
+        assert_eq!(told.first(), Some(&folder.join("libssl.so.3")));
+        assert!(!told.contains(&folder.join("libz.so.1")));
     }
 
     #[test]

@@ -153,7 +153,11 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     if !place.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
+    // Somebody who holds a lease on it (fcntl(2)) is not waited for.
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 #[cfg(test)]

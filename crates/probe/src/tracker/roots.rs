@@ -86,7 +86,10 @@ impl<A: Attacher> Tracker<A> {
                 self.attach_pinned(&[inode]);
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(path = name, %error, "cannot scan library"),
+            Err(error) => {
+                tracing::debug!(path = name, %error, "cannot scan library");
+                self.report.count(|counters| counters.scan_failures += 1);
+            }
         }
     }
 }
