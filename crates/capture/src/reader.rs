@@ -18,8 +18,11 @@ use crate::{Error, Event};
 const BATCH_BYTES: u64 = 1 << 20;
 /// Records of payload after which others may have the processor: some 30 us...
 const YIELD_EVERY: u32 = 64;
-/// ... unless more than one part in so many of the ring is filled: on a host that is busy throughout, it may be long until it is given back.
+/// ... unless more than one part in so many of the ring is filled, ...
 const CALM: u64 = 8;
+/// ... or others had it for so long in this pass: whoever waited has had a turn, and on a host that is busy throughout it is given back after 10 ms, while
+/// the ring of connections that open, which takes half a second of them, fills.
+const TURN: Duration = Duration::from_micros(500);
 
 /// While awake, the longest time a record waits. The kernel wakes us earlier when the data ring fills.
 const NAP: Duration = Duration::from_millis(5);
@@ -162,7 +165,7 @@ impl Reader {
 
     fn drain(&mut self, at_once: bool, handler: &mut dyn FnMut(Event)) -> Result<usize, Error> {
         let due = self.is_payload_due() || at_once;
-        let is_calm = self.data.produced() - self.data.consumed() < self.data.size() / CALM;
+        let mut yields = self.data.produced() - self.data.consumed() < self.data.size() / CALM;
         self.look_at_processors()?;
         let Self {
             control,
@@ -235,8 +238,10 @@ impl Reader {
             }
             records += 1;
             // What gathered takes a millisecond or more, for which a program that is looked at may be waiting.
-            if is_calm && records % YIELD_EVERY == 0 {
+            if yields && records % YIELD_EVERY == 0 {
+                let now = Instant::now();
                 std::thread::yield_now();
+                yields = now.elapsed() < TURN;
             }
         })?;
         trace.consume(trace.produced(), u64::MAX, |record| match decode(record, arena) {
