@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use qtap_capture::{ConnectionId, Role};
+use qtap_capture::{ConnectionId, Opened, Role};
 use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
+
+use crate::context::Context;
 
 /// Direction as events say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,6 +151,39 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
+    /// What is known once it is opened, and its process known or known to stay unknown: the name too, if a client asked DNS for it.
+    pub(crate) fn at_open(
+        opened: &Opened,
+        transport: Transport,
+        process: Option<Arc<Process>>,
+        cx: &Context<'_>,
+    ) -> Self {
+        let time = cx.clock.at(opened.time);
+        let domain = (opened.role == Role::Client)
+            .then(|| cx.names.of(opened))
+            .flatten();
+        Self {
+            id: opened.id,
+            public_id: cx.ids.next(time),
+            role: opened.role,
+            direction: crate::address::label(opened.role, opened.remote.ip()),
+            transport,
+            local: opened.local,
+            remote: opened.remote,
+            netns: opened.netns,
+            opened: time,
+            joined_midstream: opened.midstream,
+            cookie: opened.cookie,
+            process,
+            tls: None,
+            quic: None,
+            tls_implementations: None,
+            protocol: None,
+            domain_by_dns: domain.is_some(),
+            domain,
+        }
+    }
+
     /// `endpointId`: the domain, else the address of the server end.
     #[must_use]
     pub fn endpoint_id(&self) -> String {

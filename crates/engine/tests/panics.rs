@@ -5,11 +5,11 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use qtap_capture::{ConnectionId, Event, KernelTime, Living, Role, WallClock};
-use qtap_engine::{Budget, Consumer, Engine, IdSource, Interest, Shared, Stats};
-use support::{Bench, MS, Received, Recorder, TestHost};
+use qtap_capture::{ConnectionId, Event, KernelTime, Living, Role};
+use qtap_engine::{Consumer, Engine, Interest};
+use support::{Bench, MS, Received, Recorder};
 
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: example.com\r\n\r\n";
 
@@ -66,21 +66,8 @@ fn a_worker_that_panics_leaves_the_others_alone() {
         wants: true,
         interest: Interest::Body(1 << 20),
     };
-    let host = TestHost::default();
-    host.0.lock().unwrap().process = Some(support::process());
-    let stats = Arc::new(Stats::default());
-    let shared = Shared {
-        host: Arc::new(host),
-        settings: qtap_engine::Settings::default(),
-        clock: WallClock::new(SystemTime::UNIX_EPOCH),
-        ids: Arc::new(IdSource::new(7)),
-        stats: Arc::clone(&stats),
-        budget: Arc::new(Budget::new(64 << 20)),
-        load: Arc::default(),
-        names: Arc::default(),
-        unbound: Arc::default(),
-        audits_dns: Arc::default(),
-    };
+    let shared = support::shared(&support::known_process(), qtap_engine::Settings::default());
+    let stats = Arc::clone(&shared.stats);
     let armed = Arc::new(AtomicBool::new(true));
     let clock: qtap_engine::Clock = Arc::new(move || {
         assert!(!armed.swap(false, Ordering::SeqCst), "as the test asked for");

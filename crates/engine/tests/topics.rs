@@ -17,16 +17,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use kafka::{Id, described, fetch, fetched, metadata};
-use qtap_capture::{
-    ConnectionId, Data, Direction, Event, KernelTime, Layer, Living, Opened, Role, WallClock,
-};
+use qtap_capture::{ConnectionId, Data, Direction, Event, KernelTime, Layer, Living, Role};
 use qtap_engine::{
-    Budget, CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Engine, IdSource, Interest,
-    Shared, Transaction,
+    CommandTransaction, ConnectionFacts, ConnectionReport, Consumer, Engine, Interest, Transaction,
 };
 use qtap_protocol::detect::Protocol;
 use qtap_protocol::{Command, Outcome, RequestHead, StreamKey};
-use support::{Bench, MS, PID, TestHost, process};
+use support::{Bench, MS, PID};
 
 /// A fetch and its reply, 3 ms later.
 fn fetches(bench: &mut Bench, number: u8, id: Id) {
@@ -247,21 +244,7 @@ impl Consumer for Gate {
 
 /// Events of a connection that opens and says this, by turns.
 fn conversation(id: u64, pieces: &[Vec<u8>]) -> Vec<Event> {
-    let mut events = vec![Event::Opened(Opened {
-        id: ConnectionId(id),
-        time: KernelTime(MS),
-        pid: PID,
-        tid: PID.0,
-        fd: 3,
-        role: Role::Client,
-        local: "127.0.0.1:40000".parse().unwrap(),
-        remote: "127.0.0.1:9092".parse().unwrap(),
-        ipv6_socket: false,
-        cookie: 0,
-        midstream: false,
-        shed: false,
-        netns: 0,
-    })];
+    let mut events = vec![Event::Opened(support::opened(ConnectionId(id), MS, Role::Client))];
     let mut positions = [0, 0];
     for (number, piece) in pieces.iter().enumerate() {
         let direction = [Direction::Egress, Direction::Ingress][number % 2];
@@ -287,20 +270,7 @@ fn conversation(id: u64, pieces: &[Vec<u8>]) -> Vec<Event> {
 
 /// An engine of two workers that tell the gate, and its time, which passes as the test wants it to, so that a busy machine changes nothing.
 fn two_workers(gate: &Gate) -> (Engine, Arc<AtomicU64>) {
-    let host = TestHost::default();
-    host.0.lock().unwrap().process = Some(process());
-    let shared = Shared {
-        host: Arc::new(host),
-        settings: qtap_engine::Settings::default(),
-        clock: WallClock::new(SystemTime::UNIX_EPOCH),
-        ids: Arc::new(IdSource::new(7)),
-        stats: Arc::default(),
-        budget: Arc::new(Budget::new(64 << 20)),
-        load: Arc::default(),
-        names: Arc::default(),
-        unbound: Arc::default(),
-        audits_dns: Arc::default(),
-    };
+    let shared = support::shared(&support::known_process(), qtap_engine::Settings::default());
     let time = Arc::new(AtomicU64::new(2 * MS));
     let clock = Arc::clone(&time);
     let clock: qtap_engine::Clock = Arc::new(move || KernelTime(clock.load(Ordering::SeqCst)));

@@ -114,30 +114,7 @@ impl Connection {
 
     pub(super) fn begin(&mut self, process: Option<Arc<qtap_process::Process>>, cx: &mut Context<'_>) {
         let Some(opened) = &self.opened else { return };
-        let time = cx.clock.at(opened.time);
-        let domain = (opened.role == Role::Client)
-            .then(|| cx.names.of(opened))
-            .flatten();
-        let facts = ConnectionFacts {
-            id: self.id,
-            public_id: cx.ids.next(time),
-            role: opened.role,
-            direction: crate::address::label(opened.role, opened.remote.ip()),
-            transport: Transport::Tcp,
-            local: opened.local,
-            remote: opened.remote,
-            netns: opened.netns,
-            opened: time,
-            joined_midstream: opened.midstream,
-            cookie: opened.cookie,
-            process,
-            tls: None,
-            quic: None,
-            tls_implementations: None,
-            protocol: None,
-            domain_by_dns: domain.is_some(),
-            domain,
-        };
+        let facts = ConnectionFacts::at_open(opened, Transport::Tcp, process, cx);
         if !self.exclusion.whole {
             log::open(&facts, opened);
             self.next_report = after(opened.time, cx.settings.first_report).max(cx.now);

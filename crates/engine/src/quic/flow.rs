@@ -39,7 +39,6 @@ impl Moved {
 
 /// A connection.
 pub(super) struct Flow {
-    id: ConnectionId,
     opened: Opened,
     socket: u64,
     remote: Option<SocketAddr>,
@@ -89,12 +88,10 @@ impl Flow {
             Direction::Ingress => Role::Server,
         };
         let unknown = SocketAddr::new(datagram.local.ip(), 0);
-        let id = ConnectionId(FIRST_ID + number);
         let held = opening.held();
         Self {
-            id,
             opened: Opened {
-                id,
+                id: ConnectionId(FIRST_ID + number),
                 time: datagram.time,
                 pid: datagram.pid,
                 tid: datagram.tid,
@@ -258,30 +255,11 @@ impl Flow {
                 cx.host.ignore(process);
             }
         }
-        let opened = &self.opened;
-        let time = cx.clock.at(opened.time);
-        let domain = (opened.role == Role::Client)
-            .then(|| cx.names.of(opened))
-            .flatten();
         let facts = ConnectionFacts {
-            id: self.id,
-            public_id: cx.ids.next(time),
-            role: opened.role,
-            direction: crate::address::label(opened.role, opened.remote.ip()),
-            transport: Transport::Udp,
-            local: opened.local,
-            remote: opened.remote,
-            netns: opened.netns,
-            opened: time,
-            joined_midstream: false,
-            cookie: 0,
-            process,
             tls: Some(TlsFacts::default()),
             quic: Some(QuicFacts::default()),
-            tls_implementations: None,
             protocol: Some(Protocol::Quic),
-            domain_by_dns: domain.is_some(),
-            domain,
+            ..ConnectionFacts::at_open(&self.opened, Transport::Udp, process, cx)
         };
         self.facts = Some(Box::new(facts));
         true

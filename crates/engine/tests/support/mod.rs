@@ -214,6 +214,29 @@ pub fn opened(id: ConnectionId, time: u64, role: Role) -> Opened {
     }
 }
 
+/// A host that knows the process of every connection.
+pub fn known_process() -> TestHost {
+    let host = TestHost::default();
+    host.0.lock().unwrap().process = Some(process());
+    host
+}
+
+/// What the workers of an engine share at its start.
+pub fn shared(host: &TestHost, settings: Settings) -> Shared {
+    Shared {
+        host: Arc::new(host.clone()),
+        budget: Arc::new(Budget::new(settings.memory)),
+        settings,
+        clock: WallClock::new(SystemTime::UNIX_EPOCH),
+        ids: Arc::new(IdSource::new(7)),
+        stats: Arc::default(),
+        load: Arc::default(),
+        names: Arc::default(),
+        unbound: Arc::default(),
+        audits_dns: Arc::default(),
+    }
+}
+
 /// A worker, the time, and one connection's positions.
 pub struct Bench {
     pub worker: Worker,
@@ -269,24 +292,15 @@ impl Bench {
     }
 
     fn set(settings: Settings, wants: bool, interest: Interest, unbound: Arc<Unbound>) -> Self {
-        let host = TestHost::default();
-        host.0.lock().unwrap().process = Some(process());
+        let host = known_process();
         let received = Arc::new(Mutex::new(Received::default()));
-        let stats = Arc::new(Stats::default());
-        let load = Arc::new(Load::default());
-        let budget = Arc::new(Budget::new(settings.memory));
         let shared = Shared {
-            host: Arc::new(host.clone()),
-            settings,
-            clock: WallClock::new(SystemTime::UNIX_EPOCH),
-            ids: Arc::new(IdSource::new(7)),
-            stats: Arc::clone(&stats),
-            budget: Arc::clone(&budget),
-            load: Arc::clone(&load),
-            names: Arc::default(),
             unbound: Arc::clone(&unbound),
-            audits_dns: Arc::default(),
+            ..shared(&host, settings)
         };
+        let stats = Arc::clone(&shared.stats);
+        let load = Arc::clone(&shared.load);
+        let budget = Arc::clone(&shared.budget);
         let recorder = Recorder {
             received: Arc::clone(&received),
             wants,
