@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 mod common;
 
-use common::{Running, inode, library, python, tracker};
+use common::{Running, inode, library, python, python_by, tracker};
 use qtap_probe::Source;
 use tempfile::TempDir;
 
@@ -119,6 +119,24 @@ fn a_file_stays_probed_while_its_file_system_is_in_use_anyway() {
     tracker.exited(shell.pid());
 
     assert_eq!(recorder.on(number), []);
+}
+
+#[test]
+fn a_file_of_the_hosts_root_outlasts_the_namespace_of_its_service() {
+    let folder = tempfile::tempdir_in("/").unwrap();
+    let libssl = folder.path().join("libssl.so.3");
+    std::fs::copy(library("/libssl.so.3"), &libssl).unwrap();
+    let number = inode(&libssl);
+    let (mut tracker, recorder) = tracker(Source::Auto);
+    let service = python_by(&["unshare", "-m"], &[&libssl]);
+    tracker.exec(service.pid());
+    assert_eq!(recorder.on(number).len(), 1);
+
+    tracker.exited(service.pid());
+    drop(service);
+    tracker.tick(Instant::now());
+
+    assert_eq!(recorder.on(number).len(), 1, "for when the service starts again");
 }
 
 #[test]

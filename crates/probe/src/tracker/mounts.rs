@@ -3,8 +3,8 @@
 //! While a file is probed, or open, the mount that it was opened by cannot be unmounted. That must not outlast the programs that used the file: whoever
 //! runs a program of an image and then unmounts the image (`chroot`, a build of images, a snap that is replaced) would fail. Unless the mount is busy
 //! anyway: as the root of the host, or because a process has its root or its working directory there, or it is in a mount namespace of its own, as in a container that goes
-//! on (when the last process of a namespace ends, its mounts go whether or not they are busy). There the probes stay, for the next program of the same kind to be read from its
-//! first byte.
+//! on (when the last process of a namespace ends, its mounts go whether or not they are busy), or was in one and is of the file system of the host's root, as of a service that is
+//! kept from parts of it. There the probes stay, for the next program of the same kind to be read from its first byte.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -60,10 +60,21 @@ pub(super) fn inode(path: &Path) -> Option<Inode> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Namespace(Inode);
 
+/// By whom, and for what, a mount was used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Use {
+    /// The first program of the file was in this namespace.
+    pub(super) namespace: Option<Namespace>,
+    /// Of the file.
+    pub(super) device: u64,
+}
+
 /// Which mounts are busy whatever we do.
 #[derive(Debug)]
 pub(super) struct Mounts {
     permanent: Vec<Mount>,
+    /// The devices of these.
+    permanent_devices: Vec<u64>,
     own_namespace: Option<Inode>,
     /// A process that has its root or working directory there, or lives in its namespace, as of the last look. Only mounts with files that nobody uses.
     holders: HashMap<Mount, Pid>,
@@ -76,6 +87,10 @@ impl Mounts {
             permanent: PERMANENT
                 .iter()
                 .filter_map(|path| Mount::at(Path::new(path)))
+                .collect(),
+            permanent_devices: PERMANENT
+                .iter()
+                .filter_map(|path| Some(inode(Path::new(path))?.device))
                 .collect(),
             holders: HashMap::new(),
         }
@@ -94,14 +109,11 @@ impl Mounts {
 
     /// Whether nobody could unmount it now, or it is in a namespace that goes on, if neither we were there nor `leaving`, a process that is about to be gone. Looks at
     /// all processes where the one that was found last time is not there any more.
-    pub(super) fn is_busy(
-        &mut self,
-        mount: Mount,
-        namespace: Option<Namespace>,
-        leaving: Option<Pid>,
-    ) -> bool {
-        let holds = |pid: Pid| leaving != Some(pid) && holds(pid, mount, namespace);
-        if self.is_permanent(mount) || self.holders.get(&mount).is_some_and(|pid| holds(*pid)) {
+    pub(super) fn is_busy(&mut self, mount: Mount, used: Use, leaving: Option<Pid>) -> bool {
+        let holds = |pid: Pid| leaving != Some(pid) && holds(pid, mount, used.namespace);
+        // A namespace takes its mounts along, and nobody unmounts the file system.
+        let only_lent = used.namespace.is_some() && self.permanent_devices.contains(&used.device);
+        if only_lent || self.is_permanent(mount) || self.holders.get(&mount).is_some_and(|pid| holds(*pid)) {
             return true;
         }
         match processes().find(|pid| holds(*pid)) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use qtap_capture::Pid;
 
 use super::files::{Attachment, Content, Entry, Meaning};
-use super::mounts::{Mount, Namespace};
+use super::mounts::{Mount, Use};
 use super::{Attacher, Source, Tracker};
 use crate::identity::Inode;
 use crate::{loader_cache, maps};
@@ -262,12 +262,18 @@ impl<A: Attacher> Tracker<A> {
         let mut last_used: Vec<Instant> = unused().map(|(_, entry)| entry.last_used).collect();
         last_used.sort_unstable_by(|a, b| b.cmp(a));
         let too_many = last_used.get(MAX_UNUSED).copied();
-        let mounts: HashMap<Mount, Option<Namespace>> = unused()
-            .filter_map(|(_, entry)| Some((entry.mount?, entry.namespace)))
+        let mounts: HashMap<Mount, Use> = unused()
+            .filter_map(|(inode, entry)| {
+                let used = Use {
+                    namespace: entry.namespace,
+                    device: inode.device,
+                };
+                Some((entry.mount?, used))
+            })
             .collect();
         self.mounts.retain(|mount| mounts.contains_key(&mount));
         let busy: HashSet<Mount> = (mounts.into_iter())
-            .filter(|(mount, namespace)| self.mounts.is_busy(*mount, *namespace, leaving))
+            .filter(|(mount, used)| self.mounts.is_busy(*mount, *used, leaving))
             .map(|(mount, _)| mount)
             .collect();
         let released = self.files.take_out(|entry| {

@@ -112,13 +112,19 @@ impl Running {
 
 /// Python with these libraries mapped, waiting in the folder of [`Copied`] files, so that these may stay probed.
 pub(crate) fn python(libraries: &[&Path]) -> Running {
+    python_by(&[], libraries)
+}
+
+/// The same, started by the command `prefix`, which becomes it.
+pub(crate) fn python_by(prefix: &[&str], libraries: &[&Path]) -> Running {
     let load: String = libraries
         .iter()
         .map(|path| format!("ctypes.CDLL({path:?});"))
         .collect();
     let script = format!("import ctypes,sys,time;{load}print('r',flush=True);time.sleep(60)");
-    let mut child = Command::new("python3")
-        .args(["-c", &script])
+    let command = [prefix, &["python3", "-c", &script]].concat();
+    let mut child = Command::new(command[0])
+        .args(&command[1..])
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
