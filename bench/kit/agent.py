@@ -68,9 +68,11 @@ class Agent(Process):
     def await_connections(self, count, patience=90):
         """Waits until the agent knows of so many open connections."""
         deadline = time.monotonic() + patience
-        while (known := total(self.metrics(), "qtap_engine_connections")) < count:
+        while (known := total(samples := self.metrics(), "qtap_engine_connections")) < count:
             if time.monotonic() > deadline:
-                raise Failed(f"the agent knows of {known:.0f} open connections, not of {count}")
+                opened = total(samples, "qtap_engine_connections_opened_total")
+                raise Failed(f"the agent knows of {known:.0f} open connections, not of {count}, of {opened:.0f} that were opened; "
+                             f"counters: {losses({}, samples) or 'nothing lost'}")
             time.sleep(0.1)
 
     def settled(self, before):

@@ -52,6 +52,8 @@ def load_of(attached, nginx, load, sides=1, request_bytes=0):
         "p99 us": done.percentile(99),
         "server us/request": server * 1e6 / max(done.requests, 1),
     }
+    if done.slices:
+        figures["usual p99 us"] = done.usual(99)
     if watched:
         books.close(done)
         figures |= {
