@@ -20,9 +20,9 @@ const BATCH_BYTES: u64 = 1 << 20;
 const YIELD_EVERY: u32 = 64;
 /// ... unless more than one part in so many of the ring is filled, ...
 const CALM: u64 = 8;
-/// ... or others had it for so long in this pass: whoever waited has had a turn, and on a host that is busy throughout it is given back after 10 ms, while
-/// the ring of connections that open, which takes half a second of them, fills.
-const TURN: Duration = Duration::from_micros(500);
+/// ... or others had it for so long in this pass: on a host that is busy throughout it is given back after 10 ms each time, while the control ring, which has
+/// room for half a second of connections that open, fills.
+const TURN: Duration = Duration::from_millis(5);
 
 /// While awake, the longest time a record waits. The kernel wakes us earlier when the data ring fills.
 const NAP: Duration = Duration::from_millis(5);
@@ -227,7 +227,7 @@ impl Reader {
         } else {
             until
         };
-        let mut records = 0;
+        let (mut records, mut given) = (0, Duration::ZERO);
         data.consume(until, BATCH_BYTES, |record| {
             match decode(record, arena) {
                 Some(event) => {
@@ -241,7 +241,8 @@ impl Reader {
             if yields && records % YIELD_EVERY == 0 {
                 let now = Instant::now();
                 std::thread::yield_now();
-                yields = now.elapsed() < TURN;
+                given += now.elapsed();
+                yields = given < TURN;
             }
         })?;
         trace.consume(trace.produced(), u64::MAX, |record| match decode(record, arena) {
