@@ -59,6 +59,7 @@ enum {
 
 enum {
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_RING_SIZE = 1,
 };
 
 /* Values are matched by name against the running kernel: which helpers it has. */

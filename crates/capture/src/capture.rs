@@ -132,9 +132,10 @@ impl Capture {
         Ok(attached)
     }
 
-    /// Finds the connections that exist, which are then told as [`crate::Opened`] with `midstream`. To be called after
-    /// [`Self::attach`], so that none falls between. Reads all descriptors of all processes: a few milliseconds per ten thousand.
-    pub fn scan_existing(&mut self) -> Result<(), Error> {
+    /// Finds the connections that nobody told: those older than [`Self::attach`], after which this is to be called so that none falls between, and
+    /// those whose opening found no room ([`Control::opened_lost`]). They are then told as [`crate::Opened`], the former with `midstream`, until half of the control ring is
+    /// filled; more of them count as lost again. Reads all descriptors of all processes: a few milliseconds per ten thousand.
+    pub fn scan_existing(&self) -> Result<(), Error> {
         let program = self.program("existing_connections")?;
         let link = program
             .attach_trace()

@@ -10,7 +10,9 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
 use crate::bindings as kernel;
 use crate::bindings::counter;
-use crate::counters::{Counters, closed_lost, datagrams_lost, process_events_lost, read_counters};
+use crate::counters::{
+    Counters, closed_lost, datagrams_lost, opened_lost, process_events_lost, read_counters,
+};
 use crate::decode::device_to_kernel;
 use crate::mappings::Shared;
 use crate::programs::LoadedPrograms;
@@ -204,6 +206,11 @@ impl Control {
     /// Ends of connections that found no room so far: which they were is to be found by [`Self::living`]. One system call.
     pub fn closed_lost(&self) -> Result<u64, Error> {
         closed_lost(&self.inner.counters)
+    }
+
+    /// Openings of connections that found no room so far: they are told when bytes move, or by [`crate::Capture::scan_existing`]. One system call.
+    pub fn opened_lost(&self) -> Result<u64, Error> {
+        opened_lost(&self.inner.counters)
     }
 
     /// Datagrams that found no room so far. One system call.

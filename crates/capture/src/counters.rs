@@ -109,6 +109,11 @@ pub(crate) fn closed_lost(map: &MapHandle) -> Result<u64, Error> {
     read_counter(map, counter::COUNT_CLOSED_LOST)
 }
 
+/// Openings of connections that found no room.
+pub(crate) fn opened_lost(map: &MapHandle) -> Result<u64, Error> {
+    read_counter(map, counter::COUNT_OPENED_LOST)
+}
+
 /// Datagrams that found no room so far.
 pub(crate) fn datagrams_lost(map: &MapHandle) -> Result<u64, Error> {
     read_counter(map, counter::COUNT_DATAGRAMS_LOST)

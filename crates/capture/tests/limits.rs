@@ -11,10 +11,11 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use common::{Flow, Tap, pair, pattern};
-use qtap_capture::{Direction, Event, Layer, Options, Verdict};
+use qtap_capture::{Direction, Event, Layer, Options, Pid, Verdict};
 
 /// Bytes told as captured, and told as missing in a record.
 fn told(flow: &Flow, direction: Direction) -> (u64, u64) {
@@ -220,6 +221,59 @@ fn a_connection_told_only_at_its_end_has_its_addresses() {
     assert!(tap.flow(ours, theirs).is_none() && tap.flow(theirs, ours).is_none());
     drop((dialled, accepted));
     tap.ended(ours, theirs);
+}
+
+#[test]
+fn connections_whose_opening_found_no_room_are_told_by_a_scan() {
+    let mut tap = Tap::with(Options {
+        control_ring: 4096,
+        ..Options::default()
+    });
+    // Nobody reads: these fill the ring.
+    let mut idle: Vec<_> = (0..80)
+        .map(|_| {
+            let (mut dialled, mut accepted) = pair("127.0.0.1:0");
+            accepted.write_all(b"x").unwrap();
+            dialled.read_exact(&mut [0]).unwrap();
+            (dialled, accepted)
+        })
+        .collect();
+    let is_known = |tap: &Tap, (dialled, accepted): &(TcpStream, TcpStream)| {
+        let (ours, theirs) = (dialled.local_addr().unwrap(), accepted.local_addr().unwrap());
+        tap.flow(ours, theirs).is_some() && tap.flow(theirs, ours).is_some()
+    };
+    tap.during(Duration::from_millis(50));
+    let known = |tap: &Tap, pairs: &[_]| pairs.iter().filter(|pair| is_known(tap, pair)).count();
+    let at_first = known(&tap, &idle);
+    assert!(at_first < 40, "the ring was too small");
+    assert!(tap.control.opened_lost().unwrap() >= 80);
+
+    let (mut scans, mut latest) = (0, at_first);
+    while latest < idle.len() {
+        tap.capture.scan_existing().unwrap();
+        let unread = tap.control.counters().unwrap().get("control_ring_unread_bytes");
+        assert!(
+            unread.unwrap() < 4096 / 2 + 256,
+            "half of it stays for what happens meanwhile"
+        );
+        tap.during(Duration::from_millis(10));
+        scans += 1;
+        assert!(scans < 100, "{latest} of {} are known", idle.len());
+        latest = known(&tap, &idle);
+    }
+
+    let (mut dialled, mut accepted) = idle.pop().unwrap();
+    let (ours, theirs) = (dialled.local_addr().unwrap(), accepted.local_addr().unwrap());
+    dialled.write_all(b"hello").unwrap();
+    accepted.read_exact(&mut [0; 5]).unwrap();
+    drop((dialled, accepted));
+    let (client, server) = tap.ended(ours, theirs);
+    for flow in [&client, &server] {
+        assert!(!flow.opened.midstream, "it was seen from its beginning");
+        assert_eq!(flow.opened.pid, Pid(std::process::id()));
+    }
+    assert_eq!(client.bytes(Direction::Egress), b"hello");
+    assert_eq!(server.bytes(Direction::Ingress), b"hello");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 //! Required: "The agent started in the middle of keep-alive TLS connections (HTTP/1.1 and 2):
 //! captured from the next request, marked `joined_midstream`."
 
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qtap_e2e::{
     Agent, Capture, Certificates, Config, Nginx, Program, PythonServer, Side, assert_truth, client,
-    deterministic_bytes, free_port, headers_of, hex_sha256, one, programs, scratch, venv, wait_for_both_ends,
+    deterministic_bytes, free_port, headers_of, hex_sha256, one, programs, scratch, until, venv,
+    wait_for_both_ends,
 };
 
 const LINE: Duration = Duration::from_secs(20);
@@ -187,4 +189,28 @@ fn without_calls_a_joined_connection_is_blind_and_says_so() {
         assert_eq!(capture.connection["health"]["checks"]["tls_probe"], "missing");
         assert!(capture.transactions.is_empty());
     }
+}
+
+/// More idle connections than the control ring has room for, which nothing but a look at all descriptors can tell.
+#[test]
+fn idle_connections_are_all_known_though_the_control_ring_is_small() {
+    const PAIRS: usize = 300;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _idle: Vec<_> = (0..PAIRS)
+        .map(|_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap()))
+        .collect();
+    let agent = Agent::start(&Config {
+        limits: "control_ring: 32kb, body: 1mb".to_owned(),
+        ..Config::default()
+    });
+    until(LINE, "both ends of every connection", || {
+        agent.system_metric("qtap_engine_connections", &[]) >= 2.0 * PAIRS as f64
+    });
+    let without_room = ["reason=\"opened_retried_ring_full\""];
+    assert!(
+        agent.system_metric("qtap_capture_lost_total", &without_room) > 0.0,
+        "the first look had room for them"
+    );
+    drop(agent.stop());
 }

@@ -284,6 +284,7 @@ impl Agent {
             traces: host.tracer.start_printer()?,
             lost: Arc::clone(&lost),
             control: control.clone(),
+            capture: Arc::clone(&capture),
             stop: Arc::clone(&stop),
             drain: Duration::from_secs(4),
         };

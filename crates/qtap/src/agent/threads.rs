@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
-use qtap_capture::{Control, Event, Living, ProcessEvent, Reader, Trace};
+use qtap_capture::{Capture, Control, Event, Living, ProcessEvent, Reader, Trace};
 use qtap_engine::{Counter, Engine};
 use qtap_probe::Input;
 use qtap_process::Writer;
@@ -21,6 +21,8 @@ const POLL_BUSY: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_secs(2);
 /// How often losses are looked for that call for a look at all processes.
 const LOOK: Duration = Duration::from_secs(1);
+/// One part in so many of the time is spent on looks at all connections.
+const SCAN_SHARE: u32 = 50;
 /// How long events are left in the rings because a worker is behind; then it loses data, and the others go on.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the process table is looked after when nothing comes.
@@ -42,6 +44,13 @@ struct Ends {
     found: Option<Living>,
 }
 
+/// Openings of connections that were lost so far.
+struct Openings {
+    lost: u64,
+    /// When it is worth a look which they were.
+    next_look: Instant,
+}
+
 /// Reads the rings and hands each event to its room. Never blocks on anything but the rings.
 pub(crate) struct ReaderLoop {
     pub(crate) reader: Reader,
@@ -53,6 +62,7 @@ pub(crate) struct ReaderLoop {
     pub(crate) lost: Arc<Lost>,
     /// Of the kernel side, for its counters.
     pub(crate) control: Control,
+    pub(crate) capture: Arc<Capture>,
     pub(crate) stop: Arc<AtomicBool>,
     /// When the stop was asked for, the rings are drained for at most so long.
     pub(crate) drain: Duration,
@@ -64,6 +74,11 @@ impl ReaderLoop {
         let (mut lost, mut next_look) = (self.lost_of_processes(), Instant::now() + LOOK);
         let mut last = Instant::now();
         let mut ends = Ends::default();
+        // Of connections older than the agent, more than the ring has room for.
+        let mut openings = Openings {
+            lost: 0,
+            next_look: Instant::now(),
+        };
         while !self.stop.load(Ordering::Acquire) {
             let now = Instant::now();
             let pause = now.saturating_duration_since(last);
@@ -89,6 +104,7 @@ impl ReaderLoop {
                     lost = now_lost;
                 }
                 self.look_for_ends(&mut ends);
+                self.look_for_openings(&mut openings);
             }
         }
         let until = Instant::now() + self.drain;
@@ -123,6 +139,26 @@ impl ReaderLoop {
             }
             Err(error) => tracing::warn!(%error, "cannot look for connections whose end was not told"),
         }
+    }
+
+    /// Has connections told whose opening was lost and that are idle since.
+    fn look_for_openings(&self, openings: &mut Openings) {
+        let lost = self.control.opened_lost().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read the kernel side's counters");
+            openings.lost
+        });
+        let began = Instant::now();
+        if lost == openings.lost || began < openings.next_look {
+            return;
+        }
+        openings.lost = lost;
+        if let Err(error) = self.capture.scan_existing() {
+            tracing::warn!(
+                error = format!("{:#}", anyhow::Error::new(error)),
+                "connections whose opening was lost are not known until they carry data"
+            );
+        }
+        openings.next_look = began + began.elapsed() * SCAN_SHARE;
     }
 
     /// Hands the stock on once every end that was told before it was taken is handed on.

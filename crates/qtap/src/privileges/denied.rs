@@ -75,14 +75,15 @@ pub(super) fn always() -> impl Iterator<Item = c_long> {
 }
 
 /// Commands of bpf(2) that are needed once everything is loaded (`linux/bpf.h`): maps are read and written, programs are
-/// asked what they missed, probes are attached. No program or map is made, and none of others is reached by its id.
-pub(super) const BPF_COMMANDS: [(u64, &str); 7] = [
+/// asked what they missed, probes are attached, connections that were not told are looked for. No program or map is made, and none of others is reached by its id.
+pub(super) const BPF_COMMANDS: [(u64, &str); 8] = [
     (1, "BPF_MAP_LOOKUP_ELEM"),
     (2, "BPF_MAP_UPDATE_ELEM"),
     (3, "BPF_MAP_DELETE_ELEM"),
     (4, "BPF_MAP_GET_NEXT_KEY"),
     (15, "BPF_OBJ_GET_INFO_BY_FD"),
     (28, "BPF_LINK_CREATE"),
+    (33, "BPF_ITER_CREATE"),
     (34, "BPF_LINK_DETACH"),
 ];
 
