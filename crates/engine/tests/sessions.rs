@@ -186,6 +186,23 @@ fn a_program_that_encrypts_in_memory_is_read_before_its_connection_ends() {
     assert_eq!(told(&bench), [whole(ONE, "/one"), whole(ONE, "/again")]);
 }
 
+/// What waits is settled early where it takes much room: by that it is known whose the next call is.
+#[test]
+fn an_answer_to_a_request_that_takes_half_of_the_room_is_of_its_connection() {
+    let mut bench = bench();
+    begin(&mut bench, ONE);
+    let body = vec![b'x'; 600 << 10];
+    let head = format!(
+        "POST /one HTTP/1.1\r\nHost: example.com\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    exchange_in_memory(&mut bench, FIRST, [0, 0], &[head.into_bytes(), body].concat());
+    bench.wait_ms(PATIENCE_MS);
+    assert_eq!(told(&bench), [whole(ONE, "/one")]);
+    bench.wait_ms(3000);
+    assert_eq!(bench.stats.lost_unattributed.get(), 0);
+}
+
 /// The library frees one session, and the next one is at its address: it has another number, and counts anew.
 #[test]
 fn two_connections_that_use_one_object_one_after_the_other_keep_their_own() {
@@ -244,6 +261,20 @@ fn a_call_that_begins_anew_is_not_of_a_connection_that_has_come_farther() {
     exchange_in_memory(&mut bench, FIRST, [0, 0], &request("/two"));
     bench.wait_ms(PATIENCE_MS);
     assert_eq!(told(&bench), [whole(ONE, "/one"), whole(TWO, "/two")]);
+}
+
+/// The same, and there is no other connection.
+#[test]
+fn a_call_that_begins_anew_where_nobody_does_is_lost() {
+    let mut bench = bench();
+    begin(&mut bench, ONE);
+    exchange_in_memory(&mut bench, FIRST, [0, 0], &request("/one"));
+    bench.wait_ms(PATIENCE_MS);
+    exchange_in_memory(&mut bench, FIRST, [0, 0], &request("/two"));
+    bench.wait_ms(3000);
+    assert_eq!(told(&bench), [whole(ONE, "/one")]);
+    let lost = (request("/two").len() + RESPONSE.len()) as u64;
+    assert_eq!(bench.stats.lost_unattributed.get(), lost);
 }
 
 #[test]

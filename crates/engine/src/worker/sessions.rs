@@ -56,17 +56,22 @@ impl Sessions {
 impl Worker {
     /// A call of a session.
     pub(super) fn unattributed(&mut self, call: Unattributed, now: KernelTime) {
-        let session = call.key();
-        let known = (self.sessions.found.get(&session).copied()).filter(|id| self.could_have(*id, &call));
-        if let Some(id) = known {
+        if self.sessions.early.is_crowded() && self.known(&call).is_none() {
+            // It may be told by this whose it is, as those before it are.
+            self.guess(now, None, now);
+        }
+        if let Some(id) = self.known(&call) {
             self.deliver(id, call, now);
         } else if !self.is_of_another_worker(&call) {
-            if self.sessions.early.is_crowded() {
-                self.guess(now, None, now);
-            }
             let lost = self.sessions.early.keep(call, now);
             self.lose_calls(&lost);
         }
+    }
+
+    /// The connection of the call, if its session was found here.
+    fn known(&self, call: &Unattributed) -> Option<ConnectionId> {
+        let found = self.sessions.found.get(&call.key()).copied();
+        found.filter(|id| self.could_have(*id, call))
     }
 
     /// `data` is about to come. If it tells whose calls before it were, those come first.
@@ -179,12 +184,13 @@ impl Worker {
         });
     }
 
-    /// Counts calls whose connection was not found, here or elsewhere.
+    /// Counts calls whose connection was not found, here or elsewhere, and those of a session that was found here which cannot have been its
+    /// connection's.
     fn lose_calls(&self, calls: &[Unattributed]) {
         let unbound = &self.shared.unbound;
-        let lost = |call: &&Unattributed| {
-            unbound.counts(self.sessions.number, call.pid)
-                && unbound.found(call.key(), call.data.time).is_none()
+        let lost = |call: &&Unattributed| match unbound.found(call.key(), call.data.time) {
+            Some(id) => self.connections.contains_key(&id),
+            None => unbound.counts(self.sessions.number, call.pid),
         };
         let bytes = |call: &Unattributed| call.data.bytes.len() as u64;
         self.shared
