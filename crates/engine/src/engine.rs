@@ -20,6 +20,9 @@ use crate::{Consumer, Names, Stats};
 /// How often a worker looks at its timers when no event comes and no connection asks for less.
 const IDLE_TICK: Duration = Duration::from_millis(250);
 
+/// How long the end waits for processes that are not known yet: what told of them is about to be worked off.
+const PROCESSES_AT_END: Duration = Duration::from_millis(100);
+
 /// Cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start worker thread {name}: {source}")]
@@ -332,8 +335,13 @@ impl Shift {
         turn
     }
 
-    /// Every connection is reported.
+    /// Every connection is reported, once their processes are known or for long enough are not.
     pub(crate) fn end(&mut self) {
+        let until = Instant::now() + PROCESSES_AT_END;
+        while self.worker.waits_for_processes() && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(1));
+            self.worker.tick((self.clock)());
+        }
         let now = (self.clock)();
         self.worker.shut_down(now);
     }

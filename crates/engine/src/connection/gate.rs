@@ -112,6 +112,14 @@ impl Connection {
         facts.domain_by_dns = facts.domain.is_some();
     }
 
+    /// Its process is waited for no longer.
+    pub(crate) fn go_without_process(&mut self, cx: &mut Context<'_>) -> Life {
+        if self.waits_for_process() {
+            self.begin(None, cx);
+        }
+        self.finish_if_complete(cx)
+    }
+
     pub(super) fn begin(&mut self, process: Option<Arc<qtap_process::Process>>, cx: &mut Context<'_>) {
         let Some(opened) = &self.opened else { return };
         let facts = ConnectionFacts::at_open(opened, Transport::Tcp, process, cx);

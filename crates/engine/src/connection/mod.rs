@@ -442,6 +442,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing of it is looked at before its process is known.
+    pub(crate) fn waits_for_process(&self) -> bool {
+        self.opened.is_some() && self.facts.is_none() && !self.failed
+    }
+
     /// Whether it had begun by `time` and was not over yet.
     pub(crate) fn lived_at(&self, time: KernelTime) -> bool {
         // One that is older than the agent began whenever it was.

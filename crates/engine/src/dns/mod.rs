@@ -184,6 +184,11 @@ impl Lookups {
         self.flows.expire(cx);
     }
 
+    /// Whether a query that is over waits for its process to be known.
+    pub(crate) fn waits_for_processes(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The agent stops.
     pub(crate) fn shut_down(&mut self, cx: &mut Context<'_>) {
         self.look_for_losses(cx);

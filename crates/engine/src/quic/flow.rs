@@ -1,9 +1,11 @@
 //! One connection of QUIC.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qtap_capture::{ConnectionId, Direction, KernelTime, Opened, Pid, QuicDatagram, Role};
+use qtap_process::Process;
 use qtap_protocol::detect::Protocol;
 use qtap_tls::quic::{Opening, is_http3};
 
@@ -131,6 +133,10 @@ impl Flow {
         }
     }
 
+    pub(super) fn waits_for_process(&self) -> bool {
+        self.facts.is_none()
+    }
+
     pub(super) fn role(&self) -> Role {
         self.opened.role
     }
@@ -230,7 +236,10 @@ impl Flow {
 
     /// The agent stops, or forgets it: says what is known, as the last report, which tells no time of closing.
     pub(super) fn shut_down(&mut self, cx: &mut Context<'_>) -> Life {
-        if self.remote.is_some() && (self.facts.is_some() || self.try_gate(cx)) {
+        if self.remote.is_some() {
+            if self.facts.is_none() && !self.try_gate(cx) {
+                self.begin(None, cx);
+            }
             self.learn();
             self.look(cx);
             self.report(None, true, cx);
@@ -255,6 +264,11 @@ impl Flow {
                 cx.host.ignore(process);
             }
         }
+        self.begin(process, cx);
+        true
+    }
+
+    fn begin(&mut self, process: Option<Arc<Process>>, cx: &Context<'_>) {
         let facts = ConnectionFacts {
             tls: Some(TlsFacts::default()),
             quic: Some(QuicFacts::default()),
@@ -262,7 +276,6 @@ impl Flow {
             ..ConnectionFacts::at_open(&self.opened, Transport::Udp, process, cx)
         };
         self.facts = Some(Box::new(facts));
-        true
     }
 
     /// Takes over what the hellos say.

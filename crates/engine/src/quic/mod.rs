@@ -203,6 +203,11 @@ impl Flows {
         (entries, None)
     }
 
+    /// Whether a connection waits for its process to be known.
+    pub(crate) fn waits_for_processes(&self) -> bool {
+        self.flows.values().any(|flow| flow.waits_for_process())
+    }
+
     /// The agent stops.
     pub(crate) fn shut_down(&mut self, cx: &mut Context<'_>) {
         let numbers: Vec<_> = self.flows.keys().copied().collect();

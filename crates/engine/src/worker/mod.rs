@@ -264,9 +264,22 @@ impl Worker {
         self.shared.stats.held_bytes.add(change);
     }
 
+    /// Whether anything waits for its process to be known.
+    pub(crate) fn waits_for_processes(&self) -> bool {
+        self.lookups.waits_for_processes()
+            || self.quic.waits_for_processes()
+            || self
+                .connections
+                .values()
+                .any(|connection| connection.waits_for_process())
+    }
+
     /// The agent stops: every connection says what is known of it.
     pub fn shut_down(&mut self, now: KernelTime) {
         self.tick(now);
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.with(id, now, Connection::go_without_process);
+        }
         self.settle_at_stop(now);
         let mut cx = context(&self.shared, self.consumer.as_mut(), &mut self.scratch, now);
         self.quic.shut_down(&mut cx);
