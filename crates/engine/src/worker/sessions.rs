@@ -56,13 +56,18 @@ impl Sessions {
 impl Worker {
     /// A call of a session.
     pub(super) fn unattributed(&mut self, call: Unattributed, now: KernelTime) {
-        if self.sessions.early.is_crowded() && self.known(&call).is_none() {
+        let mut known = self.known(&call);
+        if known.is_none() && self.is_of_another_worker(&call) {
+            return;
+        }
+        if known.is_none() && self.sessions.early.is_crowded() {
             // It may be told by this whose it is, as those before it are.
             self.guess(now, None, now);
+            known = self.known(&call);
         }
-        if let Some(id) = self.known(&call) {
+        if let Some(id) = known {
             self.deliver(id, call, now);
-        } else if !self.is_of_another_worker(&call) {
+        } else {
             let lost = self.sessions.early.keep(call, now);
             self.lose_calls(&lost);
         }
