@@ -20,8 +20,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 const YIELD_EVERY: u32 = 64;
 /// ... unless more than one part in so many of the ring is filled, ...
 const CALM: u64 = 8;
-/// ... or others had it for so long in this pass: on a host that is busy throughout it is given back after 10 ms each time, while the control ring, which has
-/// room for half a second of connections that open, fills.
+/// ... or others had it for so long in this pass: on a host that is busy throughout it is given back after some 5 ms each time (four threads on each processor), while
+/// the control ring fills, which by default has room for 10,000 ends of connections that open.
 const TURN: Duration = Duration::from_millis(5);
 
 /// While awake, the longest time a record waits. The kernel wakes us earlier when the data ring fills.

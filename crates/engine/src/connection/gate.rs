@@ -114,9 +114,7 @@ impl Connection {
 
     /// Its process is waited for no longer.
     pub(crate) fn go_without_process(&mut self, cx: &mut Context<'_>) -> Life {
-        if self.waits_for_process() {
-            self.begin(None, cx);
-        }
+        self.begin(None, cx);
         self.finish_if_complete(cx)
     }
 

@@ -277,7 +277,11 @@ impl Worker {
     /// The agent stops: every connection says what is known of it.
     pub fn shut_down(&mut self, now: KernelTime) {
         self.tick(now);
-        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+        let waiting: Vec<_> = (self.connections.iter())
+            .filter(|(_, connection)| connection.waits_for_process())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
             self.with(id, now, Connection::go_without_process);
         }
         self.settle_at_stop(now);
